@@ -1,0 +1,477 @@
+"""The scikit-learn contract of the estimators: validate, fit, edit, publish.
+
+    X, y          -> _requests (checked rows, slots)     -> TrainingSet
+    TrainingSet   -> Path.train / Path.replay (engine)   -> Path
+    Path          -> coef_, intercept_, update_report_
+
+Which loss it is, is the facades' business (`_logistic`, `_ridge`): they translate
+labels and targets by three methods, `_fit_targets`, `_code_targets` and
+`_edit_targets`.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from copy import deepcopy
+from numbers import Integral, Real
+from time import perf_counter
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from . import _memory, _requests, _state
+from ._commit import Transaction
+from ._erasure import LiveRows
+from ._report import UpdateReport
+from ._sklearn import Interval, StrOptions, fit_context
+from ._solve import PathSettings, carry_out, first_path
+from ._training_set import TrainingSet
+
+_ROW_CHECKS = {
+    "accept_sparse": "csr",
+    "dtype": [np.float64, np.float32],
+    "order": "C",
+}
+
+
+class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
+    """Estimators whose training rows can be removed, added and corrected after fit."""
+
+    _parameter_constraints = {
+        "fit_intercept": ["boolean"],
+        "solver": [StrOptions({"gd", "sgd"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+            "array-like",
+        ],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "burn_in": [Interval(Integral, 0, None, closed="left")],
+        "period": [Interval(Integral, 1, None, closed="left")],
+        "history_size": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # Changing one of these after fit leaves the cached run behind.
+    _fixed_by_fit = (
+        "fit_intercept",
+        "solver",
+        "max_iter",
+        "learning_rate",
+        "batch_size",
+    )
+
+    # What a facade says about its targets.
+
+    @abstractmethod
+    def _fit_targets(self, y):
+        """`Targets` of the rows given to `fit`."""
+
+    @abstractmethod
+    def _code_targets(self, y):
+        """Given targets as they are stored, to find rows by."""
+
+    @abstractmethod
+    def _weight_factor(self, y):
+        """What a ``class_weight`` dict multiplies the weight of given targets with."""
+
+    @abstractmethod
+    def _edit_targets(self, removed, added):
+        """`Targets` after an edit; raises ValueError where no model is left.
+
+        Parameters
+        ----------
+        removed : ndarray
+            Stored targets of the rows that leave.
+        added : ndarray or None
+            Given targets of the rows that join.
+        """
+
+    @abstractmethod
+    def _publish(self, coef, intercept):
+        """`coef_` and `intercept_` from (n_outputs, n_features) and (n_outputs,)."""
+
+    # The public face.
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, sample_id=None):
+        """Fit the model and keep the run and the rows, so that it can be edited.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows; copied. float32 rows stay float32, sparse ones become CSR.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Labels or targets; several targets for regression only.
+        sample_weight : array-like of shape (n_samples,), float or None, default=None
+            Weights of the rows; a row of weight 0 counts as absent, one of weight 2
+            as given twice.
+        sample_id : array-like of shape (n_samples,), default=None
+            What the rows are called, integers or strings; several rows may share an
+            id. Without it rows are addressed by position or content.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. It contains the training rows.
+        """
+        started = perf_counter()
+        X, y = validate_data(self, X, y, multi_output=True, **_ROW_CHECKS)
+        settings = self._path_settings()
+        settings.check_learning_rates()
+        targets = self._fit_targets(y)
+        weight = _requests.check_weights(sample_weight, X.shape[0]) * targets.factor
+        _check_total(weight.sum())
+        ids = sample_id
+        if ids is not None:
+            ids = _requests.check_ids(sample_id, n_rows=X.shape[0])
+        _memory.require(
+            _n_bytes(X, targets.y, weight),
+            f"the estimator's own copy of the {X.shape[0]} training rows",
+            "Fit on fewer rows or columns, or on float32.",
+        )
+        training_set = TrainingSet.of(
+            _canonical(X), targets.y, weight, ids, self.fit_intercept
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        path = first_path(settings, training_set, targets, seed)
+        state = self._state_of(path, training_set) | targets.attributes
+        state["_fit_parameters"] = self._path_parameters()
+        state["update_report_"] = self._report("fit", path, training_set, started)
+        vars(self).update(state)
+        return self._tell()
+
+    def partial_unfit(
+        self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
+        on_missing="raise",
+    ):  # fmt: skip
+        """Remove training rows: the model becomes that of the rows that remain.
+
+        Rows are named by exactly one of their content (`X` and `y`), `position` or
+        `sample_id`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
+            The rows as they were given to `fit`. Given k times, k copies leave.
+        y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+            Their targets; needed with `X`.
+        position : int or array-like of int, default=None
+            Their numbers in `fit`; rows added later count on from there.
+        sample_id : int, str or array-like, default=None
+            Every row that carries one of these ids leaves.
+        sample_weight : array-like of shape (n_rows,), default=None
+            With `X`: only rows of these weights.
+        on_missing : {"raise", "ignore"}, default="raise"
+            What to do about rows, positions or ids that are not there (any more).
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            When a row of `X` is not stored, or nothing would be left to fit on.
+        IndexError
+            When a position never was, or is gone.
+        KeyError
+            When no row carries an id.
+        """
+        started = self._begin_edit(on_missing)
+        given = [X is not None, position is not None, sample_id is not None]
+        if sum(given) != 1:
+            raise ValueError(
+                "Name the rows to remove by exactly one of X (with y), position and "
+                f"sample_id; got {sum(given)} of them. partial_refit() retrains."
+            )
+        if X is None and (y is not None or sample_weight is not None):
+            raise ValueError("y and sample_weight go with X, which is missing.")
+        roster = self._training_set.roster
+        if X is None:
+            edit = _requests.find_rows(roster, position, sample_id, on_missing)
+        else:
+            given = self._check_rows(X, y, sample_weight)
+            codes = self._code_targets(given.y)
+            if given.weight is not None:
+                weight = given.weight * self._weight_factor(given.y)
+                given = dataclasses.replace(given, weight=weight)
+            edit = _requests.find_content(self._training_set, given, codes, on_missing)
+        return self._edit("partial_unfit", started, edit)
+
+    # The word that people use; not a second method.
+    unlearn = partial_unfit
+
+    def partial_refit(
+        self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
+        replace=False, remove_position=None, remove_id=None, on_missing="raise",
+    ):  # fmt: skip
+        """Add rows, correct rows, add and remove in one go, or retrain exactly.
+
+        Without any rows the run is trained anew on the rows that are there, every
+        gradient computed: this clears what earlier edits left of approximation.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
+            Rows to add.
+        y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+            Their targets.
+        position : int or array-like of int, default=None
+            With ``replace=True``: the rows that the new ones replace, one for each.
+        sample_id : array-like of shape (n_rows,), default=None
+            Ids of the new rows, if fit was given ids. With ``replace=True`` all rows
+            that carry one of them leave.
+        sample_weight : array-like of shape (n_rows,) or float, default=None
+            Weights of the new rows.
+        replace : bool, default=False
+            Whether the rows at `position`, or of `sample_id`, leave. The new rows
+            take over their positions.
+        remove_position, remove_id : default=None
+            Rows that leave in the same go, by position or by id.
+        on_missing : {"raise", "ignore"}, default="raise"
+            What to do about positions and ids to be removed or replaced that are not
+            there (any more); new rows are added in any case.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, IndexError, KeyError
+            As for `partial_unfit`.
+        """
+        started = self._begin_edit(on_missing)
+        roster = self._training_set.roster
+        removal = _requests.find_rows(
+            roster, remove_position, remove_id, on_missing, "remove_"
+        )
+        if X is None:
+            if replace or any(
+                value is not None for value in (y, position, sample_id, sample_weight)
+            ):
+                raise ValueError(
+                    "X is missing: y, position, sample_id, sample_weight and replace "
+                    "describe rows to add. Call partial_refit() alone to retrain, "
+                    "partial_unfit to remove rows."
+                )
+            if remove_position is None and remove_id is None:
+                return self._retrain(started)
+            return self._edit("partial_refit", started, removal)
+        added = self._check_rows(X, y, 1.0 if sample_weight is None else sample_weight)
+        added = _requests.with_ids(added, roster, sample_id)
+        if replace:
+            edit = _requests.replace_rows(
+                roster, added, position, sample_id, on_missing
+            )
+        elif position is None:
+            edit = _requests.Edit(_requests.NO_SLOTS, added)
+        else:
+            raise ValueError(
+                "position names rows to be replaced, and replace is False: pass "
+                "replace=True, or remove_position to remove rows and add others."
+            )
+        return self._edit("partial_refit", started, edit.also(removal))
+
+    @property
+    def trajectory_(self):
+        """The cached training run, a `Trajectory` of arrays."""
+        return self._path.trajectory
+
+    # Requests.
+
+    def _begin_edit(self, on_missing):
+        """Refuse what cannot be edited, and see to rows that are still a file."""
+        check_is_fitted(self)
+        if on_missing not in ("raise", "ignore"):
+            raise ValueError(
+                f'on_missing must be "raise" or "ignore", got {on_missing!r}.'
+            )
+        self._validate_params()
+        for name, value in self._path_parameters().items():
+            if not np.array_equal(value, self._fit_parameters[name]):
+                raise ValueError(
+                    f"{name} was {self._fit_parameters[name]!r} in fit and is "
+                    f"{value!r} now: the cached run does not follow. Set it back with "
+                    "set_params, or fit again."
+                )
+        started = perf_counter()
+        self._training_set.into_memory()
+        return started
+
+    def _check_rows(self, X, y, sample_weight):
+        """Rows as they are stored, with their targets as given."""
+        if y is None:
+            raise ValueError("y is missing: rows are given by X and y together.")
+        X = validate_data(self, X, reset=False, **_ROW_CHECKS)
+        y = check_array(
+            y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y"
+        )
+        if len(y) != X.shape[0]:
+            raise ValueError(f"X has {X.shape[0]} rows and y has {len(y)}.")
+        weight = None
+        if sample_weight is not None:
+            weight = _requests.check_weights(sample_weight, X.shape[0])
+        return _requests.GivenRows(self._as_stored(X), y, weight)
+
+    def _as_stored(self, X):
+        rows = self._training_set.rows
+        if rows.is_sparse:
+            X = sparse.csr_matrix(X)
+        elif sparse.issparse(X):
+            X = X.toarray()
+        return _canonical(X.astype(rows.dtype, copy=False))
+
+    # Edits.
+
+    def _edit(self, operation, started, edit):
+        """Carry out a request; on any error the estimator is as it was."""
+        training_set, roster = self._training_set, self._training_set.roster
+        facts = {
+            "n_removed": len(edit.removed),
+            "n_added": edit.n_added,
+            "n_not_found": edit.n_missing,
+            "indexed": edit.indexed,
+        }
+        if not len(edit.removed) and not edit.n_added:
+            report = self._report(operation, None, training_set, started, **facts)
+            self.update_report_ = report
+            return self._tell()
+        self._check_what_is_left(edit)
+        targets = self._edit_targets(
+            roster.y[edit.removed], None if edit.added is None else edit.added.y
+        )
+        with Transaction() as transaction:
+            path, training_set, reason = carry_out(
+                self._path_settings(), transaction, training_set, self._path, edit,
+                targets,
+            )  # fmt: skip
+            facts |= {"refit": reason is not None, "reason": reason}
+            state = self._state_of(path, training_set) | targets.attributes
+            state["update_report_"] = self._report(
+                operation, path, training_set, started, **facts
+            )
+            transaction.undo(vars(self).update, dict(vars(self)))
+            vars(self).update(state)
+        return self._tell()
+
+    def _check_what_is_left(self, edit):
+        roster, path = self._training_set.roster, self._path
+        if len(edit.removed) == roster.n_live and not edit.n_added:
+            raise ValueError(
+                f"All {roster.n_live} training rows would be removed, and no model "
+                "would be left: nothing is changed. Keep at least one row, or discard "
+                "the estimator."
+            )
+        total = path.census.weight[: path.schedule.steps_per_epoch].sum()
+        left = total - roster.weight[edit.removed].sum()
+        if edit.added is not None:
+            left += edit.added.weight.sum()
+        _check_total(left if left > 1e-12 * total else 0.0)
+
+    def _retrain(self, started):
+        training_set = self._training_set
+        path = self._path.train(training_set.rows, training_set.roster)
+        state = self._state_of(path, training_set)
+        state["update_report_"] = self._report(
+            "partial_refit", path, training_set, started
+        )
+        vars(self).update(state)
+        return self._tell()
+
+    # What is known afterwards.
+
+    def _tell(self):
+        if self.verbose:
+            print(self.update_report_)
+        return self
+
+    def _state_of(self, path, training_set):
+        n_features = training_set.rows.n_features
+        last = path.trajectory.iterates[-1]
+        coef = last[:, :n_features]
+        intercept = np.zeros(len(last))
+        if path.centre is not None:
+            intercept = last[:, n_features] - coef @ path.centre
+        dtype = training_set.rows.dtype
+        rates = path.schedule.learning_rates
+        return {
+            "_path": path,
+            "_training_set": training_set,
+            "n_iter_": np.array([path.schedule.n_epochs], dtype=np.int32),
+            "learning_rate_": rates if np.ptp(rates) > 0 else float(rates[0]),
+        } | self._publish(coef.astype(dtype), intercept.astype(dtype))
+
+    def _report(self, operation, path, training_set, started, **facts):
+        if path is not None:
+            facts["n_steps"] = path.trajectory.n_steps
+            facts["n_exact_steps"] = int(path.trajectory.exact.sum())
+        return UpdateReport(
+            operation,
+            self.solver,
+            training_set.roster.n_live,
+            cache_bytes=(path or self._path).trajectory.nbytes,
+            seconds=perf_counter() - started,
+            **facts,
+        )
+
+    def _path_settings(self):
+        return PathSettings(
+            *(getattr(self, field.name) for field in dataclasses.fields(PathSettings))
+        )
+
+    def _path_parameters(self):
+        return {name: deepcopy(getattr(self, name)) for name in self._fixed_by_fit}
+
+    def _hand_over(self, model, *names):
+        """Give a scikit-learn model our fitted attributes."""
+        names = (*names, "coef_", "intercept_", "n_iter_", "n_features_in_")
+        for name in (*names, "feature_names_in_"):
+            if name in vars(self):
+                setattr(model, name, deepcopy(vars(self)[name]))
+        return model
+
+    def _count_live_copies(self, X):
+        """Number of training rows equal to each row of X; see `assert_erased`."""
+        rows = self._training_set.rows
+        X = np.ascontiguousarray(X, dtype=rows.dtype)
+        if rows.is_sparse:
+            X = sparse.csr_matrix(X)
+        return self._training_set.count_copies(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def __getstate__(self):
+        return _state.dump(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(_state.load(state, type(self).__name__))
+
+
+def _canonical(X):
+    """Rows as they are stored: CSR with sorted indices, each once; else as they are."""
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def _n_bytes(X, y, weight):
+    values = X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes
+    return values + y.nbytes + 4 * weight.nbytes
+
+
+def _check_total(weight):
+    if not weight > 0.0:
+        raise ValueError(
+            "sample_weight is zero for all rows: nothing counts. Give at least one row "
+            "a positive weight."
+        )

@@ -1,0 +1,63 @@
+"""Where the columns are centred: at a coarsely rounded mean.
+
+An intercept that is not penalised wants centred columns: on columns with a large
+offset gradient descent does not arrive in 20,000 steps, where it takes hundreds on
+centred ones. The rows are not changed; the objective folds the centre in.
+
+The exact mean would hold on to removed rows (n times the mean less the other rows *is*
+the removed row). So the centre is the mean rounded to a multiple of a power of two
+between four and eight standard deviations of the column: zero for a column whose mean
+is less than two standard deviations from zero, and unchanged by nearly every edit. An
+edit that does change it changes the path, which is then retrained. Finer steps were
+tried on paper and rejected: at half a standard deviation, removing 1% of MNIST at
+random moves some column's centre in almost every edit.
+"""
+
+import numpy as np
+
+
+class ColumnMoments:
+    """Weighted sums of the columns and of their squares, kept through edits.
+
+    Parameters
+    ----------
+    weight : float
+        Total weight of the rows.
+    sums, squares : ndarray of shape (n_features,)
+        Weighted sums of x and of x^2.
+    """
+
+    def __init__(self, weight, sums, squares):
+        self.weight = weight
+        self.sums = sums
+        self.squares = squares
+
+    @classmethod
+    def of(cls, rows, slots, weight):
+        """Moments of rows of some storage; `weight` has one entry per slot given."""
+        return cls(float(weight.sum()), *rows.column_moments(slots, weight))
+
+    def plus(self, other):
+        """Moments after rows were added."""
+        return ColumnMoments(
+            self.weight + other.weight,
+            self.sums + other.sums,
+            self.squares + other.squares,
+        )
+
+    def minus(self, other):
+        """Moments after rows were removed."""
+        return ColumnMoments(
+            self.weight - other.weight,
+            self.sums - other.sums,
+            self.squares - other.squares,
+        )
+
+    def centre(self):
+        """The rounded mean of every column, shape (n_features,)."""
+        mean = self.sums / self.weight
+        variance = self.squares / self.weight - mean**2
+        # Below sqrt(eps) |mean| the difference above is rounding: a constant column.
+        spread = np.sqrt(np.maximum(variance, np.finfo(float).eps * mean**2))
+        step = np.exp2(np.ceil(np.log2(spread, where=spread > 0, out=spread * 0)) + 2)
+        return np.where(spread > 0, np.rint(mean / step) * step, 0.0)

@@ -1,0 +1,159 @@
+"""Find stored rows by what they contain.
+
+Rows that went through a transformer alone may differ in the last bits from the same
+rows in a big batch (BLAS adds in another order), so a hash of the bytes would miss
+them. A random projection of every row, sorted, finds in O(log n) the few that can be
+close enough; they are then compared in full.
+"""
+
+import numpy as np
+from scipy import sparse
+
+from ._roster import GONE
+from ._rows import AbstractRows
+from ._sorted_index import SortedIndex
+
+# Two rows are the same up to this many units in the last place of their length.
+_TOLERANCE_ULPS = 1e3
+# Entries compared at a time.
+_CHUNK_ENTRIES = 2**22
+
+
+class ContentIndex:
+    """Sorted projections of stored rows.
+
+    Parameters
+    ----------
+    rows : AbstractRows
+    slots : ndarray of shape (n_rows,)
+        The rows to index.
+    """
+
+    def __init__(self, rows, slots):
+        # A legacy generator: its stream is frozen across NumPy versions.
+        direction = np.random.RandomState(0).standard_normal(rows.n_features)
+        self._direction = direction.reshape(1, -1)
+        self._index = SortedIndex(self._project(rows, slots), slots)
+
+    def insert(self, rows, slots):
+        """Index added rows."""
+        self._index.insert(self._project(rows, slots), slots)
+
+    def strike(self, rows, slots):
+        """Remove rows; their data must still be stored."""
+        self._index.strike(self._project(rows, slots), slots)
+
+    def match(self, rows, roster, X, y, weight=None):
+        """The stored row that equals each given one, nearest first.
+
+        Rows are equal when ``||x - x'|| <= 1e3 eps ||x||`` and their targets (and
+        weights, where given) are. Equal rows of the request match different stored
+        rows.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_rows, n_features)
+        y : ndarray of shape (n_rows,) or (n_rows, n_targets)
+        weight : ndarray of shape (n_rows,), optional
+
+        Returns
+        -------
+        slots : ndarray of shape (n_rows,)
+            GONE where no stored row is left.
+        """
+        low, high, tolerance = self._windows(rows, X)
+        matched = np.full(len(y), GONE)
+        taken = set()
+        for which, candidates in self._candidates(roster, low, high):
+            for i in which:
+                mine = candidates[_same_target(roster.y[candidates], y[i])]
+                if weight is not None:
+                    mine = mine[_close(roster.weight[mine], weight[i])]
+                matched[i] = self._nearest(rows, X[[i]], tolerance[i], mine, taken)
+                taken.add(matched[i])  # windows may overlap
+                candidates = candidates[candidates != matched[i]]
+        return matched
+
+    def count(self, rows, roster, X):
+        """Number of live stored rows that equal each given one in X."""
+        low, high, tolerance = self._windows(rows, X)
+        counts = np.zeros(X.shape[0], np.int64)
+        for which, candidates in self._candidates(roster, low, high):
+            for i in which:
+                for chunk in self._chunks(rows, candidates):
+                    distance = _distances(rows.read(chunk), X[[i]])
+                    counts[i] += np.count_nonzero(distance <= tolerance[i])
+        return counts
+
+    def _nearest(self, rows, x, tolerance, candidates, taken):
+        best, best_distance = GONE, np.inf
+        for chunk in self._chunks(rows, candidates):
+            chunk = np.array([slot for slot in chunk if slot not in taken], np.int64)
+            if not len(chunk):
+                continue
+            distance = _distances(rows.read(chunk), x)
+            nearest = np.argmin(distance)
+            if distance[nearest] <= tolerance and distance[nearest] < best_distance:
+                best, best_distance = int(chunk[nearest]), distance[nearest]
+            if best_distance == 0.0:
+                break
+        return best
+
+    def _chunks(self, rows, slots):
+        """Slots in growing portions: mostly the first row is the right one."""
+        size, first = 1, 0
+        largest = max(1, _CHUNK_ENTRIES // max(1, rows.n_features))
+        while first < len(slots):
+            yield slots[first : first + size]
+            first += size
+            size = min(8 * size, largest)
+
+    def _candidates(self, roster, low, high):
+        """Requests that look in the same window, with the live rows found there."""
+        unique, inverse = np.unique(low, return_inverse=True)
+        widest = np.full(len(unique), -np.inf)
+        np.maximum.at(widest, inverse, high)
+        which, slots = self._index.find(unique, widest)
+        live = roster.position[slots] != GONE
+        which, slots = which[live], slots[live]
+        bounds = np.searchsorted(which, np.arange(len(unique) + 1))
+        order = np.argsort(inverse, kind="stable")
+        ends = np.searchsorted(inverse[order], np.arange(len(unique) + 1))
+        for i in range(len(unique)):
+            yield order[ends[i] : ends[i + 1]], slots[bounds[i] : bounds[i + 1]]
+
+    def _windows(self, rows, X):
+        request = AbstractRows.of(X)
+        everyone = np.arange(X.shape[0])
+        length = np.sqrt(request.squared_distances(everyone, np.zeros(X.shape[1])))
+        tolerance = _TOLERANCE_ULPS * np.finfo(rows.dtype).eps * length
+        # A projection is off by its own rounding, too.
+        width = (2.0 * tolerance) * np.linalg.norm(self._direction)
+        centre = self._project(request, everyone)
+        return centre - width, centre + width, tolerance
+
+    def _project(self, rows, slots):
+        projection = np.empty((len(slots), 1))
+        coef = rows.layout(self._direction)
+        rows.matvec(coef, np.zeros(1), slots, projection)
+        return projection.ravel()
+
+
+def _distances(X, x):
+    """Euclidean distances of rows of X to one row."""
+    if sparse.issparse(X):
+        difference = X - sparse.vstack([x] * X.shape[0], format="csr")
+        return np.sqrt(difference.multiply(difference).sum(axis=1)).A1
+    difference = np.asarray(X, float) - np.asarray(x, float)
+    return np.sqrt(np.einsum("ij,ij->i", difference, difference))
+
+
+def _same_target(stored, wanted):
+    if stored.ndim == 1:
+        return stored == wanted
+    return _close(stored, wanted).all(axis=1)
+
+
+def _close(stored, wanted):
+    tolerance = _TOLERANCE_ULPS * np.finfo(float).eps * np.abs(wanted)
+    return np.abs(stored - wanted) <= tolerance

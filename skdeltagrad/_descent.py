@@ -1,0 +1,105 @@
+"""The one loop of `fit`, exact retraining and replay."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from . import _kernels
+
+
+class AbstractOracle(ABC):
+    """Where the gradient of a step comes from."""
+
+    @abstractmethod
+    def gradient_sums(self, step, iterate):
+        """Gradient of the data term, summed over the rows of a step by group.
+
+        Parameters
+        ----------
+        step : int
+        iterate : ndarray of shape (n_outputs, n_dof)
+
+        Returns
+        -------
+        gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
+        exact : bool
+            Whether it was computed rather than predicted.
+        """
+
+
+class ExactOracle(AbstractOracle):
+    """Computes every gradient.
+
+    Parameters
+    ----------
+    objective : Objective
+    batches : object with ``at(step)``
+        Rows that are there.
+    added : object with ``at(step)``
+        Rows that join.
+    """
+
+    def __init__(self, objective, batches, added):
+        self.objective = objective
+        self.batches = batches
+        self.added = added
+
+    def gradient_sums(self, step, iterate):
+        slots = self.batches.at(step)
+        added = self.added.at(step)
+        if len(added):
+            slots = np.concatenate([slots, added])
+        return self.objective.gradient_sums(iterate, slots), True
+
+
+def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
+    """Run gradient descent from the first iterate of a trajectory and record it.
+
+        w_{t+1} = w_t - eta_t (g_t / S_b + alpha w_t / S)
+
+    g_t is the oracle's gradient sum over the step's batch; the penalty, which spares
+    the intercept, is applied here.
+
+    Parameters
+    ----------
+    oracle : AbstractOracle
+    rate : ndarray of shape (n_steps,)
+        eta_t / S_b; 0 for a batch without rows, which is a skipped step.
+    shrinkage : ndarray of shape (n_steps, n_outputs)
+        eta_t alpha / S.
+    group_weight : ndarray of shape (n_groups,)
+    n_features : int
+        Coefficients from here on are intercepts.
+    trajectory : Trajectory
+        OUT; its first iterate is the start.
+
+    Raises
+    ------
+    ValueError
+        When an iterate is not finite.
+    """
+    iterates = trajectory.iterates
+    for step in range(trajectory.n_steps):
+        if rate[step] == 0.0:
+            iterates[step + 1] = iterates[step]
+            continue
+        # 1) gradient
+        sums, exact = oracle.gradient_sums(step, iterates[step])
+        # 2) step
+        if len(sums) == 1:
+            gradient = sums[0]
+        else:
+            gradient = np.tensordot(group_weight, sums, axes=1)
+        finite = _kernels.step.descend(
+            iterates[step], gradient, rate[step], shrinkage[step], n_features,
+            iterates[step + 1],
+        )  # fmt: skip
+        if not finite:
+            raise ValueError(
+                f"The iterates are not finite any more after step {step + 1} of "
+                f"{trajectory.n_steps}: the learning rate is too large for this data. "
+                "Lower learning_rate, or standardise the columns of X."
+            )
+        # 3) record
+        trajectory.gradient_sums[step] = sums
+        trajectory.exact[step] = exact

@@ -1,0 +1,271 @@
+"""Logistic regression whose training rows can be removed, added and corrected."""
+
+from numbers import Real
+
+import numpy as np
+from scipy.special import expit, log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from ._base import BaseDeltaGrad
+from ._losses import BinomialLoss, MultinomialLoss
+from ._sklearn import Interval, LinearClassifierMixin, SparseCoefMixin, StrOptions
+from ._targets import Targets
+
+_UNKNOWN = -1
+
+
+class DeltaGradLogisticRegression(
+    LinearClassifierMixin, SparseCoefMixin, BaseDeltaGrad
+):
+    """Logistic regression that can forget, add and correct training rows.
+
+    Minimises the objective of `sklearn.linear_model.LogisticRegression`,
+
+        sum_i s_i log-loss(y_i, x_i @ W + b) + ||W||^2 / (2 C),
+
+    binomial for two classes and multinomial for more, by gradient descent from zero,
+    and keeps every iterate and gradient. After an edit the run is replayed by
+    DeltaGrad [1]_: the model becomes what the same run on the edited rows would give,
+    at a fraction of the cost.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse of the regularisation strength; ``np.inf`` for none.
+    fit_intercept : bool, default=True
+        Whether there is an intercept. It is not penalised.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes, multiplied with `sample_weight`. "balanced" weights
+        are those of the rows that are there: every edit changes them.
+    solver : {"gd", "sgd"}, default="gd"
+        Gradient descent on all rows, or on mini-batches. Both run exactly `max_iter`
+        epochs: the path is the model.
+    max_iter : int, default=100
+        Number of epochs (passes over the rows).
+    learning_rate : "auto", float or array-like of shape (max_iter,), default="auto"
+        Step size on the mean objective, for all epochs or for each. "auto" is one over
+        its smoothness, decided by `fit` and kept through edits like a
+        hyper-parameter: see `learning_rate_`.
+    batch_size : int, default=1024
+        Rows in a batch, for "sgd". Rows are dealt to batches anew in every epoch; the
+        last one may be shorter.
+    burn_in : int, default=10
+        Number of steps at the start of a replay whose gradients are computed (the
+        paper's j0).
+    period : int, default=5
+        After that one step in `period` is computed, the others are predicted (the
+        paper's T0). With 1 every edit is an exact retraining.
+    history_size : int, default=2
+        Number of curvature pairs that predictions rest on (the paper's m).
+    random_state : int, RandomState instance or None, default=None
+        Decides which rows share a batch, for "sgd".
+    verbose : int, default=0
+        If positive, `update_report_` is printed after `fit` and every edit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels. An edit that adds the first row of a class, or removes the last one,
+        changes them and trains the model anew.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Coefficients, of the dtype of X.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts.
+    n_iter_ : ndarray of shape (1,), dtype int32
+        Number of epochs.
+    learning_rate_ : float or ndarray of shape (max_iter,)
+        Step size of each epoch.
+    trajectory_ : Trajectory
+        The cached run: iterates and gradient sums.
+    update_report_ : UpdateReport
+        What the last fit or edit did.
+    n_features_in_ : int
+        Number of features seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, when X had names that are all strings.
+
+    See Also
+    --------
+    DeltaGradRidge : Linear regression of the same kind.
+    sklearn.linear_model.LogisticRegression : The model, without editing.
+
+    Notes
+    -----
+    The fitted estimator contains its training rows, and so does a dump of it.
+    `to_sklearn` returns a model without them.
+
+    References
+    ----------
+    .. [1] Y. Wu, E. Dobriban, S. B. Davidson, "DeltaGrad: Rapid retraining of machine
+       learning models", ICML 2020. https://arxiv.org/abs/2006.14755
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skdeltagrad import DeltaGradLogisticRegression
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = scale(X)
+    >>> model = DeltaGradLogisticRegression(solver="gd").fit(X, y)
+    >>> model.unlearn(X[:5], y[:5]).update_report_.n_samples
+    564
+    """
+
+    _parameter_constraints = {
+        **BaseDeltaGrad._parameter_constraints,
+        "C": [Interval(Real, 0, None, closed="right")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+    _fixed_by_fit = (*BaseDeltaGrad._fixed_by_fit, "C", "class_weight")
+
+    def __init__(
+        self,
+        C=1.0,
+        *,
+        fit_intercept=True,
+        class_weight=None,
+        solver="gd",
+        max_iter=100,
+        learning_rate="auto",
+        batch_size=1024,
+        burn_in=10,
+        period=5,
+        history_size=2,
+        random_state=None,
+        verbose=0,
+    ):
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.solver = solver
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.burn_in = burn_in
+        self.period = period
+        self.history_size = history_size
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        raw_prediction = self.decision_function(X)
+        if raw_prediction.ndim == 1:
+            positive = expit(raw_prediction)
+            return np.column_stack([1 - positive, positive])
+        return softmax(raw_prediction, axis=1)
+
+    def predict_log_proba(self, X):
+        """Logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        raw_prediction = self.decision_function(X)
+        if raw_prediction.ndim == 1:
+            raw_prediction = np.column_stack(
+                [np.zeros_like(raw_prediction), raw_prediction]
+            )
+        return log_softmax(raw_prediction, axis=1)
+
+    def to_sklearn(self):
+        """The fitted model as scikit-learn's own, without rows and without the run.
+
+        Returns
+        -------
+        model : sklearn.linear_model.LogisticRegression
+        """
+        check_is_fitted(self)
+        model = LogisticRegression(
+            C=self.C, fit_intercept=self.fit_intercept, class_weight=self.class_weight
+        )
+        return self._hand_over(model, "classes_")
+
+    def _fit_targets(self, y):
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        factors = np.ones(len(classes))
+        if isinstance(self.class_weight, dict):
+            factors = compute_class_weight(
+                self.class_weight, classes=classes, y=classes
+            )
+            if (factors < 0).any():
+                raise ValueError(
+                    f"class_weight must not be negative, got {self.class_weight}."
+                )
+        return self._targets(codes, factors[codes], classes, np.bincount(codes))
+
+    def _targets(self, codes, factor, classes, counts, recode=None):
+        n_classes = len(classes)
+        if n_classes < 2:
+            raise ValueError(
+                f"y contains one class only, {classes[0]!r}: a classifier needs "
+                "samples of at least 2 classes in the data."
+            )
+        loss = BinomialLoss() if n_classes == 2 else MultinomialLoss(n_classes)
+        return Targets(
+            codes,
+            factor,
+            loss,
+            np.full(loss.n_outputs, 1.0 / self.C),
+            n_classes if self.class_weight == "balanced" else 1,
+            {"classes_": classes, "_class_counts": counts},
+            recode,
+        )
+
+    def _code_targets(self, y):
+        y = column_or_1d(y)
+        places = np.searchsorted(self.classes_, y)
+        places = np.minimum(places, len(self.classes_) - 1)
+        return np.where(self.classes_[places] == y, places, _UNKNOWN)
+
+    def _weight_factor(self, y):
+        if not isinstance(self.class_weight, dict):
+            return np.ones(len(y))
+        return np.array([self.class_weight.get(label, 1.0) for label in y.tolist()])
+
+    def _edit_targets(self, removed, added):
+        if added is None:
+            added = self.classes_[:0]
+        else:
+            added = column_or_1d(added)
+            check_classification_targets(added)
+        factor = self._weight_factor(added)
+        # Codes in use: those of the fitted classes, then those of new ones.
+        codes = self._code_targets(added)
+        new, new_codes = np.unique(added[codes == _UNKNOWN], return_inverse=True)
+        codes[codes == _UNKNOWN] = len(self.classes_) + new_codes
+        labels = np.concatenate([self.classes_, new])
+        counts = np.concatenate([self._class_counts, np.zeros(len(new), np.int64)])
+        counts = counts - np.bincount(removed, minlength=len(labels))
+        counts = counts + np.bincount(codes, minlength=len(labels))
+        if counts.all() and not len(new):
+            return self._targets(codes, factor, self.classes_, counts)
+        present = np.flatnonzero(counts)
+        present = present[np.argsort(labels[present])]
+        recode = np.zeros(len(labels), np.int64)
+        recode[present] = np.arange(len(present))
+        return self._targets(codes, factor, labels[present], counts[present], recode)
+
+    def _publish(self, coef, intercept):
+        return {"coef_": coef, "intercept_": intercept}

@@ -1,0 +1,246 @@
+"""DeltaGrad along the path: replay a cached run with most gradients predicted.
+
+Wu, Dobriban and Davidson, "DeltaGrad: Rapid retraining of machine learning models",
+ICML 2020 (arXiv 2006.14755), algorithm 1. w_t and g_t are the cached iterates and
+gradient sums, w'_t the ones of the replay, and drift = w'_t - w_t.
+
+    exact step          old = sum of gradients at w'_t over the batch as it was;
+                        the curvature pair (drift, old - g_t) goes to the quasi-Hessian
+    approximate step    old = g_t + B drift                              (equation 5)
+    both                g'_t = old - removed rows at w'_t + added rows at w'_t
+
+Every iterate and gradient sum is recorded anew, so that the replay of a replay is
+the paper's online algorithm (algorithm 3), with nothing added.
+
+Curvature pairs are per unit of weight: the Hessian of a batch grows with its weight,
+and the last batch of an epoch may be short.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import _memory
+from ._curvature import CompactLBFGS
+from ._descent import AbstractOracle, ExactOracle, descend
+from ._losses import AbstractLoss
+from ._objective import Objective
+from ._schedule import AbstractSchedule, Census
+from ._trajectory import Trajectory
+
+
+class ReplayOracle(AbstractOracle):
+    """Predicts the gradients of a cached run's replay, and computes some.
+
+    Parameters
+    ----------
+    objective : Objective
+    batches : object with ``at(step)``
+        Kept rows.
+    removed, added : object with ``at(step)``
+        Rows that leave and rows that join.
+    base : Trajectory
+        The cached run.
+    base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
+        Weights of the batches in the cached run, and of their kept rows; one row where
+        all steps are the same.
+    burn_in, period, history_size : int
+        The first `burn_in` steps are exact, then one step in `period`; the quasi-
+        Hessian keeps `history_size` pairs.
+    """
+
+    def __init__(
+        self, objective, batches, removed, added, base, base_weight, kept_weight,
+        *, burn_in, period, history_size,
+    ):  # fmt: skip
+        self.objective = objective
+        self.batches = batches
+        self.removed = removed
+        self.added = added
+        self.base = base
+        by_step = (base.n_steps, objective.n_groups)
+        self.base_weight = np.broadcast_to(base_weight, by_step)
+        self.kept_weight = np.broadcast_to(kept_weight, by_step)
+        self.burn_in = burn_in
+        self.period = period
+        n_coef = objective.n_outputs * objective.n_dof
+        self.quasi_hessians = [
+            CompactLBFGS(history_size, n_coef) for _ in range(objective.n_groups)
+        ]
+
+    def gradient_sums(self, step, iterate):
+        drift = (iterate - self.base.iterates[step]).ravel()
+        exact = self._must_be_exact(step, drift)
+        if exact:
+            sums = self._measure(step, iterate, drift)
+        else:
+            sums = self._predict(step, iterate, drift)
+        added = self.added.at(step)
+        if len(added):
+            sums = sums + self.objective.gradient_sums(iterate, added)
+        return sums, exact
+
+    def _must_be_exact(self, step, drift):
+        if step < self.burn_in or (step - self.burn_in) % self.period == 0:
+            return True
+        blind = any(
+            quasi_hessian.n_pairs == 0 and weight > 0.0
+            for quasi_hessian, weight in zip(
+                self.quasi_hessians, self.base_weight[step], strict=True
+            )
+        )
+        return blind and drift.any()
+
+    def _measure(self, step, iterate, drift):
+        kept = self.objective.gradient_sums(iterate, self.batches.at(step))
+        old = kept
+        removed = self.removed.at(step)
+        if len(removed):
+            old = kept + self.objective.gradient_sums(iterate, removed)
+        response = (old - self.base.gradient_sums[step]).reshape(len(old), -1)
+        for group, weight in enumerate(self.base_weight[step]):
+            if weight > 0.0:
+                self.quasi_hessians[group].update(drift, response[group] / weight)
+        return kept
+
+    def _predict(self, step, iterate, drift):
+        old = np.empty_like(self.base.gradient_sums[step])
+        for group, weight in enumerate(self.base_weight[step]):
+            base = self.base.gradient_sums[step, group].ravel()
+            if weight > 0.0 and drift.any():
+                base = self.quasi_hessians[group].predict(drift, base, weight)
+            old[group].ravel()[:] = base
+        removed = self.removed.at(step)
+        if len(removed):
+            old -= self.objective.gradient_sums(iterate, removed)
+            # Where nobody is left nothing may be: not even the prediction's error,
+            # which points along the removed rows.
+            old[self.kept_weight[step] == 0.0] = 0.0
+        return old
+
+
+@dataclass(frozen=True)
+class Change:
+    """The rows of one edit, as the path sees them.
+
+    Removed rows have left their positions already and added ones have not taken theirs
+    yet; the data of both is still, or already, stored.
+    """
+
+    removed_slots: np.ndarray
+    removed_positions: np.ndarray
+    added_slots: np.ndarray
+    added_positions: np.ndarray
+
+
+NO_CHANGE = Change(*np.zeros((4, 0), np.int64))
+
+
+@dataclass(frozen=True)
+class Path:
+    """A training run and all that its replay needs besides the rows. Never mutated.
+
+    Attributes
+    ----------
+    loss : AbstractLoss
+    alpha : ndarray of shape (n_outputs,)
+    centre : ndarray of shape (n_features,) or None
+        None: no intercept.
+    schedule : AbstractSchedule
+    n_groups : int
+        Number of classes under ``class_weight="balanced"``, else 1.
+    census : Census
+    trajectory : Trajectory
+    """
+
+    loss: AbstractLoss
+    alpha: np.ndarray
+    centre: np.ndarray | None
+    schedule: AbstractSchedule
+    n_groups: int
+    census: Census | None = None
+    trajectory: Trajectory | None = None
+
+    def train(self, rows, roster, change=NO_CHANGE):
+        """The path on the rows of a roster and an edit, every gradient computed."""
+        live = roster.live_slots()
+        census = self._count(roster, live, roster.position[live]).plus(
+            self._count(roster, change.added_slots, change.added_positions)
+        )
+        oracle = ExactOracle(
+            self._objective(rows, roster),
+            self.schedule.batches(roster),
+            self.schedule.members(change.added_positions, change.added_slots),
+        )
+        return self._run(oracle, census)
+
+    def replay(self, rows, roster, change, **settings):
+        """The path after an edit by DeltaGrad; settings as for `ReplayOracle`."""
+        kept = self.census.minus(
+            self._count(roster, change.removed_slots, change.removed_positions)
+        )
+        census = kept.plus(
+            self._count(roster, change.added_slots, change.added_positions)
+        )
+        oracle = ReplayOracle(
+            self._objective(rows, roster),
+            self.schedule.batches(roster),
+            self.schedule.members(change.removed_positions, change.removed_slots),
+            self.schedule.members(change.added_positions, change.added_slots),
+            self.trajectory,
+            self.census.weight,
+            kept.weight,
+            **settings,
+        )
+        return self._run(oracle, census)
+
+    def group_weight(self, census):
+        """The factor of each group's gradients: 1, or those of "balanced"."""
+        if self.n_groups == 1:
+            return np.ones(1)
+        return balanced_factors(
+            census.weight[: self.schedule.steps_per_epoch].sum(axis=0)
+        )
+
+    def _objective(self, rows, roster):
+        return Objective(
+            rows, roster.y, roster.weight, self.loss, self.centre,
+            group=roster.y, n_groups=self.n_groups,
+        )  # fmt: skip
+
+    def _count(self, roster, slots, positions):
+        group = roster.y[slots] if self.n_groups > 1 else np.zeros(len(slots), np.int64)
+        return self.schedule.census(
+            positions, roster.weight[slots], group, self.n_groups
+        )
+
+    def _run(self, oracle, census):
+        objective = oracle.objective
+        group_weight = self.group_weight(census)
+        rate, shrinkage = self.schedule.step_sizes(census, group_weight, self.alpha)
+        trajectory = self._allocate(objective.shape)
+        descend(oracle, rate, shrinkage, group_weight, objective.n_features, trajectory)
+        return replace(self, census=census, trajectory=trajectory)
+
+    def _allocate(self, shape):
+        n_steps = self.schedule.n_steps
+        size = Trajectory.bytes_needed(n_steps, self.n_groups, shape)
+        groups = f" for each of {self.n_groups} classes" if self.n_groups > 1 else ""
+        _memory.require(
+            size,
+            f"the training run of {n_steps} steps x {shape[0] * shape[1]} coefficients "
+            f"(an iterate, and a gradient{groups}, at every step)",
+            "Lower max_iter, raise batch_size, or use fewer columns"
+            + (', or class_weight other than "balanced".' if groups else "."),
+        )
+        return Trajectory.allocate(n_steps, self.n_groups, shape)
+
+
+def balanced_factors(by_group):
+    """S / (n_groups S_k) for groups of total weight S_k; 0 for one without weight.
+
+    What ``class_weight="balanced"`` means, with sample weights: see
+    `sklearn.utils.class_weight.compute_class_weight`.
+    """
+    share = len(by_group) * by_group
+    return np.divide(by_group.sum(), share, where=share > 0, out=np.zeros_like(share))

@@ -1,0 +1,47 @@
+"""Unlearning through a fitted pipeline."""
+
+from sklearn.pipeline import Pipeline
+
+from ._base import BaseDeltaGrad
+
+
+def unlearn(pipeline, X, y, **kwargs):
+    """Remove rows from the last step of a fitted pipeline, given as they were raw.
+
+    The rows go through the fitted transformers, and the last step forgets the
+    transformed rows. The transformers are not changed: what they learned from the rows,
+    a mean for example, stays.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Fitted; its last step is an estimator of this library. An estimator of this
+        library alone will do, too.
+    X : array-like or DataFrame of shape (n_rows, n_features)
+        The rows as they were given to ``pipeline.fit``.
+    y : array-like of shape (n_rows,) or (n_rows, n_targets)
+        Their targets.
+    **kwargs
+        Passed on to `partial_unfit`: `sample_weight`, `on_missing`.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        When the last step cannot unlearn.
+    """
+    last = pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
+    if not isinstance(last, BaseDeltaGrad):
+        raise TypeError(
+            "pipeline must be a Pipeline whose last step is an estimator of "
+            f"skdeltagrad, got {type(last).__name__} at the end. For a search, pass "
+            "its best_estimator_."
+        )
+    if isinstance(pipeline, Pipeline) and len(pipeline) > 1:
+        X = pipeline[:-1].transform(X)
+    last.partial_unfit(X, y, **kwargs)
+    return pipeline

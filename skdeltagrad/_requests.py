@@ -1,0 +1,316 @@
+"""What the user asks for becomes an `Edit`: slots and checked rows.
+
+Nothing is changed here.
+
+Errors say which parameter, which value, and what to do.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+
+from ._roster import GONE
+
+NO_SLOTS = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class GivenRows:
+    """Rows that came with a request, checked.
+
+    Attributes
+    ----------
+    X : ndarray or csr_matrix of shape (n_rows, n_features)
+        As it is stored: C order or canonical CSR, of the storage's dtype.
+    y : ndarray
+        Targets, as given.
+    weight : ndarray of shape (n_rows,) or None
+    ids : ndarray of shape (n_rows,) or None
+    """
+
+    X: np.ndarray | sparse.csr_matrix
+    y: np.ndarray
+    weight: np.ndarray | None = None
+    ids: np.ndarray | None = None
+
+    def __len__(self):
+        return self.X.shape[0]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Rows that leave and rows that join.
+
+    Attributes
+    ----------
+    removed : ndarray of shape (n_removed,)
+        Slots.
+    added : GivenRows or None
+    taken_over : ndarray of shape (n_added,) or None
+        Position that each added row takes over, GONE where it gets a new one.
+    n_missing : int
+        Rows, positions and ids that were not there and were passed over.
+    indexed : bool
+        Whether the rows had to be indexed by content.
+    """
+
+    removed: np.ndarray
+    added: GivenRows | None = None
+    taken_over: np.ndarray | None = None
+    n_missing: int = 0
+    indexed: bool = False
+
+    def also(self, removal):
+        """This edit, and the removal of other rows in the same go."""
+        return replace(
+            self,
+            removed=np.union1d(self.removed, removal.removed),
+            n_missing=self.n_missing + removal.n_missing,
+        )
+
+    @property
+    def n_added(self):
+        """Number of rows that join."""
+        return 0 if self.added is None else len(self.added)
+
+
+def find_rows(roster, position, sample_id, on_missing, prefix=""):
+    """`Edit` that removes the rows at positions and the rows of ids, if given."""
+    by_position, gone = NO_SLOTS, 0
+    if position is not None:
+        name = f"{prefix}position"
+        by_position, gone = find_positions(roster, position, on_missing, name)
+    by_id, unknown = NO_SLOTS, 0
+    if sample_id is not None:
+        name = f"{prefix or 'sample_'}id"
+        by_id, unknown = find_ids(roster, sample_id, on_missing, name)
+    return Edit(np.union1d(by_position, by_id), n_missing=gone + unknown)
+
+
+def replace_rows(roster, added, position, sample_id, on_missing):
+    """`Edit` that puts new rows in the place of those at positions, or of ids."""
+    if (position is None) == (sample_id is None):
+        raise ValueError(
+            "replace=True needs exactly one of position and sample_id, to say which "
+            "rows the new ones replace. (Where fit was given ids, only sample_id will "
+            "do: added rows must bring theirs.)"
+        )
+    if position is None:
+        replaced, n_missing = find_ids(roster, sample_id, on_missing)
+        taken_over = _take_over(roster, replaced, added.ids)
+        return Edit(replaced, added, taken_over, n_missing)
+    replaced, _ = find_positions(roster, position, "raise")
+    if len(replaced) != len(added):
+        raise ValueError(
+            f"position names {len(replaced)} rows and X has {len(added)}: with "
+            "replace=True each new row replaces one."
+        )
+    return Edit(replaced, added, roster.position[replaced])
+
+
+def check_weights(sample_weight, n_rows):
+    """Sample weights as float64 of shape (n_rows,): finite, not negative."""
+    if sample_weight is None:
+        return np.ones(n_rows)
+    if np.isscalar(sample_weight):
+        sample_weight = np.full(n_rows, float(sample_weight))
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array: "
+            "give sample_weight one number for each row of X."
+        )
+    if weight.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(n_rows,)}: give one "
+            "weight for each row of X."
+        )
+    if (weight < 0).any():
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: {weight.min()} at row "
+            f"{int(weight.argmin())}. Weights must be 0 or more."
+        )
+    return weight
+
+
+def check_ids(ids, name="sample_id", n_rows=None):
+    """Ids as a fresh array of int64 or of str.
+
+    Raises
+    ------
+    TypeError
+        When they are not all integers or all strings.
+    """
+    ids = np.atleast_1d(np.asarray(ids, dtype=getattr(ids, "dtype", object)))
+    if ids.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {ids.shape}.")
+    if n_rows is not None and len(ids) != n_rows:
+        raise ValueError(
+            f"{name} has {len(ids)} entries and X has {n_rows} rows: give one id for "
+            "each row."
+        )
+    if ids.dtype.kind not in "iuU":
+        kinds = {_kind_of_id(value) for value in ids.astype(object)}
+        if len(kinds) > 1 or kinds - {"int", "str"}:
+            raise TypeError(
+                f"{name} must hold integers only or strings only, got "
+                f"{', '.join(sorted(kinds))}. Convert the ids to one type, for "
+                "example with str()."
+            )
+        ids = ids.astype(np.int64 if "int" in kinds else str)
+    return ids.astype(np.int64) if ids.dtype.kind in "iu" else np.array(ids)
+
+
+def _kind_of_id(value):
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return "int"
+    return "str" if isinstance(value, str) else type(value).__name__
+
+
+def with_ids(added, roster, sample_id):
+    """Added rows with their ids: demanded exactly where fit was given ids."""
+    if roster.ids is None:
+        if sample_id is None:
+            return added
+        raise ValueError(
+            "sample_id was given, but fit was not given any: rows are addressed by "
+            "position. Leave sample_id out, or fit again with sample_id."
+        )
+    if sample_id is None:
+        raise ValueError(
+            "sample_id is missing: fit was given ids, so added rows must bring theirs."
+        )
+    ids = check_ids(sample_id, n_rows=len(added))
+    return replace(added, ids=_same_kind(ids, roster, "sample_id"))
+
+
+def find_positions(roster, position, on_missing, name="position"):
+    """Slots of the rows at some positions, and the number of those gone.
+
+    Raises
+    ------
+    IndexError
+        For a position that never was, and for one that is gone unless
+        ``on_missing="ignore"``.
+    """
+    position = np.atleast_1d(np.asarray(position))
+    if position.size == 0:
+        return np.zeros(0, np.int64), 0
+    if position.ndim != 1 or position.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} must hold integers, got an array of dtype {position.dtype} and "
+            f"shape {position.shape}. For a mask, pass numpy.flatnonzero(mask)."
+        )
+    position = position.astype(np.int64)
+    outside = (position < 0) | (position >= roster.n_positions)
+    if outside.any():
+        raise IndexError(
+            f"{name} {_some(position[outside])} never was: positions run from 0 to "
+            f"{roster.n_positions - 1}, in the order of the rows in fit, then of those "
+            "added."
+        )
+    _, first = np.unique(position, return_index=True)
+    position = position[np.sort(first)]
+    slots = roster.slots_of(position)
+    gone = slots == GONE
+    if gone.any() and on_missing == "raise":
+        raise IndexError(
+            f"{name} {_some(position[gone])} was removed before: nothing is changed. "
+            'Pass on_missing="ignore" to pass over rows that are gone.'
+        )
+    return slots[~gone], int(gone.sum())
+
+
+def find_ids(roster, sample_id, on_missing, name="sample_id"):
+    """Slots of all rows that carry some ids, and the number of ids without any.
+
+    Raises
+    ------
+    KeyError
+        For an id that no row carries, unless ``on_missing="ignore"``.
+    """
+    if roster.ids is None:
+        raise ValueError(
+            f"{name} was given, but fit was not given sample_id: rows are addressed "
+            "by position (their number in fit), or by their content. A pandas index "
+            "is not an id."
+        )
+    ids = np.unique(_same_kind(check_ids(sample_id, name), roster, name))
+    which, slots = roster.slots_of_ids(ids)
+    missing = np.ones(len(ids), bool)
+    missing[which] = False
+    if missing.any() and on_missing == "raise":
+        raise KeyError(
+            f"{name} {_some(ids[missing])}: no row carries it (any more), nothing is "
+            'changed. Pass on_missing="ignore" to pass over ids that are gone.'
+        )
+    return slots, int(missing.sum())
+
+
+def find_content(training_set, given, codes, on_missing):
+    """`Edit` that removes the stored rows equal to given ones.
+
+    Parameters
+    ----------
+    training_set : TrainingSet
+    given : GivenRows
+    codes : ndarray
+        Their targets as they are stored.
+    on_missing : {"raise", "ignore"}
+
+    Raises
+    ------
+    ValueError
+        For a row that is not stored, unless ``on_missing="ignore"``.
+    """
+    indexed = training_set.index_content()
+    slots = training_set.match(given.X, codes, given.weight)
+    missing = slots == GONE
+    if missing.any() and on_missing == "raise":
+        weight = "" if given.weight is None else " and sample_weight"
+        raise ValueError(
+            f"X[{_some(np.flatnonzero(missing))}], with its y{weight}, is not among "
+            f"the {training_set.roster.n_live} training rows: nothing is changed. Rows "
+            "must be given as they were given to fit (transformed in the same way, "
+            'with the same y); pass on_missing="ignore" to pass over rows that are '
+            "not there."
+        )
+    n_missing = int(missing.sum())
+    return Edit(slots[~missing], n_missing=n_missing, indexed=indexed)
+
+
+def _take_over(roster, replaced, ids):
+    """Positions that new rows take over from the replaced ones of the same id.
+
+    In order; those of new rows in excess are GONE, to be given out anew.
+    """
+    taken = np.full(len(ids), GONE)
+    waiting = {}
+    positions = roster.position[replaced].tolist()
+    for id_, position in zip(roster.ids[replaced].tolist(), positions, strict=True):
+        waiting.setdefault(id_, []).append(position)
+    for number, id_ in enumerate(ids.tolist()):
+        if waiting.get(id_):
+            taken[number] = waiting[id_].pop(0)
+    return taken
+
+
+def _same_kind(ids, roster, name):
+    wanted = "str" if roster.ids.dtype.kind == "U" else "int"
+    got = "str" if ids.dtype.kind == "U" else "int"
+    if len(ids) and got != wanted:
+        raise TypeError(
+            f"{name} holds {got} ids, but those given to fit were {wanted}. Convert "
+            "them."
+        )
+    return ids
+
+
+def _some(values):
+    values = np.asarray(values).tolist()
+    text = ", ".join(repr(value) for value in values[:5])
+    return text if len(values) <= 5 else f"{text} and {len(values) - 5} more"

@@ -1,0 +1,198 @@
+"""Ridge regression whose training rows can be removed, added and corrected."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.linear_model import Ridge
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from ._base import BaseDeltaGrad
+from ._losses import HalfSquaredLoss
+from ._sklearn import Interval, LinearModel
+from ._targets import Targets
+
+
+class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearModel):
+    """Ridge regression that can forget, add and correct training rows.
+
+    Minimises half the objective of `sklearn.linear_model.Ridge`,
+
+        sum_i s_i ||y_i - x_i @ W - b||^2 / 2 + alpha ||W||^2 / 2,
+
+    by gradient descent from zero, and keeps every iterate and gradient. After an edit
+    the run is replayed by DeltaGrad [1]_: the model becomes what the same run on the
+    edited rows would give, at a fraction of the cost.
+
+    Parameters
+    ----------
+    alpha : float or array-like of shape (n_targets,), default=1.0
+        Regularisation strength, for all targets or for each.
+    fit_intercept : bool, default=True
+        Whether there is an intercept. It is not penalised.
+    solver : {"gd", "sgd"}, default="gd"
+        Gradient descent on all rows, or on mini-batches. Both run exactly `max_iter`
+        epochs: the path is the model.
+    max_iter : int, default=100
+        Number of epochs (passes over the rows).
+    learning_rate : "auto", float or array-like of shape (max_iter,), default="auto"
+        Step size on the mean objective, for all epochs or for each. "auto" is one over
+        its smoothness, decided by `fit` and kept through edits like a
+        hyper-parameter: see `learning_rate_`.
+    batch_size : int, default=1024
+        Rows in a batch, for "sgd". Rows are dealt to batches anew in every epoch; the
+        last one may be shorter.
+    burn_in : int, default=10
+        Number of steps at the start of a replay whose gradients are computed (the
+        paper's j0).
+    period : int, default=5
+        After that one step in `period` is computed, the others are predicted (the
+        paper's T0). With 1 every edit is an exact retraining.
+    history_size : int, default=2
+        Number of curvature pairs that predictions rest on (the paper's m).
+    random_state : int, RandomState instance or None, default=None
+        Decides which rows share a batch, for "sgd".
+    verbose : int, default=0
+        If positive, `update_report_` is printed after `fit` and every edit.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients, of the dtype of X.
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercept; 0.0 without one.
+    n_iter_ : ndarray of shape (1,), dtype int32
+        Number of epochs.
+    learning_rate_ : float or ndarray of shape (max_iter,)
+        Step size of each epoch.
+    trajectory_ : Trajectory
+        The cached run: iterates and gradient sums.
+    update_report_ : UpdateReport
+        What the last fit or edit did.
+    n_features_in_ : int
+        Number of features seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, when X had names that are all strings.
+
+    See Also
+    --------
+    DeltaGradLogisticRegression : Classification of the same kind.
+    sklearn.linear_model.Ridge : The model, without editing.
+
+    Notes
+    -----
+    The fitted estimator contains its training rows, and so does a dump of it.
+    `to_sklearn` returns a model without them.
+
+    References
+    ----------
+    .. [1] Y. Wu, E. Dobriban, S. B. Davidson, "DeltaGrad: Rapid retraining of machine
+       learning models", ICML 2020. https://arxiv.org/abs/2006.14755
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> from skdeltagrad import DeltaGradRidge
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X = scale(X)
+    >>> model = DeltaGradRidge(alpha=10.0, solver="gd").fit(X, y)
+    >>> model.unlearn(position=[3, 17]).update_report_.n_samples
+    440
+    """
+
+    _parameter_constraints = {
+        **BaseDeltaGrad._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="left"), "array-like"],
+    }
+    _fixed_by_fit = (*BaseDeltaGrad._fixed_by_fit, "alpha")
+
+    def __init__(
+        self,
+        alpha=1.0,
+        *,
+        fit_intercept=True,
+        solver="gd",
+        max_iter=100,
+        learning_rate="auto",
+        batch_size=1024,
+        burn_in=10,
+        period=5,
+        history_size=2,
+        random_state=None,
+        verbose=0,
+    ):
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.burn_in = burn_in
+        self.period = period
+        self.history_size = history_size
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def to_sklearn(self):
+        """The fitted model as scikit-learn's own, without rows and without the run.
+
+        Returns
+        -------
+        model : sklearn.linear_model.Ridge
+        """
+        check_is_fitted(self)
+        return self._hand_over(Ridge(self.alpha, fit_intercept=self.fit_intercept))
+
+    def _fit_targets(self, y):
+        y = _as_numbers(y)
+        self._single_target = y.ndim == 1
+        return self._targets(_as_columns(y))
+
+    def _targets(self, y):
+        n_targets = y.shape[1]
+        alpha = np.asarray(self.alpha, dtype=float)
+        if alpha.shape not in ((), (1,), (n_targets,)):
+            raise ValueError(
+                f"alpha has shape {alpha.shape} and y has {n_targets} targets: give "
+                "one alpha, or one for each target."
+            )
+        if not (np.isfinite(alpha).all() and (alpha >= 0).all()):
+            raise ValueError(f"alpha must be finite and 0 or more, got {self.alpha}.")
+        return Targets(
+            y,
+            np.ones(len(y)),
+            HalfSquaredLoss(n_targets),
+            np.broadcast_to(alpha, n_targets).copy(),
+        )
+
+    def _code_targets(self, y):
+        y = _as_columns(_as_numbers(y))
+        n_targets = self._path.loss.n_outputs
+        if y.shape[1] != n_targets:
+            raise ValueError(f"y has {y.shape[1]} targets, fit was given {n_targets}.")
+        return y
+
+    def _weight_factor(self, y):
+        return np.ones(len(y))
+
+    def _edit_targets(self, removed, added):
+        added = removed[:0] if added is None else self._code_targets(added)
+        return self._targets(added)
+
+    def _publish(self, coef, intercept):
+        if not self._single_target:
+            return {"coef_": coef, "intercept_": intercept}
+        return {
+            "coef_": coef[0],
+            "intercept_": intercept[0] if self.fit_intercept else 0.0,
+        }
+
+
+def _as_numbers(y):
+    return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+
+
+def _as_columns(y):
+    return np.ascontiguousarray(y.reshape(len(y), -1))

@@ -1,0 +1,196 @@
+"""Who the stored rows are: positions, ids, targets and weights.
+
+Three names of a row
+--------------------
+slot
+    Where its data is stored. Internal; changes when the storage is compacted.
+position
+    Its number in `fit`; rows added later count on from there. The user's name for the
+    row, and the one that decides which batches it belongs to. Never given twice,
+    except that a corrected row takes over the position of the row that it replaces.
+id
+    What the user called it; several rows may share one.
+
+With 5 rows in `fit`, position 1 removed and two rows added, the rows at positions
+0, 2, 3, 4, 5, 6 are alive, in slots 0, 2, 3, 4, 5, 6; after compaction in slots 0 to 5.
+"""
+
+import numpy as np
+
+from ._arrays import GrowingArray
+from ._sorted_index import SortedIndex
+
+GONE = -1
+
+
+class Roster:
+    """The stored rows' positions, targets, weights and ids, by slot.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Class codes, or targets.
+    weight : ndarray of shape (n_samples,)
+    ids : ndarray of shape (n_samples,), dtype int64 or str, or None
+    """
+
+    def __init__(self, y, weight, ids=None):
+        n_samples = len(weight)
+        self._y = GrowingArray(y)
+        self._weight = GrowingArray(weight)
+        self._ids = None if ids is None else GrowingArray(ids)
+        self._position = GrowingArray(np.arange(n_samples))
+        self._slot = GrowingArray(np.arange(n_samples))
+        self._index = None
+        self.n_live = n_samples
+
+    # What the rows carry, by slot.
+
+    @property
+    def y(self):
+        return self._y.values
+
+    @property
+    def weight(self):
+        return self._weight.values
+
+    @property
+    def ids(self):
+        """Ids by slot, or None where fit was given none."""
+        return None if self._ids is None else self._ids.values
+
+    @property
+    def position(self):
+        """Positions by slot, GONE for a removed row."""
+        return self._position.values
+
+    # Who is alive, by position.
+
+    @property
+    def n_positions(self):
+        """Number of positions ever given out."""
+        return len(self._slot)
+
+    def slots_of(self, positions):
+        """Slots of rows, GONE for those that are not there any more."""
+        return self._slot.values[positions]
+
+    def live_slots(self):
+        """Slots of all rows that are there, ascending."""
+        return np.flatnonzero(self.position != GONE)
+
+    def slots_of_ids(self, ids):
+        """Live rows of ids, as pairs: which id of `ids` (ascending), and the slot."""
+        if self._index is None:
+            slots = self.live_slots()
+            self._index = SortedIndex(self.ids[slots], slots)
+        which, slots = self._index.find(ids, ids)
+        live = self.position[slots] != GONE
+        return which[live], slots[live]
+
+    # Rows come and go.
+
+    def append(self, y, weight, ids=None):
+        """Store rows behind the last; return their slots. They have no position yet."""
+        first = len(self._weight)
+        self._y.append(y)
+        self._weight.append(weight)
+        if ids is not None:
+            self._ids.append(ids)
+        self._position.append(np.full(len(weight), GONE))
+        return np.arange(first, len(self._weight))
+
+    def mark(self):
+        """Where storage ends now, for `truncate`."""
+        return [len(array) for array in self._arrays()]
+
+    def truncate(self, mark):
+        """Drop all that was stored since the mark."""
+        for array, size in zip(self._arrays(), mark, strict=True):
+            array.truncate(size)
+        self._index = None
+
+    def give_positions(self, n_rows):
+        """Hand out new positions, to nobody yet."""
+        first = self.n_positions
+        self._slot.append(np.full(n_rows, GONE))
+        return np.arange(first, first + n_rows)
+
+    def detach(self, slots):
+        """Take the rows of some slots out of their positions."""
+        self._slot.values[self.position[slots]] = GONE
+        self._position.values[slots] = GONE
+        self.n_live -= len(slots)
+
+    def attach(self, slots, positions):
+        """Put the rows of some slots at positions that nobody holds."""
+        self._slot.values[positions] = slots
+        self._position.values[slots] = positions
+        self.n_live += len(slots)
+
+    def reattach(self, slots, positions, n_live):
+        """Undo `detach`; `n_live` is what it was before."""
+        self._slot.values[positions] = slots
+        self._position.values[slots] = positions
+        self.n_live = n_live
+
+    def unattach(self, slots, positions, n_live):
+        """Undo `attach`; `n_live` is what it was before."""
+        self._slot.values[positions] = GONE
+        self._position.values[slots] = GONE
+        self.n_live = n_live
+
+    def index_ids(self, slots):
+        """Make the ids of added rows findable."""
+        if self._index is not None:
+            self._index.insert(self.ids[slots], slots)
+
+    def wipe(self, slots):
+        """Overwrite what detached rows carried."""
+        if self._index is not None:
+            self._index.strike(self.ids[slots], slots)
+        for array in self._by_slot():
+            array.values[slots] = np.zeros((), array.values.dtype)
+
+    def read(self, slots):
+        """Copies of what rows carry."""
+        return [array.values[slots] for array in self._by_slot()]
+
+    def restore(self, slots, carried):
+        """Undo `wipe`: `carried` is what `read` returned before."""
+        self._index = None
+        for array, values in zip(self._by_slot(), carried, strict=True):
+            array.values[slots] = values
+
+    def select(self, slots):
+        """A compact copy with the rows of some slots, all alive, at their positions."""
+        ids = None if self._ids is None else self.ids[slots]
+        roster = Roster(self.y[slots], self.weight[slots], ids)
+        roster._position = GrowingArray(self.position[slots])
+        by_position = np.full(self.n_positions, GONE)
+        by_position[roster.position] = np.arange(len(slots))
+        roster._slot = GrowingArray(by_position)
+        return roster
+
+    def recode(self, y):
+        """A roster of the same rows with other targets, by slot."""
+        roster = object.__new__(Roster)
+        vars(roster).update(vars(self))
+        roster._y = GrowingArray(y)
+        return roster
+
+    def into_memory(self):
+        """Copy what is a file mapped into memory."""
+        for array in self._arrays():
+            array.into_memory()
+
+    def _by_slot(self):
+        arrays = [self._y, self._weight]
+        return arrays if self._ids is None else [*arrays, self._ids]
+
+    def _arrays(self):
+        return [*self._by_slot(), self._position, self._slot]
+
+    def __getstate__(self):
+        # The index is made anew when it is needed: a dump holds every id once.
+        return vars(self) | {"_index": None}

@@ -1,0 +1,292 @@
+"""Stored training rows: products with them, and rows that come and go.
+
+A row keeps its *slot* while others leave: slots are handed out at the end and never
+moved, except that `select` makes a compact copy now and then. What a row is called
+outside (its position, its id), whether it is alive and what its target is, is the
+roster's business.
+
+Conventions
+-----------
+* ``slots`` is an int64 array that says which rows to read, in which order.
+* ``coef`` is an iterate of shape (n_outputs, n_dof), C order, whose columns from
+  n_features on (the intercept) are ignored; `layout` brings it into the order that the
+  kernels of a storage read best.
+* An *accumulator* collects gradients in that same order; `collect` brings it back.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy import sparse
+
+from . import _kernels
+from ._arrays import GrowingArray
+
+# Rows worked on at a time: about half of a core's second-level cache, so that the
+# second product finds them there.
+_BLOCK_BYTES = 2**19
+
+
+class AbstractRows(ABC):
+    """Rows of a design matrix, dense or sparse.
+
+    Attributes
+    ----------
+    n_features : int
+    dtype : dtype
+        float64 or float32; all sums are in float64.
+    is_sparse : bool
+    """
+
+    is_sparse: bool
+
+    @staticmethod
+    def of(X):
+        """Copy a C-ordered array or a CSR matrix into storage of our own."""
+        return CsrRows(X) if sparse.issparse(X) else DenseRows(X)
+
+    @abstractmethod
+    def __len__(self):
+        """Number of slots, those of removed rows included."""
+
+    @abstractmethod
+    def block_size(self):
+        """Number of rows that stay in cache between two products."""
+
+    @abstractmethod
+    def mean_row_length(self):
+        """Number of stored entries of a typical row."""
+
+    @abstractmethod
+    def layout(self, coef):
+        """Coefficients in the order that `matvec` reads."""
+
+    @abstractmethod
+    def accumulator(self, n_outputs, n_dof):
+        """Zeros in the order that `rmatvec` adds to."""
+
+    @abstractmethod
+    def collect(self, accumulator):
+        """An accumulator as (n_outputs, n_dof)."""
+
+    @abstractmethod
+    def matvec(self, coef, intercept, slots, raw_out):
+        """``raw_out[i, k] = x[slots[i]] @ coef[k] + intercept[k]``."""
+
+    @abstractmethod
+    def rmatvec(self, pointwise, slots, accumulator):
+        """``accumulator[k] += sum_i pointwise[i, k] x[slots[i]]``."""
+
+    @abstractmethod
+    def column_moments(self, slots, weight):
+        """Weighted sums of x and of x^2 over rows, each of shape (n_features,)."""
+
+    @abstractmethod
+    def squared_distances(self, slots, centre):
+        """``||x[slots] - centre||^2``, shape (n_rows,)."""
+
+    @abstractmethod
+    def read(self, slots):
+        """Copies of rows, an array or a CSR matrix."""
+
+    @abstractmethod
+    def append(self, X):
+        """Store rows behind the last; return their slots."""
+
+    @abstractmethod
+    def mark(self):
+        """Where storage ends now, for `truncate`."""
+
+    @abstractmethod
+    def truncate(self, mark):
+        """Drop all that was stored since the mark."""
+
+    @abstractmethod
+    def wipe(self, slots):
+        """Overwrite rows by zeros."""
+
+    @abstractmethod
+    def restore(self, slots, X):
+        """Undo `wipe`: `X` is what `read` returned before."""
+
+    @abstractmethod
+    def select(self, slots):
+        """A compact copy of some rows."""
+
+    @abstractmethod
+    def into_memory(self):
+        """Copy what is a file mapped into memory."""
+
+
+class DenseRows(AbstractRows):
+    """Rows of a dense array, C order."""
+
+    is_sparse = False
+
+    def __init__(self, X):
+        self._X = GrowingArray(X)
+        self.n_features = X.shape[1]
+        self.dtype = X.dtype
+
+    def __len__(self):
+        return len(self._X)
+
+    def block_size(self):
+        row_bytes = max(1, self.n_features) * self.dtype.itemsize
+        return int(np.clip(_BLOCK_BYTES // row_bytes, 16, 4096))
+
+    def mean_row_length(self):
+        return self.n_features
+
+    def layout(self, coef):
+        return coef
+
+    def accumulator(self, n_outputs, n_dof):
+        return np.zeros((n_outputs, n_dof))
+
+    def collect(self, accumulator):
+        return accumulator
+
+    def matvec(self, coef, intercept, slots, raw_out):
+        _kernels.dense.matvec(self._X.values, slots, coef, intercept, raw_out)
+
+    def rmatvec(self, pointwise, slots, accumulator):
+        _kernels.dense.rmatvec(self._X.values, slots, pointwise, accumulator)
+
+    def column_moments(self, slots, weight):
+        sums, squares = np.zeros((2, self.n_features))
+        _kernels.dense.column_moments(self._X.values, slots, weight, sums, squares)
+        return sums, squares
+
+    def squared_distances(self, slots, centre):
+        distance = np.empty(len(slots))
+        _kernels.dense.squared_distances(self._X.values, slots, centre, distance)
+        return distance
+
+    def read(self, slots):
+        return self._X.values[slots]
+
+    def append(self, X):
+        first = len(self)
+        self._X.append(X)
+        return np.arange(first, len(self))
+
+    def mark(self):
+        return len(self._X)
+
+    def truncate(self, mark):
+        self._X.truncate(mark)
+
+    def wipe(self, slots):
+        self._X.values[slots] = 0
+
+    def restore(self, slots, X):
+        self._X.values[slots] = X
+
+    def select(self, slots):
+        return DenseRows(self.read(slots))
+
+    def into_memory(self):
+        self._X.into_memory()
+
+
+class CsrRows(AbstractRows):
+    """Rows of a CSR matrix, each with a start and a length of its own."""
+
+    is_sparse = True
+
+    def __init__(self, X):
+        self._data = GrowingArray(X.data)
+        self._indices = GrowingArray(X.indices)
+        self._starts = GrowingArray(X.indptr[:-1].astype(np.int64))
+        self._lengths = GrowingArray(np.diff(X.indptr).astype(np.int64))
+        self.n_features = X.shape[1]
+        self.dtype = X.dtype
+
+    def __len__(self):
+        return len(self._starts)
+
+    def _arrays(self):
+        return self._data, self._indices, self._starts, self._lengths
+
+    def _matrix(self):
+        return [array.values for array in self._arrays()]
+
+    def block_size(self):
+        # Sparse rows are read through the cache once; what counts is few calls.
+        return 4096
+
+    def mean_row_length(self):
+        return len(self._data) / max(1, len(self))
+
+    def layout(self, coef):
+        return np.ascontiguousarray(coef.T)
+
+    def accumulator(self, n_outputs, n_dof):
+        return np.zeros((n_dof, n_outputs))
+
+    def collect(self, accumulator):
+        return np.ascontiguousarray(accumulator.T)
+
+    def matvec(self, coef, intercept, slots, raw_out):
+        _kernels.sparse.matvec(*self._matrix(), slots, coef, intercept, raw_out)
+
+    def rmatvec(self, pointwise, slots, accumulator):
+        _kernels.sparse.rmatvec(*self._matrix(), slots, pointwise, accumulator)
+
+    def column_moments(self, slots, weight):
+        sums, squares = np.zeros((2, self.n_features))
+        _kernels.sparse.column_moments(*self._matrix(), slots, weight, sums, squares)
+        return sums, squares
+
+    def squared_distances(self, slots, centre):
+        distance = np.empty(len(slots))
+        _kernels.sparse.squared_distances(*self._matrix(), slots, centre, distance)
+        return distance
+
+    def _entries(self, slots):
+        """Where the entries of rows stand, and the row pointer of a CSR copy."""
+        starts, lengths = self._starts.values[slots], self._lengths.values[slots]
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        return np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths), indptr
+
+    def read(self, slots):
+        entries, indptr = self._entries(slots)
+        return sparse.csr_matrix(
+            (self._data.values[entries], self._indices.values[entries], indptr),
+            shape=(len(slots), self.n_features),
+        )
+
+    def append(self, X):
+        first = len(self)
+        self._starts.append(X.indptr[:-1] + len(self._data))
+        self._lengths.append(np.diff(X.indptr))
+        self._data.append(X.data)
+        self._indices.append(X.indices)
+        return np.arange(first, len(self))
+
+    def mark(self):
+        return [len(array) for array in self._arrays()]
+
+    def truncate(self, mark):
+        for array, size in zip(self._arrays(), mark, strict=True):
+            array.truncate(size)
+
+    def wipe(self, slots):
+        entries, _ = self._entries(slots)
+        self._data.values[entries] = 0
+        self._indices.values[entries] = 0
+        self._lengths.values[slots] = 0
+
+    def restore(self, slots, X):
+        self._lengths.values[slots] = np.diff(X.indptr)
+        entries, _ = self._entries(slots)
+        self._data.values[entries] = X.data
+        self._indices.values[entries] = X.indices
+
+    def select(self, slots):
+        return CsrRows(self.read(slots))
+
+    def into_memory(self):
+        for array in self._arrays():
+            array.into_memory()

@@ -1,0 +1,99 @@
+"""Find rows by a key in O(log n), with rows that come and go."""
+
+import numpy as np
+
+
+class SortedIndex:
+    """Sorted keys, each with the slot of the row that it belongs to.
+
+    A few sorted segments, newest last, as in a log-structured merge tree: a segment is
+    merged into the one before it when that is at most twice as long, so there are
+    O(log n) of them and an entry is moved O(log n) times in its life.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n,)
+        Numbers or strings.
+    slots : ndarray of shape (n,), dtype int64
+        Slots of the rows; a row has one entry.
+    """
+
+    def __init__(self, keys, slots):
+        self._segments = []
+        self.insert(keys, slots)
+
+    def insert(self, keys, slots):
+        """Add entries."""
+        self._segments.append(_sorted(keys, slots))
+        while len(self._segments) > 1 and (
+            len(self._segments[-2][0]) <= 2 * len(self._segments[-1][0])
+        ):
+            newer, older = self._segments.pop(), self._segments.pop()
+            keys = np.concatenate([older[0], newer[0]])
+            slots = np.concatenate([older[1], newer[1]])
+            live = slots >= 0
+            self._segments.append(_sorted(keys[live], slots[live]))
+
+    def find(self, low, high):
+        """Entries between two keys, both included, for many questions at once.
+
+        Parameters
+        ----------
+        low, high : ndarray of shape (n_questions,)
+
+        Returns
+        -------
+        question, slot : ndarray of shape (n_found,)
+            Which question an entry answers, ascending, and the slot of the entry.
+        """
+        questions, slots = [], []
+        for segment_keys, segment_slots in self._segments:
+            first = np.searchsorted(segment_keys, low, side="left")
+            last = np.searchsorted(segment_keys, high, side="right")
+            question, place = _ranges(first, last)
+            live = segment_slots[place] >= 0
+            questions.append(question[live])
+            slots.append(segment_slots[place[live]])
+        question, slot = np.concatenate(questions), np.concatenate(slots)
+        order = np.lexsort((slot, question))
+        return question[order], slot[order]
+
+    def strike(self, keys, slots):
+        """Remove the entries of these slots, whose keys are `keys`, without a trace.
+
+        A key that no live entry carries any more is overwritten by the key before it.
+        """
+        keys = np.unique(keys)
+        for segment_keys, segment_slots in self._segments:
+            first = np.searchsorted(segment_keys, keys, side="left")
+            last = np.searchsorted(segment_keys, keys, side="right")
+            question, place = _ranges(first, last)
+            place = place[np.isin(segment_slots[place], slots)]
+            segment_slots[place] = -1
+            question, place = _ranges(first, last)
+            live = np.bincount(
+                question, weights=segment_slots[place] >= 0, minlength=len(keys)
+            )
+            for i in np.flatnonzero((live == 0) & (last > first)):
+                segment_keys[first[i] : last[i]] = (
+                    segment_keys[first[i] - 1] if first[i] else _lowest(keys.dtype)
+                )
+
+
+def _sorted(keys, slots):
+    order = np.argsort(keys, kind="stable")
+    return keys[order], slots[order]
+
+
+def _ranges(first, last):
+    """All numbers of the ranges first[i] .. last[i] - 1, and which range each is in."""
+    lengths = last - first
+    which = np.repeat(np.arange(len(first)), lengths)
+    starts = np.cumsum(lengths) - lengths
+    return which, np.arange(len(which)) - starts[which] + first[which]
+
+
+def _lowest(dtype):
+    if dtype.kind == "f":
+        return -np.inf
+    return "" if dtype.kind == "U" else np.iinfo(dtype).min

@@ -1,0 +1,94 @@
+"""Run serial kernels over blocks of rows in a small pool of threads.
+
+How the work is cut never depends on the number of threads, and partial results are
+added in a fixed order: results are the same to the last bit for any thread count.
+
+Numba's own ``parallel=True`` is not used: on its workqueue layer the process aborts
+when two Python threads enter it at once.
+"""
+
+import contextlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+
+_lock = threading.Lock()
+_pool = None
+_n_threads = None
+
+
+def thread_count():
+    """Number of threads in use: NUMBA_NUM_THREADS, else the cores of this process.
+
+    joblib sets that variable in its worker processes, which keeps a grid search in
+    several processes from oversubscribing the machine.
+    """
+    global _n_threads
+    if _n_threads is None:
+        _n_threads = int(os.environ.get("NUMBA_NUM_THREADS") or joblib.cpu_count())
+    return _n_threads
+
+
+@contextlib.contextmanager
+def limit_threads(n_threads):
+    """Use `n_threads` threads inside a ``with`` block (process-wide)."""
+    global _n_threads
+    before = thread_count()
+    _n_threads = n_threads
+    try:
+        yield
+    finally:
+        _n_threads = before
+
+
+def run(task, n_tasks):
+    """Call ``task(0), ..., task(n_tasks - 1)``, each once, several at a time."""
+    n_helpers = min(thread_count(), n_tasks) - 1
+    if n_helpers <= 0:
+        for number in range(n_tasks):
+            task(number)
+        return
+    numbers = iter(range(n_tasks))  # next() on it is atomic
+
+    def work():
+        for number in numbers:
+            task(number)
+
+    pool = _get_pool()
+    helpers = [pool.submit(work) for _ in range(n_helpers)]
+    try:
+        work()
+    finally:
+        # Also after an interrupt nothing may go on reading the rows.
+        for _ in numbers:
+            pass
+        for helper in helpers:
+            if not helper.cancel():
+                helper.exception()
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
+
+
+def _get_pool():
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(
+                max_workers=max(thread_count(), os.cpu_count() or 1),
+                thread_name_prefix="skdeltagrad",
+            )
+        return _pool
+
+
+def _forget_pool():
+    # The threads of a pool do not survive a fork; the child starts its own.
+    global _pool, _lock
+    _pool = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -1,0 +1,138 @@
+"""The rows that an estimator was fitted on: storage, roster and column moments."""
+
+from ._centring import ColumnMoments
+from ._content import ContentIndex
+from ._roster import Roster
+from ._rows import AbstractRows
+
+# Storage is compacted when more than half of it, and more than this, is removed rows.
+_LEAST_TO_COMPACT = 1024
+
+
+class TrainingSet:
+    """Rows that can be removed and added in place, within a `Transaction`.
+
+    An edit calls `append`, `detach` and, when the new model is known, `settle`. Each
+    touches only the rows of the edit; `compacted` makes a copy now and then.
+
+    Attributes
+    ----------
+    rows : AbstractRows
+    roster : Roster
+    moments : ColumnMoments or None
+        None without an intercept.
+    """
+
+    def __init__(self, rows, roster, moments):
+        self.rows = rows
+        self.roster = roster
+        self.moments = moments
+        self._content = None
+
+    @classmethod
+    def of(cls, X, y, weight, ids, fit_intercept):
+        """Copy rows into storage of our own."""
+        rows = AbstractRows.of(X)
+        roster = Roster(y, weight, ids)
+        moments = None
+        if fit_intercept:
+            moments = ColumnMoments.of(rows, roster.live_slots(), roster.weight)
+        return cls(rows, roster, moments)
+
+    def centre(self):
+        """Where the columns are centred, or None without an intercept."""
+        return None if self.moments is None else self.moments.centre()
+
+    def centre_after(self, removed, added):
+        """Where they are centred without some stored rows and with others."""
+        if self.moments is None:
+            return None
+        return self._moments_after(removed, added).centre()
+
+    def recode(self, transaction, y):
+        """Give all rows other targets, by slot."""
+        transaction.undo(setattr, self, "roster", self.roster)
+        self.roster = self.roster.recode(y)
+
+    def index_content(self):
+        """Make rows findable by content: one pass, the first time; True then."""
+        if self._content is not None:
+            return False
+        self._content = ContentIndex(self.rows, self.roster.live_slots())
+        return True
+
+    def match(self, X, y, weight=None):
+        """Slots of the stored rows that equal given ones, GONE where there is none."""
+        self.index_content()
+        return self._content.match(self.rows, self.roster, X, y, weight)
+
+    def append(self, transaction, X, y, weight, ids):
+        """Store rows that have no position yet; return their slots."""
+        transaction.undo(self._forget_content)
+        transaction.undo(self.rows.truncate, self.rows.mark())
+        transaction.undo(self.roster.truncate, self.roster.mark())
+        self.rows.append(X)
+        return self.roster.append(y, weight, ids)
+
+    def detach(self, transaction, slots):
+        """Take rows out of their positions; their data stays until `settle`."""
+        positions = self.roster.position[slots]
+        transaction.undo(self.roster.reattach, slots, positions, self.roster.n_live)
+        self.roster.detach(slots)
+        return positions
+
+    def give_positions(self, n_rows):
+        """New positions, to be taken back by the undoing of `append`."""
+        return self.roster.give_positions(n_rows)
+
+    def settle(self, transaction, change):
+        """Wipe the removed rows and let the added ones take their positions."""
+        removed, added = change.removed_slots, change.added_slots
+        transaction.undo(self._forget_content)
+        if self.moments is not None:
+            transaction.undo(setattr, self, "moments", self.moments)
+            self.moments = self._moments_after(removed, added)
+        if self._content is not None:
+            self._content.strike(self.rows, removed)
+            self._content.insert(self.rows, added)
+        self.roster.index_ids(added)
+        transaction.undo(self.rows.restore, removed, saved=self.rows.read(removed))
+        transaction.undo(self.roster.restore, removed, saved=self.roster.read(removed))
+        self.rows.wipe(removed)
+        self.roster.wipe(removed)
+        n_live = self.roster.n_live
+        transaction.undo(self.roster.unattach, added, change.added_positions, n_live)
+        self.roster.attach(added, change.added_positions)
+
+    def _moments_after(self, removed, added):
+        weight = self.roster.weight
+        minus = ColumnMoments.of(self.rows, removed, weight[removed])
+        plus = ColumnMoments.of(self.rows, added, weight[added])
+        return self.moments.minus(minus).plus(plus)
+
+    def compacted(self):
+        """This training set, or a compact copy where much of it is removed rows."""
+        n_removed = len(self.rows) - self.roster.n_live
+        if n_removed <= max(self.roster.n_live, _LEAST_TO_COMPACT):
+            return self
+        slots = self.roster.live_slots()
+        return TrainingSet(
+            self.rows.select(slots), self.roster.select(slots), self.moments
+        )
+
+    def count_copies(self, X):
+        """Number of stored rows equal to each given row, whatever their target."""
+        self.index_content()
+        return self._content.count(self.rows, self.roster, X)
+
+    def into_memory(self):
+        """Copy what is a file mapped into memory, for edits are made in place."""
+        self.rows.into_memory()
+        self.roster.into_memory()
+
+    def _forget_content(self):
+        self._content = None
+
+    def __getstate__(self):
+        # The index is made anew when it is needed: a dump holds every row once.
+        return vars(self) | {"_content": None}
