@@ -61,7 +61,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
         Coefficients, of the dtype of X.
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept; 0.0 without one.
+        Intercept; 0.0 if ``fit_intercept=False``.
     n_iter_ : ndarray of shape (1,), dtype int32
         Number of epochs.
     learning_rate_ : float or ndarray of shape (max_iter,)
@@ -182,12 +182,10 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         return self._targets(added)
 
     def _publish(self, coef, intercept):
-        if not self._single_target:
-            return {"coef_": coef, "intercept_": intercept}
-        return {
-            "coef_": coef[0],
-            "intercept_": intercept[0] if self.fit_intercept else 0.0,
-        }
+        if self._single_target:
+            coef, intercept = coef[0], intercept[0]
+        # Without an intercept it is a number for any number of targets, as in `Ridge`.
+        return {"coef_": coef, "intercept_": intercept if self.fit_intercept else 0.0}
 
 
 def _as_numbers(y):

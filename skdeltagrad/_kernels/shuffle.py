@@ -39,11 +39,21 @@ def _hash(value, key, bound):
 
 
 @njit(nogil=True, cache=True)
+def _split(numbers, other):
+    left = np.empty_like(numbers)
+    right = np.empty_like(numbers)
+    for i in range(numbers.shape[0]):
+        left[i] = numbers[i] // other
+        right[i] = numbers[i] - left[i] * other
+    return left, right
+
+
+@njit(nogil=True, cache=True)
 def _forward(numbers, side, other, keys):
+    """Overwrite numbers by their images on the grid."""
     # Round by round over all numbers: these loops are vectorised; one number after
     # the other takes five times as long.
-    left = numbers // other
-    right = numbers - left * other
+    left, right = _split(numbers, other)
     for r in range(0, keys.shape[0], 2):
         left_key, right_key = int(keys[r]), int(keys[r + 1])
         for i in range(numbers.shape[0]):
@@ -51,13 +61,14 @@ def _forward(numbers, side, other, keys):
             left[i] = x - side if x >= side else x
             z = right[i] + _hash(left[i], right_key, other)
             right[i] = z - other if z >= other else z
-    return left * other + right
+    for i in range(numbers.shape[0]):
+        numbers[i] = left[i] * other + right[i]
 
 
 @njit(nogil=True, cache=True)
 def _backward(numbers, side, other, keys):
-    left = numbers // other
-    right = numbers - left * other
+    """Overwrite images on the grid by the numbers that they are images of."""
+    left, right = _split(numbers, other)
     for r in range(keys.shape[0] - 2, -1, -2):
         left_key, right_key = int(keys[r]), int(keys[r + 1])
         for i in range(numbers.shape[0]):
@@ -65,29 +76,32 @@ def _backward(numbers, side, other, keys):
             right[i] = z + other if z < 0 else z
             x = left[i] - _hash(right[i], left_key, side)
             left[i] = x + side if x < 0 else x
-    return left * other + right
+    for i in range(numbers.shape[0]):
+        numbers[i] = left[i] * other + right[i]
 
 
 @njit(nogil=True, cache=True)
 def rows_at(first, n, side, other, keys, row_out):
     """The rows at the places first, first + 1, ... of one epoch (keys: its row)."""
-    places = first + np.arange(row_out.shape[0])
-    row_out[:] = _forward(places, side, other, keys)
+    for i in range(row_out.shape[0]):
+        row_out[i] = first + i
+    _forward(row_out, side, other, keys)
     for i in range(row_out.shape[0]):
         while row_out[i] >= n:
-            row_out[i : i + 1] = _forward(row_out[i : i + 1], side, other, keys)
+            _forward(row_out[i : i + 1], side, other, keys)
 
 
 @njit(nogil=True, cache=True)
-def _places_in_epoch(rows, n, side, other, keys):
-    places = _backward(np.minimum(rows, n - 1), side, other, keys)
+def _places_in_epoch(rows, n, side, other, keys, place_out):
     draw_key = int(keys[0])
     for i in range(rows.shape[0]):
-        while places[i] >= n:
-            places[i : i + 1] = _backward(places[i : i + 1], side, other, keys)
+        place_out[i] = min(rows[i], n - 1)
+    _backward(place_out, side, other, keys)
+    for i in range(rows.shape[0]):
+        while place_out[i] >= n:
+            _backward(place_out[i : i + 1], side, other, keys)
         if rows[i] >= n:
-            places[i] = _hash(int(rows[i]), draw_key, n)
-    return places
+            place_out[i] = _hash(int(rows[i]), draw_key, n)
 
 
 @njit(nogil=True, cache=True)
@@ -98,7 +112,7 @@ def places_of(rows, n, side, other, keys, place_out):
     joins one random batch of each epoch.
     """
     for epoch in range(keys.shape[0]):
-        place_out[epoch] = _places_in_epoch(rows, n, side, other, keys[epoch])
+        _places_in_epoch(rows, n, side, other, keys[epoch], place_out[epoch])
 
 
 @njit(nogil=True, cache=True)
@@ -113,7 +127,8 @@ def tally(rows, weight, group, n, side, other, keys, batch_size, count_out, weig
     for epoch in range(keys.shape[0]):
         for first in range(0, rows.shape[0], chunk):
             some = rows[first : first + chunk]
-            places = _places_in_epoch(some, n, side, other, keys[epoch])
+            places = np.empty_like(some)
+            _places_in_epoch(some, n, side, other, keys[epoch], places)
             for i in range(some.shape[0]):
                 if weight[first + i] > 0.0:
                     step = epoch * n_batches + places[i] // batch_size
