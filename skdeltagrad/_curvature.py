@@ -75,30 +75,28 @@ class CompactLBFGS:
         self._invert_middle(newest)
         return True
 
-    def predict(self, drift, base, scale):
-        """``base + scale * B drift``, shape (n_coef,)."""
+    def predict(self, iterate, anchor, base, scale, gradient_out):
+        """``base + scale * B (iterate - anchor)``, all of shape (n_coef,)."""
         n_pairs = self.n_pairs
-        projection = np.empty(2 * n_pairs)
-        predicted = np.empty_like(base)
-        _kernels.lbfgs.project(
-            self._changes, self._responses, n_pairs, self._sigma, drift, projection
-        )
+        pairs = self._changes, self._responses, n_pairs, self._sigma
+        coordinates = np.empty(2 * n_pairs)
+        if n_pairs:
+            _kernels.lbfgs.project(iterate, anchor, *pairs, coordinates)
+            coordinates = self._inverse @ coordinates
         _kernels.lbfgs.predict(
-            self._changes, self._responses, n_pairs, self._sigma,
-            self._inverse @ projection, drift, base, scale, predicted,
-        )  # fmt: skip
-        return predicted
+            iterate, anchor, *pairs, coordinates, base, scale, gradient_out
+        )
 
     def _invert_middle(self, newest):
         """M^-1 by ring place, from M scaled to a diagonal of 1 and -1."""
-        n_pairs = self.n_pairs
-        age = (newest - np.arange(n_pairs)) % len(self._changes)
-        newer = age[:, np.newaxis] < age
-        ss = self._sigma * self._ss[:n_pairs, :n_pairs]
-        sy = self._sy[:n_pairs, :n_pairs]
-        lower = np.where(newer, sy, 0.0)
-        middle = np.block([[ss, lower], [lower.T, -np.diag(np.diag(sy))]])
-        scale = 1.0 / np.sqrt(np.abs(np.diag(middle)))
-        self._inverse = np.linalg.inv(middle * np.outer(scale, scale)) * np.outer(
-            scale, scale
-        )
+        n = self.n_pairs
+        age = (newest - np.arange(n)) % len(self._changes)
+        sy = self._sy[:n, :n]
+        middle = np.zeros((2 * n, 2 * n))
+        middle[:n, :n] = self._sigma * self._ss[:n, :n]
+        middle[:n, n:] = np.where(age[:, np.newaxis] < age, sy, 0.0)
+        middle[n:, :n] = middle[:n, n:].T
+        middle[n:, n:] = np.diag(-sy.diagonal())
+        scale = 1.0 / np.sqrt(np.abs(middle.diagonal()))
+        scale = np.outer(scale, scale)
+        self._inverse = np.linalg.inv(middle * scale) * scale

@@ -11,19 +11,20 @@ class AbstractOracle(ABC):
     """Where the gradient of a step comes from."""
 
     @abstractmethod
-    def gradient_sums(self, step, iterate):
+    def gradient_sums(self, step, iterate, sums_out):
         """Gradient of the data term, summed over the rows of a step by group.
 
         Parameters
         ----------
         step : int
         iterate : ndarray of shape (n_outputs, n_dof)
+        sums_out : ndarray of shape (n_groups, n_outputs, n_dof)
+            OUT.
 
         Returns
         -------
-        gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         exact : bool
-            Whether it was computed rather than predicted.
+            Whether they were computed rather than predicted.
         """
 
 
@@ -44,12 +45,14 @@ class ExactOracle(AbstractOracle):
         self.batches = batches
         self.added = added
 
-    def gradient_sums(self, step, iterate):
+    def gradient_sums(self, step, iterate, sums_out):
         slots = self.batches.at(step)
         added = self.added.at(step)
         if len(added):
             slots = np.concatenate([slots, added])
-        return self.objective.gradient_sums(iterate, slots), True
+        sums_out[...] = 0.0
+        self.objective.add_gradient_sums(iterate, slots, sums_out)
+        return True
 
 
 def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
@@ -78,13 +81,15 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     ValueError
         When an iterate is not finite.
     """
-    iterates = trajectory.iterates
+    iterates, gradient_sums = trajectory.iterates, trajectory.gradient_sums
     for step in range(trajectory.n_steps):
+        sums = gradient_sums[step]
         if rate[step] == 0.0:
             iterates[step + 1] = iterates[step]
+            sums[...] = 0.0
             continue
-        # 1) gradient
-        sums, exact = oracle.gradient_sums(step, iterates[step])
+        # 1) gradient, recorded as it is made
+        trajectory.exact[step] = oracle.gradient_sums(step, iterates[step], sums)
         # 2) step
         if len(sums) == 1:
             gradient = sums[0]
@@ -100,6 +105,3 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
                 f"{trajectory.n_steps}: the learning rate is too large for this data. "
                 "Lower learning_rate, or standardise the columns of X."
             )
-        # 3) record
-        trajectory.gradient_sums[step] = sums
-        trajectory.exact[step] = exact

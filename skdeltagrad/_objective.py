@@ -68,13 +68,22 @@ class Objective:
         -------
         gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         """
+        sums = np.zeros((self.n_groups, *self.shape))
+        self.add_gradient_sums(iterate, slots, sums)
+        return sums
+
+    def add_gradient_sums(self, iterate, slots, sums_out, sign=1.0):
+        """Add the gradients of some rows, times a sign, to the sums of their groups.
+
+        A few rows cost what they touch: nothing of the gradient's size is made.
+        """
+        if not len(slots):
+            return
         coef = self.rows.layout(iterate)
         intercept = self._intercept(iterate)
-        sums = np.zeros((self.n_groups, *self.shape))
         for number, members in enumerate(self._by_group(slots)):
             if len(members):
-                sums[number] = self._gradient_sum(coef, intercept, members)
-        return sums
+                self._add_gradient(coef, intercept, members, sign, sums_out[number])
 
     def _by_group(self, slots):
         if self.n_groups == 1:
@@ -91,25 +100,26 @@ class Objective:
             intercept -= iterate[:, : self.n_features] @ self.centre
         return intercept
 
-    def _gradient_sum(self, coef, intercept, slots):
-        parts = self._cut(len(slots))
-        partial = [None] * (len(parts) - 1)
+    def _add_gradient(self, coef, intercept, slots, sign, gradient_out):
+        bounds = self._cut(len(slots))
+        n_parts = len(bounds) - 1
+        partial = [gradient_out] + [np.zeros(self.shape) for _ in range(n_parts - 1)]
+        residual = np.empty((n_parts, self.n_outputs))
 
         def work(number):
-            mine = slots[parts[number] : parts[number + 1]]
-            partial[number] = self._accumulate(coef, intercept, mine)
+            mine = slots[bounds[number] : bounds[number + 1]]
+            residual[number] = self._accumulate(
+                coef, intercept, mine, sign, partial[number]
+            )
 
-        _threads.run(work, len(partial))
-        total, residual = partial[0]
-        for accumulator, residual_sum in partial[1:]:
-            total += accumulator
-            residual += residual_sum
-        total = self.rows.collect(total)
+        _threads.run(work, n_parts)
+        for other in partial[1:]:
+            gradient_out += other
         if self.fit_intercept:
-            total[:, self.n_features] = residual
+            residual = residual.sum(axis=0)
+            gradient_out[:, self.n_features] += residual
             if self.centre is not None:
-                total[:, : self.n_features] -= np.outer(residual, self.centre)
-        return total
+                gradient_out[:, : self.n_features] -= np.outer(residual, self.centre)
 
     def _cut(self, n_rows):
         """Bounds of the parts that may run at the same time."""
@@ -120,9 +130,12 @@ class Objective:
         n_parts = min(max(n_parts, 1), _MAX_PARTS, n_rows)
         return [n_rows * i // n_parts for i in range(n_parts + 1)]
 
-    def _accumulate(self, coef, intercept, slots):
-        """Gradient sum of some rows, block by block while they are in cache."""
-        accumulator = self.rows.accumulator(*self.shape)
+    def _accumulate(self, coef, intercept, slots, sign, gradient_out):
+        """Add the gradient of some rows, block by block while they are in cache.
+
+        Returns the sum of the pointwise derivatives, shape (n_outputs,).
+        """
+        accumulator = self.rows.accumulator(gradient_out)
         residual = np.zeros(self.n_outputs)
         block_size = self.rows.block_size()
         raw = np.empty((min(block_size, len(slots)), self.n_outputs))
@@ -131,6 +144,9 @@ class Objective:
             pointwise = raw[: len(block)]
             self.rows.matvec(coef, intercept, block, pointwise)
             self.loss.differentiate(pointwise, self.y, self.weight, block)
+            if sign != 1.0:
+                pointwise *= sign
             self.rows.rmatvec(pointwise, block, accumulator)
             residual += pointwise.sum(axis=0)
-        return accumulator, residual
+        self.rows.deposit(accumulator, gradient_out)
+        return residual

@@ -68,55 +68,55 @@ class ReplayOracle(AbstractOracle):
             CompactLBFGS(history_size, n_coef) for _ in range(objective.n_groups)
         ]
 
-    def gradient_sums(self, step, iterate):
-        drift = (iterate - self.base.iterates[step]).ravel()
-        exact = self._must_be_exact(step, drift)
+    def gradient_sums(self, step, iterate, sums_out):
+        exact = self._must_be_exact(step, iterate)
         if exact:
-            sums = self._measure(step, iterate, drift)
+            self._measure(step, iterate, sums_out)
         else:
-            sums = self._predict(step, iterate, drift)
-        added = self.added.at(step)
-        if len(added):
-            sums = sums + self.objective.gradient_sums(iterate, added)
-        return sums, exact
+            self._predict(step, iterate, sums_out)
+        self.objective.add_gradient_sums(iterate, self.added.at(step), sums_out)
+        return exact
 
-    def _must_be_exact(self, step, drift):
+    def _must_be_exact(self, step, iterate):
         if step < self.burn_in or (step - self.burn_in) % self.period == 0:
             return True
-        blind = any(
-            quasi_hessian.n_pairs == 0 and weight > 0.0
-            for quasi_hessian, weight in zip(
-                self.quasi_hessians, self.base_weight[step], strict=True
-            )
-        )
-        return blind and drift.any()
+        for quasi_hessian, weight in zip(
+            self.quasi_hessians, self.base_weight[step], strict=True
+        ):
+            if quasi_hessian.n_pairs == 0 and weight > 0.0:
+                # Nothing to predict with, and needed as soon as there is a drift.
+                return not np.array_equal(iterate, self.base.iterates[step])
+        return False
 
-    def _measure(self, step, iterate, drift):
-        kept = self.objective.gradient_sums(iterate, self.batches.at(step))
-        old = kept
-        removed = self.removed.at(step)
-        if len(removed):
-            old = kept + self.objective.gradient_sums(iterate, removed)
-        response = (old - self.base.gradient_sums[step]).reshape(len(old), -1)
-        for group, weight in enumerate(self.base_weight[step]):
+    def _measure(self, step, iterate, sums_out):
+        """Kept rows, computed; with the removed ones they make a curvature pair."""
+        sums_out[...] = 0.0
+        self.objective.add_gradient_sums(iterate, self.batches.at(step), sums_out)
+        response = sums_out - self.base.gradient_sums[step]
+        self.objective.add_gradient_sums(iterate, self.removed.at(step), response)
+        drift = (iterate - self.base.iterates[step]).ravel()
+        for quasi_hessian, weight, of_group in zip(
+            self.quasi_hessians, self.base_weight[step], response, strict=True
+        ):
             if weight > 0.0:
-                self.quasi_hessians[group].update(drift, response[group] / weight)
-        return kept
+                of_group /= weight
+                quasi_hessian.update(drift, of_group.ravel())
 
-    def _predict(self, step, iterate, drift):
-        old = np.empty_like(self.base.gradient_sums[step])
-        for group, weight in enumerate(self.base_weight[step]):
-            base = self.base.gradient_sums[step, group].ravel()
-            if weight > 0.0 and drift.any():
-                base = self.quasi_hessians[group].predict(drift, base, weight)
-            old[group].ravel()[:] = base
+    def _predict(self, step, iterate, sums_out):
+        """The batch as it was, predicted, less the removed rows."""
+        anchor = self.base.iterates[step].ravel()
+        base = self.base.gradient_sums[step]
+        for group, quasi_hessian in enumerate(self.quasi_hessians):
+            quasi_hessian.predict(
+                iterate.ravel(), anchor, base[group].ravel(),
+                self.base_weight[step, group], sums_out[group].reshape(-1),
+            )  # fmt: skip
         removed = self.removed.at(step)
         if len(removed):
-            old -= self.objective.gradient_sums(iterate, removed)
+            self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
             # Where nobody is left nothing may be: not even the prediction's error,
             # which points along the removed rows.
-            old[self.kept_weight[step] == 0.0] = 0.0
-        return old
+            sums_out[self.kept_weight[step] == 0.0] = 0.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ Conventions
 * ``coef`` is an iterate of shape (n_outputs, n_dof), C order, whose columns from
   n_features on (the intercept) are ignored; `layout` brings it into the order that the
   kernels of a storage read best.
-* An *accumulator* collects gradients in that same order; `collect` brings it back.
+* An *accumulator* collects gradients in that same order: a view of the gradient where
+  that is the same, else an array of its own that `deposit` adds to the gradient.
 """
 
 from abc import ABC, abstractmethod
@@ -62,12 +63,12 @@ class AbstractRows(ABC):
         """Coefficients in the order that `matvec` reads."""
 
     @abstractmethod
-    def accumulator(self, n_outputs, n_dof):
-        """Zeros in the order that `rmatvec` adds to."""
+    def accumulator(self, gradient):
+        """What `rmatvec` adds to, for a gradient of shape (n_outputs, n_dof)."""
 
     @abstractmethod
-    def collect(self, accumulator):
-        """An accumulator as (n_outputs, n_dof)."""
+    def deposit(self, accumulator, gradient_out):
+        """Add an accumulator to its gradient, unless it is a view of it."""
 
     @abstractmethod
     def matvec(self, coef, intercept, slots, raw_out):
@@ -133,7 +134,7 @@ class DenseRows(AbstractRows):
 
     def block_size(self):
         row_bytes = max(1, self.n_features) * self.dtype.itemsize
-        return int(np.clip(_BLOCK_BYTES // row_bytes, 16, 4096))
+        return min(max(_BLOCK_BYTES // row_bytes, 16), 4096)
 
     def mean_row_length(self):
         return self.n_features
@@ -141,11 +142,11 @@ class DenseRows(AbstractRows):
     def layout(self, coef):
         return coef
 
-    def accumulator(self, n_outputs, n_dof):
-        return np.zeros((n_outputs, n_dof))
+    def accumulator(self, gradient):
+        return gradient
 
-    def collect(self, accumulator):
-        return accumulator
+    def deposit(self, accumulator, gradient_out):
+        pass  # a view
 
     def matvec(self, coef, intercept, slots, raw_out):
         _kernels.dense.matvec(self._X.values, slots, coef, intercept, raw_out)
@@ -222,11 +223,14 @@ class CsrRows(AbstractRows):
     def layout(self, coef):
         return np.ascontiguousarray(coef.T)
 
-    def accumulator(self, n_outputs, n_dof):
-        return np.zeros((n_dof, n_outputs))
+    def accumulator(self, gradient):
+        if len(gradient) == 1:
+            return gradient.T
+        return np.zeros(gradient.shape[::-1])
 
-    def collect(self, accumulator):
-        return np.ascontiguousarray(accumulator.T)
+    def deposit(self, accumulator, gradient_out):
+        if len(gradient_out) > 1:
+            gradient_out += accumulator.T
 
     def matvec(self, coef, intercept, slots, raw_out):
         _kernels.sparse.matvec(*self._matrix(), slots, coef, intercept, raw_out)

@@ -292,12 +292,14 @@ def test_multinomial_coefficients_go_on_summing_to_zero(loss, schedule):
     assert_allclose(estimator.intercept_.sum(), 0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("loss", "storage", "schedule", "edit"), INSTANCES)
+@pytest.mark.parametrize(
+    ("loss", "storage", "schedule", "edit"),
+    # With "sgd" a fresh fit would number the rows anew and deal other batches.
+    [instance for instance in INSTANCES if "gd" in instance],
+)
 def test_gd_equals_a_fresh_fit_on_the_rows_that_are_there(
     loss, storage, schedule, edit
 ):
-    if schedule == "sgd":
-        pytest.skip("a fresh fit numbers the rows anew and deals other batches")
     estimator = fitted(loss, storage, schedule, period=1)
     _, X, y, weight = apply(estimator, edit, loss, storage)
     fresh = make_estimator(loss, schedule, learning_rate=estimator.learning_rate_)

@@ -8,12 +8,19 @@ responses    (history_size, n_coef)       y, the changes of the gradient, a ring
 newest       scalar                       ring place that was just written
 n_pairs      scalar                       how many places are in use
 ss, sy       (history_size, history_size) s_i . s_j and s_i . y_j by ring place
-drift        (n_coef,)                    the vector to multiply
+iterate      (n_coef,)                    where the gradient is predicted
+anchor       (n_coef,)                    where it is known
+base, scale  (n_coef,), scalar            the known gradient; weight of its rows
 *_out        as stated                    OUT: results
 ============ ============================ ======================================
 """
 
+import numpy as np
 from numba import njit
+
+# Coefficients taken at a time: they stay in the first-level cache. They are taken as
+# slices because loops over whole arrays from `first` on are not vectorised.
+_CHUNK = 1024
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -36,30 +43,50 @@ def inner_products(changes, responses, newest, n_pairs, ss_out, sy_out):
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def project(changes, responses, n_pairs, sigma, drift, projection_out):
-    """``[sigma S drift, Y drift]``, shape (2 n_pairs,)."""
-    for i in range(n_pairs):
-        s = changes[i]
-        y = responses[i]
-        s_drift = y_drift = 0.0
-        for j in range(drift.shape[0]):
-            s_drift += s[j] * drift[j]
-            y_drift += y[j] * drift[j]
-        projection_out[i] = sigma * s_drift
-        projection_out[n_pairs + i] = y_drift
+def project(iterate, anchor, changes, responses, n_pairs, sigma, projection_out):
+    """``[sigma S drift, Y drift]`` with drift = iterate - anchor, shape (2 n_pairs,).
+
+    Chunk by chunk, so that a long drift is read once from memory for all pairs.
+    """
+    n_coef = iterate.shape[0]
+    drift = np.empty(_CHUNK)
+    projection_out[:] = 0.0
+    for first in range(0, n_coef, _CHUNK):
+        size = min(_CHUNK, n_coef - first)
+        here = iterate[first : first + size]
+        there = anchor[first : first + size]
+        for j in range(size):
+            drift[j] = here[j] - there[j]
+        for i in range(n_pairs):
+            s = changes[i, first : first + size]
+            y = responses[i, first : first + size]
+            s_drift = y_drift = 0.0
+            for j in range(size):
+                s_drift += s[j] * drift[j]
+                y_drift += y[j] * drift[j]
+            projection_out[i] += sigma * s_drift
+            projection_out[n_pairs + i] += y_drift
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def predict(
-    changes, responses, n_pairs, sigma, coordinates, drift, base, scale, gradient_out
-):
+    iterate, anchor, changes, responses, n_pairs, sigma, coordinates, base, scale,
+    gradient_out,
+):  # fmt: skip
     """``base + scale (sigma drift - [sigma S', Y'] coordinates)``, shape (n_coef,)."""
-    for j in range(drift.shape[0]):
-        gradient_out[j] = base[j] + scale * sigma * drift[j]
-    for i in range(n_pairs):
-        s = changes[i]
-        y = responses[i]
-        of_s = scale * sigma * coordinates[i]
-        of_y = scale * coordinates[n_pairs + i]
-        for j in range(drift.shape[0]):
-            gradient_out[j] -= of_s * s[j] + of_y * y[j]
+    n_coef = iterate.shape[0]
+    for first in range(0, n_coef, _CHUNK):
+        size = min(_CHUNK, n_coef - first)
+        here = iterate[first : first + size]
+        there = anchor[first : first + size]
+        known = base[first : first + size]
+        out = gradient_out[first : first + size]
+        for j in range(size):
+            out[j] = known[j] + scale * sigma * (here[j] - there[j])
+        for i in range(n_pairs):
+            s = changes[i, first : first + size]
+            y = responses[i, first : first + size]
+            of_s = scale * sigma * coordinates[i]
+            of_y = scale * coordinates[n_pairs + i]
+            for j in range(size):
+                out[j] -= of_s * s[j] + of_y * y[j]

@@ -5,7 +5,8 @@ import math
 from numba import njit
 
 
-@njit(nogil=True, cache=True)
+# The sum below is vectorised only where its order may change.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def descend(iterate, gradient, rate, shrinkage, n_features, iterate_out):
     """One step ``w - rate * gradient - shrinkage * w``, intercepts not shrunk.
 
