@@ -7,7 +7,7 @@ class GrowingArray:
     """An array with spare room at its end: appending r rows costs O(r), amortised.
 
     Spare room is zero, never what memory held before: that may have been rows that
-    were removed.
+    were removed. It takes no physical memory until it is used.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class GrowingArray:
     def __init__(self, values):
         self._store = np.asarray(values)
         self._size = len(self._store)
-        self._reserve(self._size // 64, self._store.dtype)
+        self._reserve(self._size // 4, self._store.dtype)
 
     @property
     def values(self):
@@ -53,10 +53,8 @@ class GrowingArray:
 
     def _reserve(self, n_spare, dtype):
         shape = (self._size + n_spare, *self._store.shape[1:])
-        # Not np.zeros: its memory comes in small pages, 20 times slower to touch.
-        store = np.empty(shape, dtype)
+        store = np.zeros(shape, dtype)
         store[: self._size] = self._store[: self._size]
-        store[self._size :] = np.zeros((), dtype)
         self._store = store
 
     def __getstate__(self):

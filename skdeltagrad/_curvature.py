@@ -5,6 +5,8 @@ was measured along it. For a quadratic y = H s, and the pairs tell what H does i
 directions that the iterate moves in, which are the ones that matter.
 """
 
+import math
+
 import numpy as np
 
 from . import _kernels
@@ -60,9 +62,9 @@ class CompactLBFGS:
         -------
         taken : bool
         """
-        curvature = change @ response
-        norms = np.sqrt((change @ change) * (response @ response))
-        if not (curvature > _LEAST_COSINE * norms and np.isfinite(norms)):
+        ss, sy, yy = _kernels.lbfgs.own_products(change, response)
+        norms = math.sqrt(ss * yy)
+        if not (sy > _LEAST_COSINE * norms and math.isfinite(norms)):
             return False
         newest = self._n_taken % len(self._changes)
         self._changes[newest] = change
@@ -71,7 +73,7 @@ class CompactLBFGS:
         _kernels.lbfgs.inner_products(
             self._changes, self._responses, newest, self.n_pairs, self._ss, self._sy
         )
-        self._sigma = self._sy[newest, newest] / self._ss[newest, newest]
+        self._sigma = sy / ss
         self._invert_middle(newest)
         return True
 

@@ -19,7 +19,7 @@ class AbstractOracle(ABC):
         step : int
         iterate : ndarray of shape (n_outputs, n_dof)
         sums_out : ndarray of shape (n_groups, n_outputs, n_dof)
-            OUT.
+            OUT; zero when it comes in.
 
         Returns
         -------
@@ -50,7 +50,6 @@ class ExactOracle(AbstractOracle):
         added = self.added.at(step)
         if len(added):
             slots = np.concatenate([slots, added])
-        sums_out[...] = 0.0
         self.objective.add_gradient_sums(iterate, slots, sums_out)
         return True
 
@@ -74,7 +73,7 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     n_features : int
         Coefficients from here on are intercepts.
     trajectory : Trajectory
-        OUT; its first iterate is the start.
+        OUT; its first iterate is the start, all else is zero.
 
     Raises
     ------
@@ -86,7 +85,6 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
         sums = gradient_sums[step]
         if rate[step] == 0.0:
             iterates[step + 1] = iterates[step]
-            sums[...] = 0.0
             continue
         # 1) gradient, recorded as it is made
         trajectory.exact[step] = oracle.gradient_sums(step, iterates[step], sums)

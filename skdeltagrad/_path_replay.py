@@ -90,7 +90,6 @@ class ReplayOracle(AbstractOracle):
 
     def _measure(self, step, iterate, sums_out):
         """Kept rows, computed; with the removed ones they make a curvature pair."""
-        sums_out[...] = 0.0
         self.objective.add_gradient_sums(iterate, self.batches.at(step), sums_out)
         response = sums_out - self.base.gradient_sums[step]
         self.objective.add_gradient_sums(iterate, self.removed.at(step), response)

@@ -24,6 +24,20 @@ _CHUNK = 1024
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def own_products(change, response):
+    """``s's``, ``s'y`` and ``y'y`` of one pair.
+
+    Not by BLAS: its threads cost milliseconds on a busy machine.
+    """
+    ss = sy = yy = 0.0
+    for j in range(change.shape[0]):
+        ss += change[j] * change[j]
+        sy += change[j] * response[j]
+        yy += response[j] * response[j]
+    return ss, sy, yy
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def inner_products(changes, responses, newest, n_pairs, ss_out, sy_out):
     """Renew the row and the column of the newest pair in ``S S'`` and ``S Y'``."""
     s = changes[newest]
