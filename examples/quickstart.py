@@ -24,8 +24,8 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_eras
 def show(name, step, estimator, note=""):
     report = estimator.update_report_
     print(
-        f"{name:14}{step:26}{report.n_samples:>7}"
-        f"{report.n_exact_steps:>7} of {report.n_steps:<5}{report.seconds:>8.3f}  {note}"
+        f"{name:14}{step:26}{report.n_samples:>7}{report.n_exact_steps:>7}"
+        f" of {report.n_steps:<5}{report.seconds:>8.3f}  {note}"
     )
 
 

@@ -21,10 +21,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import _memory, _requests, _state
+from . import _requests, _state
 from ._commit import Transaction
 from ._erasure import LiveRows
 from ._report import UpdateReport
+from ._rows import canonical
 from ._sklearn import Interval, StrOptions, fit_context
 from ._solve import PathSettings, carry_out, first_path
 from ._training_set import TrainingSet
@@ -120,30 +121,28 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
             The fitted estimator. It contains the training rows.
         """
         started = perf_counter()
+        with Transaction() as transaction:
+            transaction.undo(self._go_back, dict(vars(self)))
+            self._fit(X, y, sample_weight, sample_id, started)
+        return self._tell()
+
+    def _fit(self, X, y, sample_weight, sample_id, started):
         X, y = validate_data(self, X, y, multi_output=True, **_ROW_CHECKS)
         settings = self._path_settings()
         settings.check_learning_rates()
         targets = self._fit_targets(y)
         weight = _requests.check_weights(sample_weight, X.shape[0]) * targets.factor
         _check_total(weight.sum())
-        ids = sample_id
-        if ids is not None:
+        ids = None
+        if sample_id is not None:
             ids = _requests.check_ids(sample_id, n_rows=X.shape[0])
-        _memory.require(
-            _n_bytes(X, targets.y, weight),
-            f"the estimator's own copy of the {X.shape[0]} training rows",
-            "Fit on fewer rows or columns, or on float32.",
-        )
-        training_set = TrainingSet.of(
-            _canonical(X), targets.y, weight, ids, self.fit_intercept
-        )
+        training_set = TrainingSet.of(X, targets.y, weight, ids, self.fit_intercept)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         path = first_path(settings, training_set, targets, seed)
         state = self._state_of(path, training_set) | targets.attributes
         state["_fit_parameters"] = self._path_parameters()
         state["update_report_"] = self._report("fit", path, training_set, started)
         vars(self).update(state)
-        return self._tell()
 
     def partial_unfit(
         self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
@@ -309,9 +308,7 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
         if y is None:
             raise ValueError("y is missing: rows are given by X and y together.")
         X = validate_data(self, X, reset=False, **_ROW_CHECKS)
-        y = check_array(
-            y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y"
-        )
+        y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
         if len(y) != X.shape[0]:
             raise ValueError(f"X has {X.shape[0]} rows and y has {len(y)}.")
         weight = None
@@ -325,7 +322,7 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
             X = sparse.csr_matrix(X)
         elif sparse.issparse(X):
             X = X.toarray()
-        return _canonical(X.astype(rows.dtype, copy=False))
+        return canonical(X.astype(rows.dtype, copy=False))
 
     # Edits.
 
@@ -356,7 +353,7 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
             state["update_report_"] = self._report(
                 operation, path, training_set, started, **facts
             )
-            transaction.undo(vars(self).update, dict(vars(self)))
+            transaction.undo(self._go_back, dict(vars(self)))
             vars(self).update(state)
         return self._tell()
 
@@ -386,6 +383,11 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
 
     # What is known afterwards.
 
+    def _go_back(self, attributes):
+        """Undo whatever became of the estimator."""
+        vars(self).clear()
+        vars(self).update(attributes)
+
     def _tell(self):
         if self.verbose:
             print(self.update_report_)
@@ -404,7 +406,7 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
             "_path": path,
             "_training_set": training_set,
             "n_iter_": np.array([path.schedule.n_epochs], dtype=np.int32),
-            "learning_rate_": rates if np.ptp(rates) > 0 else float(rates[0]),
+            "learning_rate_": rates.copy() if np.ptp(rates) > 0 else float(rates[0]),
         } | self._publish(coef.astype(dtype), intercept.astype(dtype))
 
     def _report(self, operation, path, training_set, started, **facts):
@@ -454,19 +456,6 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
 
     def __setstate__(self, state):
         super().__setstate__(_state.load(state, type(self).__name__))
-
-
-def _canonical(X):
-    """Rows as they are stored: CSR with sorted indices, each once; else as they are."""
-    if sparse.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
-
-
-def _n_bytes(X, y, weight):
-    values = X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes
-    return values + y.nbytes + 4 * weight.nbytes
 
 
 def _check_total(weight):

@@ -47,5 +47,6 @@ def _overwrite(saved):
             _overwrite(part)
     elif sparse.issparse(saved):
         saved.data[...] = 0
+        saved.indices[...] = 0
     else:
         saved[...] = np.zeros((), saved.dtype)

@@ -54,6 +54,7 @@ class ExactOracle(AbstractOracle):
         return True
 
 
+@np.errstate(over="ignore", invalid="ignore")  # found and reported by step 2
 def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     """Run gradient descent from the first iterate of a trajectory and record it.
 

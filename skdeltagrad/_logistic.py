@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._base import BaseDeltaGrad
@@ -204,23 +204,18 @@ class DeltaGradLogisticRegression(
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
-        factors = np.ones(len(classes))
         if isinstance(self.class_weight, dict):
-            factors = compute_class_weight(
-                self.class_weight, classes=classes, y=classes
-            )
-            if (factors < 0).any():
-                raise ValueError(
-                    f"class_weight must not be negative, got {self.class_weight}."
-                )
-        return self._targets(codes, factors[codes], classes, np.bincount(codes))
+            # Only for its check: weights of classes that are not there.
+            compute_class_weight(self.class_weight, classes=classes, y=classes)
+        factor = self._weight_factor(y)
+        return self._targets(codes, factor, classes, np.bincount(codes))
 
     def _targets(self, codes, factor, classes, counts, recode=None):
         n_classes = len(classes)
         if n_classes < 2:
             raise ValueError(
-                f"y contains one class only, {classes[0]!r}: a classifier needs "
-                "samples of at least 2 classes in the data."
+                f"y contains one class only, {classes.tolist()[0]!r}: a classifier "
+                "needs samples of at least 2 classes in the data."
             )
         loss = BinomialLoss() if n_classes == 2 else MultinomialLoss(n_classes)
         return Targets(
@@ -242,7 +237,14 @@ class DeltaGradLogisticRegression(
     def _weight_factor(self, y):
         if not isinstance(self.class_weight, dict):
             return np.ones(len(y))
-        return np.array([self.class_weight.get(label, 1.0) for label in y.tolist()])
+        labels, codes = np.unique(y, return_inverse=True)
+        factors = [self.class_weight.get(label, 1.0) for label in labels.tolist()]
+        factors = np.array(factors, dtype=float)
+        if not (np.isfinite(factors).all() and (factors >= 0).all()):
+            raise ValueError(
+                f"class_weight must be finite and 0 or more, got {self.class_weight}."
+            )
+        return factors[codes]
 
     def _edit_targets(self, removed, added):
         if added is None:
@@ -250,6 +252,7 @@ class DeltaGradLogisticRegression(
         else:
             added = column_or_1d(added)
             check_classification_targets(added)
+            unique_labels(self.classes_, added)  # refuses text among numbers
         factor = self._weight_factor(added)
         # Codes in use: those of the fitted classes, then those of new ones.
         codes = self._code_targets(added)

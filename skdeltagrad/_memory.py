@@ -47,5 +47,5 @@ def _free_of_container(root="/sys/fs/cgroup"):
         return None
     if limit == "max":
         return None
-    cached = int(statistics[statistics.index("inactive_file") + 1])
-    return int(limit) - used + cached
+    statistics = dict(zip(statistics[::2], statistics[1::2], strict=False))
+    return int(limit) - used + int(statistics.get("inactive_file", 0))

@@ -101,7 +101,7 @@ class Objective:
         return intercept
 
     def _add_gradient(self, coef, intercept, slots, sign, gradient_out):
-        bounds = self._cut(len(slots))
+        bounds = self._cut(slots)
         n_parts = len(bounds) - 1
         partial = [gradient_out] + [np.zeros(self.shape) for _ in range(n_parts - 1)]
         residual = np.empty((n_parts, self.n_outputs))
@@ -121,15 +121,16 @@ class Objective:
             if self.centre is not None:
                 gradient_out[:, : self.n_features] -= np.outer(residual, self.centre)
 
-    def _cut(self, n_rows):
+    def _cut(self, slots):
         """Bounds of the parts that may run at the same time."""
         n_coef = self.n_outputs * self.n_dof
-        work = n_rows * self.rows.mean_row_length() * self.n_outputs
+        work = self.rows.n_entries(slots) * self.n_outputs
         # A part must outweigh clearing and adding its buffer, too.
-        n_parts = int(work / max(_PART_WORK, 4 * n_coef))
-        n_parts = min(max(n_parts, 1), _MAX_PARTS, n_rows)
-        return [n_rows * i // n_parts for i in range(n_parts + 1)]
+        n_parts = work // max(_PART_WORK, 4 * n_coef)
+        n_parts = min(max(n_parts, 1), _MAX_PARTS, len(slots))
+        return [len(slots) * i // n_parts for i in range(n_parts + 1)]
 
+    @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
     def _accumulate(self, coef, intercept, slots, sign, gradient_out):
         """Add the gradient of some rows, block by block while they are in cache.
 

@@ -101,13 +101,18 @@ def replace_rows(roster, added, position, sample_id, on_missing):
         replaced, n_missing = find_ids(roster, sample_id, on_missing)
         taken_over = _take_over(roster, replaced, added.ids)
         return Edit(replaced, added, taken_over, n_missing)
-    replaced, _ = find_positions(roster, position, "raise")
-    if len(replaced) != len(added):
+    position = _check_positions(roster, position, "position")
+    if len(np.unique(position)) != len(added) or len(position) != len(added):
         raise ValueError(
-            f"position names {len(replaced)} rows and X has {len(added)}: with "
-            "replace=True each new row replaces one."
+            f"position names {len(np.unique(position))} different rows and X has "
+            f"{len(added)}: with replace=True each new row replaces one."
         )
-    return Edit(replaced, added, roster.position[replaced])
+    replaced = roster.slots_of(position)
+    gone = replaced == GONE
+    if on_missing == "raise":
+        _refuse_gone(position[gone], "position")
+    taken_over = np.where(gone, GONE, position)
+    return Edit(replaced[~gone], added, taken_over, int(gone.sum()))
 
 
 def check_weights(sample_weight, n_rows):
@@ -145,7 +150,10 @@ def check_ids(ids, name="sample_id", n_rows=None):
     TypeError
         When they are not all integers or all strings.
     """
-    ids = np.atleast_1d(np.asarray(ids, dtype=getattr(ids, "dtype", object)))
+    # As objects, or else NumPy makes text of integers beside text; and pandas' own
+    # types are none that NumPy knows.
+    known = isinstance(getattr(ids, "dtype", None), np.dtype)
+    ids = np.atleast_1d(np.asarray(ids, dtype=None if known else object))
     if ids.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {ids.shape}.")
     if n_rows is not None and len(ids) != n_rows:
@@ -161,8 +169,16 @@ def check_ids(ids, name="sample_id", n_rows=None):
                 f"{', '.join(sorted(kinds))}. Convert the ids to one type, for "
                 "example with str()."
             )
-        ids = ids.astype(np.int64 if "int" in kinds else str)
-    return ids.astype(np.int64) if ids.dtype.kind in "iu" else np.array(ids)
+        ids = ids.astype(object if "int" in kinds else str)
+    if ids.dtype.kind == "U":
+        return np.array(ids)
+    limits = np.iinfo(np.int64)
+    if len(ids) and (ids.max() > limits.max or ids.min() < limits.min):
+        raise ValueError(
+            f"{name} must fit into 64-bit integers, got {ids.min()} to {ids.max()}. "
+            "Convert the ids to strings."
+        )
+    return ids.astype(np.int64)
 
 
 def _kind_of_id(value):
@@ -197,9 +213,20 @@ def find_positions(roster, position, on_missing, name="position"):
         For a position that never was, and for one that is gone unless
         ``on_missing="ignore"``.
     """
+    position = _check_positions(roster, position, name)
+    _, first = np.unique(position, return_index=True)
+    position = position[np.sort(first)]
+    slots = roster.slots_of(position)
+    gone = slots == GONE
+    if on_missing == "raise":
+        _refuse_gone(position[gone], name)
+    return slots[~gone], int(gone.sum())
+
+
+def _check_positions(roster, position, name):
     position = np.atleast_1d(np.asarray(position))
     if position.size == 0:
-        return np.zeros(0, np.int64), 0
+        return NO_SLOTS
     if position.ndim != 1 or position.dtype.kind not in "iu":
         raise TypeError(
             f"{name} must hold integers, got an array of dtype {position.dtype} and "
@@ -213,16 +240,15 @@ def find_positions(roster, position, on_missing, name="position"):
             f"{roster.n_positions - 1}, in the order of the rows in fit, then of those "
             "added."
         )
-    _, first = np.unique(position, return_index=True)
-    position = position[np.sort(first)]
-    slots = roster.slots_of(position)
-    gone = slots == GONE
-    if gone.any() and on_missing == "raise":
+    return position
+
+
+def _refuse_gone(position, name):
+    if len(position):
         raise IndexError(
-            f"{name} {_some(position[gone])} was removed before: nothing is changed. "
-            'Pass on_missing="ignore" to pass over rows that are gone.'
+            f"{name} {_some(position)} was removed before: nothing is changed. Pass "
+            'on_missing="ignore" to pass over rows that are gone.'
         )
-    return slots[~gone], int(gone.sum())
 
 
 def find_ids(roster, sample_id, on_missing, name="sample_id"):

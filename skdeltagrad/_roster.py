@@ -175,7 +175,8 @@ class Roster:
     def recode(self, y):
         """A roster of the same rows with other targets, by slot."""
         roster = object.__new__(Roster)
-        vars(roster).update(vars(self))
+        # Without the index, which would be shared with a roster that may come back.
+        vars(roster).update(vars(self) | {"_index": None})
         roster._y = GrowingArray(y)
         return roster
 

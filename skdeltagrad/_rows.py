@@ -28,6 +28,14 @@ from ._arrays import GrowingArray
 _BLOCK_BYTES = 2**19
 
 
+def canonical(X):
+    """Rows as they are stored: CSR with sorted columns, each once; an array as it is."""
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
 class AbstractRows(ABC):
     """Rows of a design matrix, dense or sparse.
 
@@ -43,7 +51,7 @@ class AbstractRows(ABC):
 
     @staticmethod
     def of(X):
-        """Copy a C-ordered array or a CSR matrix into storage of our own."""
+        """Copy a C-ordered array or a canonical CSR matrix into storage of our own."""
         return CsrRows(X) if sparse.issparse(X) else DenseRows(X)
 
     @abstractmethod
@@ -55,8 +63,8 @@ class AbstractRows(ABC):
         """Number of rows that stay in cache between two products."""
 
     @abstractmethod
-    def mean_row_length(self):
-        """Number of stored entries of a typical row."""
+    def n_entries(self, slots):
+        """Number of entries stored for some rows."""
 
     @abstractmethod
     def layout(self, coef):
@@ -136,8 +144,8 @@ class DenseRows(AbstractRows):
         row_bytes = max(1, self.n_features) * self.dtype.itemsize
         return min(max(_BLOCK_BYTES // row_bytes, 16), 4096)
 
-    def mean_row_length(self):
-        return self.n_features
+    def n_entries(self, slots):
+        return len(slots) * self.n_features
 
     def layout(self, coef):
         return coef
@@ -217,8 +225,8 @@ class CsrRows(AbstractRows):
         # Sparse rows are read through the cache once; what counts is few calls.
         return 4096
 
-    def mean_row_length(self):
-        return len(self._data) / max(1, len(self))
+    def n_entries(self, slots):
+        return int(self._lengths.values[slots].sum())
 
     def layout(self, coef):
         return np.ascontiguousarray(coef.T)
@@ -263,7 +271,7 @@ class CsrRows(AbstractRows):
 
     def append(self, X):
         first = len(self)
-        self._starts.append(X.indptr[:-1] + len(self._data))
+        self._starts.append(X.indptr[:-1].astype(np.int64) + len(self._data))
         self._lengths.append(np.diff(X.indptr))
         self._data.append(X.data)
         self._indices.append(X.indices)

@@ -22,11 +22,11 @@ _N_ROUND_KEYS = 8
 
 
 class Census:
-    """How many rows each batch holds, and their weight by group.
+    """How many rows each batch holds, and their weight, by group.
 
     Parameters
     ----------
-    count : ndarray of shape (n_steps,), dtype int64
+    count : ndarray of shape (n_steps, n_groups), dtype int64
         Rows of positive weight. Full-batch schedules have one entry for all steps.
     weight : ndarray of shape (n_steps, n_groups)
         Total sample weight of the batch's rows.
@@ -143,10 +143,10 @@ class FullBatch(AbstractSchedule):
     steps_per_epoch = 1
 
     def census(self, positions, weight, group, n_groups):
-        return Census(
-            np.array([np.count_nonzero(weight)]),
-            np.bincount(group, weight, minlength=n_groups).reshape(1, n_groups),
-        )
+        counted = weight > 0
+        count = np.bincount(group[counted], minlength=n_groups)
+        weight = np.bincount(group, weight, minlength=n_groups)
+        return Census(count.reshape(1, n_groups), weight.reshape(1, n_groups))
 
     def members(self, positions, slots):
         return EveryStep(slots)
@@ -178,7 +178,7 @@ class MiniBatches(AbstractSchedule):
         return -(-self.n_positions // self.batch_size)
 
     def census(self, positions, weight, group, n_groups):
-        count = np.zeros(self.n_steps, np.int64)
+        count = np.zeros((self.n_steps, n_groups), np.int64)
         weights = np.zeros((self.n_steps, n_groups))
         _kernels.shuffle.tally(
             positions, weight, group, *self._domain(), self._keys, self.batch_size,

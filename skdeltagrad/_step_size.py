@@ -63,7 +63,10 @@ def _second_moment(rows, slots, weight, centre):
         iterate = np.ascontiguousarray(vector, dtype=float).reshape(1, n_dof)
         return squares.gradient_sums(iterate, slots).ravel()
 
-    start = 1.0 + np.arange(n_dof) % 7 / 7.0  # fixed, and orthogonal to nothing likely
+    # A legacy generator: its stream is frozen across NumPy versions.
+    start = np.random.RandomState(0).standard_normal(n_dof)
+    if not product(start).any():
+        return 0.0  # all rows are zero
     if n_dof <= 2:
         matrix = np.column_stack([product(unit) for unit in np.eye(n_dof)])
         return float(np.linalg.eigvalsh(matrix)[-1])

@@ -1,9 +1,12 @@
 """The rows that an estimator was fitted on: storage, roster and column moments."""
 
+from scipy import sparse
+
+from . import _memory
 from ._centring import ColumnMoments
 from ._content import ContentIndex
 from ._roster import Roster
-from ._rows import AbstractRows
+from ._rows import AbstractRows, canonical
 
 # Storage is compacted when more than half of it, and more than this, is removed rows.
 _LEAST_TO_COMPACT = 1024
@@ -32,11 +35,18 @@ class TrainingSet:
     @classmethod
     def of(cls, X, y, weight, ids, fit_intercept):
         """Copy rows into storage of our own."""
-        rows = AbstractRows.of(X)
+        values = X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes
+        _memory.require(
+            values + y.nbytes + 4 * weight.nbytes,
+            f"the estimator's own copy of the {X.shape[0]} training rows",
+            "Fit on fewer rows or columns, or on float32.",
+        )
+        rows = AbstractRows.of(canonical(X))
         roster = Roster(y, weight, ids)
         moments = None
         if fit_intercept:
-            moments = ColumnMoments.of(rows, roster.live_slots(), roster.weight)
+            slots = roster.live_slots()
+            moments = ColumnMoments.of(rows, slots, roster.weight[slots])
         return cls(rows, roster, moments)
 
     def centre(self):
@@ -105,10 +115,14 @@ class TrainingSet:
         self.roster.attach(added, change.added_positions)
 
     def _moments_after(self, removed, added):
-        weight = self.roster.weight
-        minus = ColumnMoments.of(self.rows, removed, weight[removed])
-        plus = ColumnMoments.of(self.rows, added, weight[added])
-        return self.moments.minus(minus).plus(plus)
+        plus = self._moments_of(added)
+        rest = self.moments.minus(self._moments_of(removed))
+        if rest is None:
+            rest = self._moments_of(self.roster.live_slots())
+        return rest.plus(plus)
+
+    def _moments_of(self, slots):
+        return ColumnMoments.of(self.rows, slots, self.roster.weight[slots])
 
     def compacted(self):
         """This training set, or a compact copy where much of it is removed rows."""

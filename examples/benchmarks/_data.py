@@ -1,4 +1,4 @@
-"""The data sets of the benchmarks, from a folder of .npz files or scikit-learn's fetchers.
+"""The data sets of the benchmarks: from a folder of .npz files, or fetched.
 
 Files: ``mnist.npz``, ``covtype_93k.npz``, ``higgs_23k.npz`` with arrays X and y;
 ``news20.npz`` and ``rcv1_tiny.npz`` with the parts of a CSR matrix (data, indices,
@@ -96,7 +96,7 @@ def _unit_rows(X):
 
 
 def _resample(X, y, n_rows, jitter):
-    """Rows drawn with replacement, each with a little noise, so that no two are equal."""
+    """Rows drawn with replacement and a little noise, so that no two are equal."""
     if n_rows is None:
         return X, y
     rng = np.random.default_rng(0)

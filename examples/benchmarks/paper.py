@@ -1,4 +1,4 @@
-"""The DeltaGrad paper's experiments, with the paper's settings, against exact retraining.
+"""The DeltaGrad paper's experiments, with its settings, against exact retraining.
 
     python examples/benchmarks/paper.py --data-dir DIR --out doc/benchmarks
 
@@ -377,7 +377,7 @@ def environment():
 def markdown(results):
     """The paper's tables with ours beside them."""
     lines = [
-        "| set | rows removed or added | speed-up: deletion / addition | cap | of the cap "
+        "| set | rows removed or added | speed-up: deletion / addition | cap | of cap "
         "| paper | error: deletion / addition | paper |",
         "|---|---|---|---|---|---|---|---|",
     ]

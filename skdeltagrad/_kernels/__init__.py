@@ -17,6 +17,9 @@ import importlib
 import os
 import shutil
 import tempfile
+import threading
+
+_lock = threading.RLock()
 
 _MODULES = ("dense", "lbfgs", "losses", "shuffle", "sparse", "step")
 
@@ -40,17 +43,18 @@ def _somewhere_to_cache():
     import numba
     from numba.core.caching import FunctionCache
 
-    try:
-        FunctionCache(_somewhere_to_cache.__wrapped__)
-    except RuntimeError:
-        configured = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = _directory_of_this_process()
+    with _lock:  # Numba's setting is changed for a while
         try:
+            FunctionCache(_somewhere_to_cache.__wrapped__)
+        except RuntimeError:
+            configured = numba.config.CACHE_DIR
+            numba.config.CACHE_DIR = _directory_of_this_process()
+            try:
+                yield
+            finally:
+                numba.config.CACHE_DIR = configured
+        else:
             yield
-        finally:
-            numba.config.CACHE_DIR = configured
-    else:
-        yield
 
 
 def _directory_of_this_process():

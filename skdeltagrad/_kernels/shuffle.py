@@ -29,13 +29,13 @@ _MASK = 0xFFFFFFFF
 @njit(nogil=True, cache=True)
 def _hash(value, key, bound):
     """A number in {0, ..., bound - 1} from a number and a key (murmur3's finaliser)."""
-    h = ((value * 0x9E3779B1) & _MASK) ^ key
+    h = ((int(value) * 0x9E3779B1) & _MASK) ^ key
     h ^= h >> 16
     h = (h * 0x85EBCA6B) & _MASK
     h ^= h >> 13
     h = (h * 0xC2B2AE35) & _MASK
     h ^= h >> 16
-    return (h * bound) >> 32
+    return (h * int(bound)) >> 32
 
 
 @njit(nogil=True, cache=True)
@@ -117,7 +117,7 @@ def places_of(rows, n, side, other, keys, place_out):
 
 @njit(nogil=True, cache=True)
 def tally(rows, weight, group, n, side, other, keys, batch_size, count_out, weight_out):
-    """Count and weigh rows by step: add to shapes (n_steps,), (n_steps, n_groups).
+    """Count and weigh rows by step and group: add to shapes (n_steps, n_groups).
 
     `weight` and `group` have one entry for each of `rows`. Rows without weight are not
     counted.
@@ -132,5 +132,5 @@ def tally(rows, weight, group, n, side, other, keys, batch_size, count_out, weig
             for i in range(some.shape[0]):
                 if weight[first + i] > 0.0:
                     step = epoch * n_batches + places[i] // batch_size
-                    count_out[step] += 1
+                    count_out[step, group[first + i]] += 1
                     weight_out[step, group[first + i]] += weight[first + i]
