@@ -26,14 +26,17 @@ class ColumnMoments:
     ----------
     weight : float
         Total weight of the rows.
+    counts : ndarray of shape (n_features,), dtype int64
+        Number of rows with an entry other than 0.
     sums, squares : ndarray of shape (n_features,)
         Weighted sums of x and of x^2.
     """
 
-    def __init__(self, weight, sums, squares):
+    def __init__(self, weight, counts, sums, squares):
         self.weight = weight
-        self.sums = sums
-        self.squares = squares
+        self.counts = counts
+        self.sums = np.where(counts > 0, sums, 0.0)  # not what rounding left
+        self.squares = np.where(counts > 0, squares, 0.0)
 
     @classmethod
     def of(cls, rows, slots, weight):
@@ -44,6 +47,7 @@ class ColumnMoments:
         """Moments after rows were added."""
         return ColumnMoments(
             self.weight + other.weight,
+            self.counts + other.counts,
             self.sums + other.sums,
             self.squares + other.squares,
         )
@@ -53,16 +57,17 @@ class ColumnMoments:
 
         Next to an entry of 1e10 no digits are left of the other rows' sums.
         """
-        squares = self.squares - other.squares
-        if not (other.squares <= _LARGEST_PART * np.abs(squares)).all():
-            return None
-        return ColumnMoments(
-            self.weight - other.weight, self.sums - other.sums, squares
+        rest = ColumnMoments(
+            self.weight - other.weight,
+            self.counts - other.counts,
+            self.sums - other.sums,
+            self.squares - other.squares,
         )
+        kept = other.squares <= _LARGEST_PART * np.abs(rest.squares)
+        return rest if (kept | (rest.counts == 0)).all() else None
 
-    @np.errstate(
-        over="ignore", invalid="ignore"
-    )  # columns that overflow are left alone
+    # Columns whose squares overflow are left alone.
+    @np.errstate(over="ignore", invalid="ignore")
     def centre(self):
         """The rounded mean of every column, shape (n_features,)."""
         mean = self.sums / self.weight

@@ -29,7 +29,7 @@ _BLOCK_BYTES = 2**19
 
 
 def canonical(X):
-    """Rows as they are stored: CSR with sorted columns, each once; an array as it is."""
+    """Rows as they are stored: CSR with sorted columns, each once, or an array."""
     if sparse.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -88,7 +88,7 @@ class AbstractRows(ABC):
 
     @abstractmethod
     def column_moments(self, slots, weight):
-        """Weighted sums of x and of x^2 over rows, each of shape (n_features,)."""
+        """Entries other than 0, weighted sums of x and of x^2: (n_features,) each."""
 
     @abstractmethod
     def squared_distances(self, slots, centre):
@@ -163,9 +163,9 @@ class DenseRows(AbstractRows):
         _kernels.dense.rmatvec(self._X.values, slots, pointwise, accumulator)
 
     def column_moments(self, slots, weight):
-        sums, squares = np.zeros((2, self.n_features))
-        _kernels.dense.column_moments(self._X.values, slots, weight, sums, squares)
-        return sums, squares
+        moments = _no_moments(self.n_features)
+        _kernels.dense.column_moments(self._X.values, slots, weight, *moments)
+        return moments
 
     def squared_distances(self, slots, centre):
         distance = np.empty(len(slots))
@@ -247,9 +247,9 @@ class CsrRows(AbstractRows):
         _kernels.sparse.rmatvec(*self._matrix(), slots, pointwise, accumulator)
 
     def column_moments(self, slots, weight):
-        sums, squares = np.zeros((2, self.n_features))
-        _kernels.sparse.column_moments(*self._matrix(), slots, weight, sums, squares)
-        return sums, squares
+        moments = _no_moments(self.n_features)
+        _kernels.sparse.column_moments(*self._matrix(), slots, weight, *moments)
+        return moments
 
     def squared_distances(self, slots, centre):
         distance = np.empty(len(slots))
@@ -302,3 +302,7 @@ class CsrRows(AbstractRows):
     def into_memory(self):
         for array in self._arrays():
             array.into_memory()
+
+
+def _no_moments(n_features):
+    return np.zeros(n_features, np.int64), *np.zeros((2, n_features))

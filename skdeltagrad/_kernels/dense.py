@@ -121,8 +121,8 @@ def rmatvec(X, slots, pointwise, gradient_out):
 
 
 @njit(nogil=True, cache=True)
-def column_moments(X, slots, weight, sum_out, square_out):
-    """Add ``weight * x`` and ``weight * x^2`` of the rows to the two sums.
+def column_moments(X, slots, weight, count_out, sum_out, square_out):
+    """Add 1 (where x is not 0), ``weight * x`` and ``weight * x^2`` of the rows.
 
     `weight` has shape (n_rows,): one weight per entry of `slots`.
     """
@@ -131,6 +131,7 @@ def column_moments(X, slots, weight, sum_out, square_out):
         w = weight[i]
         for j in range(X.shape[1]):
             wx = w * row[j]
+            count_out[j] += row[j] != 0.0
             sum_out[j] += wx
             square_out[j] += wx * row[j]
 

@@ -77,8 +77,10 @@ def rmatvec(data, indices, starts, lengths, slots, pointwise, gradient_out):
 
 
 @njit(nogil=True, cache=True)
-def column_moments(data, indices, starts, lengths, slots, weight, sum_out, square_out):
-    """Add ``weight * x`` and ``weight * x^2`` of the rows to the two sums.
+def column_moments(
+    data, indices, starts, lengths, slots, weight, count_out, sum_out, square_out
+):
+    """Add 1 (where x is not 0), ``weight * x`` and ``weight * x^2`` of the rows.
 
     `weight` has shape (n_rows,): one weight per entry of `slots`.
     """
@@ -86,6 +88,7 @@ def column_moments(data, indices, starts, lengths, slots, weight, sum_out, squar
         first = starts[slots[i]]
         for s in range(first, first + lengths[slots[i]]):
             wx = weight[i] * data[s]
+            count_out[indices[s]] += data[s] != 0.0
             sum_out[indices[s]] += wx
             square_out[indices[s]] += wx * data[s]
 
