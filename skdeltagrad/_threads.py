@@ -53,17 +53,19 @@ def run(task, n_tasks):
     numbers = iter(range(n_tasks))  # next() on it is atomic
 
     def work():
-        for number in numbers:
-            task(number)
+        try:
+            for number in numbers:
+                task(number)
+        finally:
+            for _ in numbers:  # after an error or an interrupt nobody takes another
+                pass
 
     pool = _get_pool()
     helpers = [pool.submit(work) for _ in range(n_helpers)]
     try:
         work()
     finally:
-        # Also after an interrupt nothing may go on reading the rows.
-        for _ in numbers:
-            pass
+        # Nothing may go on reading the rows when this is left.
         for helper in helpers:
             if not helper.cancel():
                 helper.exception()

@@ -1,0 +1,56 @@
+"""Fixtures that several test modules share."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+
+def _contents(value, place):
+    """Everything that an object holds, as pairs of a place and a comparable value."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "UO":
+        yield place, ("text", value.tolist())  # whatever the width of the dtype
+    elif isinstance(value, np.ndarray):
+        yield place, (value.dtype.str, value.shape, value.tobytes())
+    elif isinstance(value, dict):
+        yield place, ("dict", list(map(repr, value)))
+        for key, part in value.items():
+            yield from _contents(part, f"{place}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        yield place, (type(value).__name__, len(value))
+        for number, part in enumerate(value):
+            yield from _contents(part, f"{place}[{number}]")
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        # The pickled state: without caches that are made anew when needed.
+        yield place, type(value).__name__
+        for name, part in (value.__getstate__() or {}).items():
+            yield from _contents(part, f"{place}.{name}")
+    else:
+        yield place, repr(value)
+
+
+@pytest.fixture(scope="session")
+def contents():
+    """A function from an estimator to all that it holds, bit by bit, by place."""
+    return lambda estimator: dict(_contents(estimator, "estimator"))
+
+
+@pytest.fixture(scope="session")
+def unchanged(contents):
+    """A context in which an estimator may not change, not by one bit.
+
+    Two estimators that were edited in the same way are compared by ``contents``.
+    """
+
+    @contextmanager
+    def unchanged(estimator):
+        report = vars(estimator).get("update_report_")
+        before = contents(estimator)
+        yield
+        after = contents(estimator)
+        places = sorted(before.keys() | after.keys())
+        changed = [place for place in places if before.get(place) != after.get(place)]
+        assert not changed
+        assert vars(estimator).get("update_report_") is report
+
+    return unchanged

@@ -1,0 +1,194 @@
+"""Tasks in a pool of threads: each once, and no pool is ever left in a bad state."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import skdeltagrad
+from skdeltagrad import _threads
+from skdeltagrad._threads import limit_threads, run
+
+N_THREADS = [1, 2, 3, 8]
+
+
+@pytest.fixture(params=N_THREADS)
+def n_threads(request):
+    with limit_threads(request.param):
+        yield request.param
+
+
+@pytest.mark.parametrize("n_tasks", [0, 1, 2, 3, 7, 500])
+def test_each_task_runs_once(n_threads, n_tasks):
+    done = []
+    run(done.append, n_tasks)
+    assert sorted(done) == list(range(n_tasks))
+
+
+def test_one_thread_runs_tasks_in_order_and_by_itself():
+    done = []
+    with limit_threads(1):
+        run(lambda number: done.append((number, threading.current_thread())), 5)
+    assert done == [(number, threading.current_thread()) for number in range(5)]
+
+
+@pytest.mark.parametrize("n_together", [2, 3])
+def test_tasks_run_at_the_same_time(n_together, monkeypatch):
+    """Each waits for the others: in vain, if they came after it."""
+    monkeypatch.setattr(_threads, "_pool", None)  # of a machine of more cores
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    barrier = threading.Barrier(n_together, timeout=30)
+    with limit_threads(n_together):
+        run(lambda number: barrier.wait(), 2 * n_together)
+    _threads._pool.shutdown()
+
+
+@pytest.mark.parametrize("failing", [0, 1, 17, 39])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_exceptions_come_out(n_threads, failing, error):
+    def task(number):
+        if number == failing:
+            raise error(f"task {number}")
+
+    with pytest.raises(error, match=f"task {failing}"):
+        run(task, 40)
+
+
+def test_exceptions_of_helpers_come_out():
+    barrier = threading.Barrier(2, timeout=30)
+
+    def task(number):
+        barrier.wait()  # so that both threads have one
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("in a helper")
+
+    with limit_threads(2), pytest.raises(ValueError, match="in a helper"):
+        run(task, 2)
+
+
+def test_nothing_runs_on_after_an_exception(n_threads):
+    """The caller is free to change what the tasks read."""
+    started, ended = [], []
+
+    def task(number):
+        started.append(number)
+        if number == 0:
+            raise ValueError("stop")
+        time.sleep(0.005)
+        ended.append(number)
+
+    with pytest.raises(ValueError, match="stop"):
+        run(task, 1000)
+    n_started = len(started)
+    assert len(ended) == n_started - 1
+    assert n_started < 100
+    time.sleep(0.02)
+    assert len(started) == n_started
+
+
+def test_runs_again_after_an_exception(n_threads):
+    def task(number):
+        raise ValueError("stop")
+
+    for _ in range(5):
+        with pytest.raises(ValueError, match="stop"):
+            run(task, 10)
+        done = []
+        run(done.append, 10)
+        assert sorted(done) == list(range(10))
+
+
+def test_several_callers_at_once(n_threads):
+    """As when estimators are fitted in threads of the user's own."""
+    done = [[] for _ in range(6)]
+
+    def caller(mine):
+        for _ in range(20):
+            run(mine.append, 30)
+
+    callers = [threading.Thread(target=caller, args=(mine,)) for mine in done]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(60)
+    for mine in done:
+        assert sorted(mine) == sorted(20 * list(range(30)))
+
+
+def test_a_task_may_run_tasks():
+    done = []
+    with limit_threads(2):
+        run(lambda outer: run(lambda inner: done.append((outer, inner)), 4), 6)
+    assert sorted(done) == [(outer, inner) for outer in range(6) for inner in range(4)]
+
+
+def test_the_limit_ends_with_its_block():
+    before = _threads.thread_count()
+    with limit_threads(7):
+        assert _threads.thread_count() == 7
+        with limit_threads(2):
+            assert _threads.thread_count() == 2
+        assert _threads.thread_count() == 7
+    assert _threads.thread_count() == before
+    with pytest.raises(ValueError, match="stop"), limit_threads(7):
+        raise ValueError("stop")
+    assert _threads.thread_count() == before
+
+
+@pytest.mark.parametrize(("variable", "expected"), [("3", 3), ("", 5), (None, 5)])
+def test_the_number_of_threads(monkeypatch, variable, expected):
+    monkeypatch.setattr(_threads, "_n_threads", None)
+    monkeypatch.setattr(_threads.joblib, "cpu_count", lambda: 5)
+    if variable is None:
+        monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("NUMBA_NUM_THREADS", variable)
+    assert _threads.thread_count() == expected
+
+
+FORK = """
+import os, signal, sys, threading
+from skdeltagrad import _threads
+from skdeltagrad._threads import limit_threads, run
+
+def check():
+    done = []
+    with limit_threads(3):
+        run(done.append, 50)
+    assert sorted(done) == list(range(50))
+
+check()  # the parent has a pool now
+if sys.argv[1] == "locked":
+    _threads._lock.acquire()  # as if another thread were making one
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # the end of a child that waits for threads that it has not
+    check()
+    check()
+    sys.exit(0)
+if sys.argv[1] == "locked":
+    _threads._lock.release()
+check()
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.parametrize("state", ["idle", "locked"])
+def test_a_forked_child_starts_threads_of_its_own(state, tmp_path):
+    package = str(Path(skdeltagrad.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    finished = subprocess.run(
+        [sys.executable, "-c", FORK, state],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert finished.returncode == 0, finished.stderr
