@@ -143,7 +143,8 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         model : sklearn.linear_model.Ridge
         """
         check_is_fitted(self)
-        return self._hand_over(Ridge(self.alpha, fit_intercept=self.fit_intercept))
+        alpha = self.alpha if np.isscalar(self.alpha) else np.asarray(self.alpha)
+        return self._hand_over(Ridge(alpha, fit_intercept=self.fit_intercept))
 
     def _fit_targets(self, y):
         y = _as_numbers(y)

@@ -13,6 +13,7 @@ if that leaves too, the step is skipped. A row that is added joins one of the th
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 
@@ -67,6 +68,21 @@ class EveryStep:
     def at(self, step):
         """Slots of the rows: the same for every step."""
         return self._slots
+
+
+class WholeRoster:
+    """All rows that are there, for every step; looked for when first asked."""
+
+    def __init__(self, roster):
+        self._roster = roster
+
+    def at(self, step):
+        """Slots of the rows: the same for every step."""
+        return self._slots
+
+    @cached_property
+    def _slots(self):
+        return self._roster.live_slots()
 
 
 class AbstractSchedule(ABC):
@@ -152,7 +168,7 @@ class FullBatch(AbstractSchedule):
         return EveryStep(slots)
 
     def batches(self, roster):
-        return EveryStep(roster.live_slots())
+        return WholeRoster(roster)
 
 
 class MiniBatches(AbstractSchedule):

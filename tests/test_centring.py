@@ -157,3 +157,11 @@ def test_a_removal_that_costs_the_digits_is_refused():
     rest = moments.minus(ColumnMoments.of(rows, np.array([1]), weight[:1]))
     assert rest.counts.tolist() == [2, 2, 0]
     assert rest.sums[2] == rest.squares[2] == 0.0
+
+
+def test_an_entry_whose_square_overflows_can_leave():
+    X = np.array([[1e200, 40.0], [1.0, 41.0], [2.0, 42.0]])
+    whole = moments(X)
+    assert_array_equal(whole.centre(), [0.0, 41.0])
+    rest = whole.minus(moments(X[:1]))
+    assert rest is None or np.isfinite(rest.squares).all()

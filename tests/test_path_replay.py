@@ -339,7 +339,7 @@ def test_converged_ridge_and_edits_reach_scikit_learn(n_targets, fit_intercept):
         y = np.column_stack([y, -2 * y + X[:, 0], np.sin(y)])
     gone = np.arange(0, len(y), 25)
     kept = np.setdiff1d(np.arange(len(y)), gone)
-    alpha = 50.0 if n_targets == 1 else [50.0, 100.0, 200.0]
+    alpha = 50.0 if n_targets == 1 else np.array([50.0, 100.0, 200.0])
     ours = DeltaGradRidge(
         alpha, max_iter=1500, solver="gd", fit_intercept=fit_intercept
     )
