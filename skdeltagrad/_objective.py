@@ -101,34 +101,37 @@ class Objective:
         return intercept
 
     def _add_gradient(self, coef, intercept, slots, sign, gradient_out):
-        bounds = self._cut(slots)
+        work = self.rows.n_entries(slots) * self.n_outputs
+        bounds = self._cut(len(slots), work)
         n_parts = len(bounds) - 1
-        partial = [gradient_out] + [np.zeros(self.shape) for _ in range(n_parts - 1)]
+        # A few rows are added in place. Many are summed in buffers that stay in cache,
+        # while the gradient may be memory of the trajectory that was never touched.
+        in_place = work < self.n_outputs * self.n_dof
+        partial = [gradient_out] if in_place else np.zeros((n_parts, *self.shape))
         residual = np.empty((n_parts, self.n_outputs))
 
-        def work(number):
+        def add_part(number):
             mine = slots[bounds[number] : bounds[number + 1]]
             residual[number] = self._accumulate(
                 coef, intercept, mine, sign, partial[number]
             )
 
-        _threads.run(work, n_parts)
-        for other in partial[1:]:
-            gradient_out += other
+        _threads.run(add_part, n_parts)
+        if not in_place:
+            for part in partial:
+                gradient_out += part
         if self.fit_intercept:
             residual = residual.sum(axis=0)
             gradient_out[:, self.n_features] += residual
             if self.centre is not None:
                 gradient_out[:, : self.n_features] -= np.outer(residual, self.centre)
 
-    def _cut(self, slots):
+    def _cut(self, n_rows, work):
         """Bounds of the parts that may run at the same time."""
-        n_coef = self.n_outputs * self.n_dof
-        work = self.rows.n_entries(slots) * self.n_outputs
         # A part must outweigh clearing and adding its buffer, too.
-        n_parts = work // max(_PART_WORK, 4 * n_coef)
-        n_parts = min(max(n_parts, 1), _MAX_PARTS, len(slots))
-        return [len(slots) * i // n_parts for i in range(n_parts + 1)]
+        n_parts = work // max(_PART_WORK, 4 * self.n_outputs * self.n_dof)
+        n_parts = min(max(n_parts, 1), _MAX_PARTS, n_rows)
+        return [n_rows * i // n_parts for i in range(n_parts + 1)]
 
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
     def _accumulate(self, coef, intercept, slots, sign, gradient_out):

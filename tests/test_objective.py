@@ -161,7 +161,14 @@ def test_taking_back_what_was_added():
     """Several parts, on top of what was there."""
     problem = Problem("multinomial", "csr", "centred", 1, 20_000, 60, 0.9)
     objective, slots = problem.objective, problem.slots
-    assert len(objective._cut(slots)) > 2
+    assert (
+        len(
+            objective._cut(
+                len(slots), objective.rows.n_entries(slots) * objective.n_outputs
+            )
+        )
+        > 2
+    )
     sums = objective.gradient_sums(problem.iterate, slots)
     largest = abs(sums).max()
     objective.add_gradient_sums(problem.iterate, slots, sums, sign=-1.0)
@@ -231,7 +238,9 @@ def test_a_column_far_from_zero_is_centred_exactly():
 def test_the_same_bits_for_any_number_of_threads(loss, n_features, n_groups, storage):
     problem = Problem(loss, storage, "centred", n_groups, 40_000, n_features, 0.9)
     objective = problem.objective
-    n_parts = len(objective._cut(problem.members(0))) - 1
+    members = problem.members(0)
+    work = objective.rows.n_entries(members) * objective.n_outputs
+    n_parts = len(objective._cut(len(members), work)) - 1
     assert n_parts >= 2
     found = []
     for n_threads in (1, 2, 3, 2):
@@ -247,7 +256,7 @@ def test_the_same_bits_for_any_number_of_threads(loss, n_features, n_groups, sto
 @pytest.mark.parametrize("n_features", [1, 100, 10_000])
 def test_rows_are_cut_into_whole_parts(n_rows, n_features):
     objective = Problem("binomial", "dense", "plain", 1, 3, n_features).objective
-    bounds = objective._cut(np.broadcast_to(0, n_rows))
+    bounds = objective._cut(n_rows, n_rows * n_features)
     assert bounds[0] == 0
     assert bounds[-1] == n_rows
     assert (np.diff(bounds) > 0).all()
