@@ -43,6 +43,7 @@ class ColumnMoments:
         """Moments of rows of some storage; `weight` has one entry per slot given."""
         return cls(float(weight.sum()), *rows.column_moments(slots, weight))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def plus(self, other):
         """Moments after rows were added."""
         return ColumnMoments(
@@ -52,10 +53,12 @@ class ColumnMoments:
             self.squares + other.squares,
         )
 
+    @np.errstate(over="ignore", invalid="ignore")
     def minus(self, other):
         """Moments after rows were removed, or None where that loses most digits.
 
-        Next to an entry of 1e10 no digits are left of the other rows' sums.
+        Next to an entry of 1e10 no digits are left of the other rows' sums; next to
+        one of 1e200, whose square is infinite, none at all.
         """
         rest = ColumnMoments(
             self.weight - other.weight,
