@@ -132,7 +132,7 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
         settings.check_learning_rates()
         targets = self._fit_targets(y)
         weight = _requests.check_weights(sample_weight, X.shape[0]) * targets.factor
-        _check_total(weight.sum())
+        _check_some_count(np.count_nonzero(weight))
         ids = None
         if sample_id is not None:
             ids = _requests.check_ids(sample_id, n_rows=X.shape[0])
@@ -365,11 +365,11 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
                 "would be left: nothing is changed. Keep at least one row, or discard "
                 "the estimator."
             )
-        total = path.census.weight[: path.schedule.steps_per_epoch].sum()
-        left = total - roster.weight[edit.removed].sum()
+        n_counting = path.census.count[: path.schedule.steps_per_epoch].sum()
+        n_counting -= np.count_nonzero(roster.weight[edit.removed])
         if edit.added is not None:
-            left += edit.added.weight.sum()
-        _check_total(left if left > 1e-12 * total else 0.0)
+            n_counting += np.count_nonzero(edit.added.weight)
+        _check_some_count(n_counting)
 
     def _retrain(self, started):
         training_set = self._training_set
@@ -458,8 +458,8 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
         super().__setstate__(_state.load(state, type(self).__name__))
 
 
-def _check_total(weight):
-    if not weight > 0.0:
+def _check_some_count(n_rows):
+    if n_rows == 0:
         raise ValueError(
             "sample_weight is zero for all rows: nothing counts. Give at least one row "
             "a positive weight."

@@ -67,7 +67,9 @@ class ColumnMoments:
             self.squares - other.squares,
         )
         kept = other.squares <= _LARGEST_PART * np.abs(rest.squares)
-        return rest if (kept | (rest.counts == 0)).all() else None
+        kept |= rest.counts == 0
+        kept &= other.weight <= _LARGEST_PART * rest.weight
+        return rest if kept.all() else None
 
     # Columns whose squares overflow are left alone.
     @np.errstate(over="ignore", invalid="ignore")

@@ -162,8 +162,7 @@ class Path:
 
     def train(self, rows, roster, change=NO_CHANGE):
         """The path on the rows of a roster and an edit, every gradient computed."""
-        live = roster.live_slots()
-        census = self._count(roster, live, roster.position[live]).plus(
+        census = self._count_live(roster).plus(
             self._count(roster, change.added_slots, change.added_positions)
         )
         oracle = ExactOracle(
@@ -178,6 +177,8 @@ class Path:
         kept = self.census.minus(
             self._count(roster, change.removed_slots, change.removed_positions)
         )
+        if kept is None:
+            kept = self._count_live(roster)
         census = kept.plus(
             self._count(roster, change.added_slots, change.added_positions)
         )
@@ -206,6 +207,10 @@ class Path:
             rows, roster.y, roster.weight, self.loss, self.centre,
             group=roster.y, n_groups=self.n_groups,
         )  # fmt: skip
+
+    def _count_live(self, roster):
+        live = roster.live_slots()
+        return self._count(roster, live, roster.position[live])
 
     def _count(self, roster, slots, positions):
         group = roster.y[slots] if self.n_groups > 1 else np.zeros(len(slots), np.int64)

@@ -20,6 +20,8 @@ import numpy as np
 from . import _kernels
 
 _N_ROUND_KEYS = 8
+# Digits that a removal may cost a sum: eight of sixteen.
+_LARGEST_PART = 1e8
 
 
 class Census:
@@ -43,8 +45,13 @@ class Census:
         return Census(self.count + other.count, self.weight + other.weight)
 
     def minus(self, other):
-        """After rows left."""
-        return Census(self.count - other.count, self.weight - other.weight)
+        """After rows left, or None where that costs a batch's weight its digits.
+
+        Next to a row of weight 1e15 few digits are left of the others' weights.
+        """
+        rest = Census(self.count - other.count, self.weight - other.weight)
+        kept = other.weight <= _LARGEST_PART * rest.weight
+        return rest if (kept | (rest.count == 0)).all() else None
 
 
 class BatchMembers:

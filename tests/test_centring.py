@@ -165,3 +165,14 @@ def test_an_entry_whose_square_overflows_can_leave():
     assert_array_equal(whole.centre(), [0.0, 41.0])
     rest = whole.minus(moments(X[:1]))
     assert rest is None or np.isfinite(rest.squares).all()
+
+
+def test_a_column_that_lost_all_its_entries_has_no_sums():
+    """Not what rounding left: 0.1 + 0.2 + 0.3 less the three is not zero."""
+    X = np.array([[0.1], [0.2], [0.3], [0.0]])
+    rest = moments(X)
+    for i in (2, 1, 0):
+        rest = rest.minus(moments(X[[i]]))
+    assert_array_equal(rest.counts, [0])
+    assert_array_equal(rest.sums, [0.0])
+    assert_array_equal(rest.squares, [0.0])

@@ -490,6 +490,20 @@ def test_a_corrupt_row_leaves_no_trace(cancer, form, corrupt):
     assert_same_model(model.partial_refit(), fresh, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("heavy", [1e3, 1e10, 1e15])
+@pytest.mark.parametrize("solver", ["gd", "sgd"])
+def test_a_row_of_enormous_weight_can_leave(cancer, heavy, solver):
+    """The other rows count, however little next to it."""
+    X, y = cancer
+    weight = np.ones(len(y))
+    weight[7] = heavy
+    model = _exact(DeltaGradLogisticRegression, solver=solver, fit_intercept=False)
+    model.fit(X, y, weight).unlearn(position=7)
+    left = np.delete(np.arange(len(y)), 7)
+    fresh = clone(model).fit(X[left], y[left])
+    assert_same_model(model.partial_refit(), fresh)
+
+
 # ---------------------------------------------------------------------------
 # Forms of the data
 # ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skdeltagrad._arrays import GrowingArray, is_mapped
-from skdeltagrad._rows import AbstractRows, CsrRows, DenseRows
+from skdeltagrad._rows import AbstractRows, CsrRows, DenseRows, canonical
 
 N_ROWS, N_FEATURES = 23, 6
 
@@ -118,6 +118,20 @@ def test_kinds_of_csr(container, index_dtype):
     rows = AbstractRows.of(given)
     rows.append(given[3:5])
     assert_array_equal(everything(rows), np.concatenate([X, X[3:5]]))
+
+
+def test_canonical_rows():
+    """Entries given twice are added up, columns are sorted; what was given stays."""
+    entries = np.array([1.0, 2.0, 3.0, 4.0]), np.array([4, 0, 4, 1])
+    X = sparse.csr_matrix((*entries, np.array([0, 3, 4])), shape=(2, 5))
+    found = canonical(X)
+    assert found.has_canonical_format
+    assert found.indices.tolist() == [0, 4, 1]
+    assert found.data.tolist() == [2.0, 4.0, 4.0]
+    assert X.nnz == 4
+    assert canonical(found) is found
+    array = np.eye(2)
+    assert canonical(array) is array
 
 
 def test_read(case):

@@ -70,23 +70,27 @@ def test_exceptions_of_helpers_come_out():
         run(task, 2)
 
 
+@pytest.mark.parametrize("n_threads", [2, 3])
 def test_nothing_runs_on_after_an_exception(n_threads):
     """The caller is free to change what the tasks read."""
     started, ended = [], []
+    barrier = threading.Barrier(2, timeout=30)
 
     def task(number):
         started.append(number)
+        if number < 2:
+            barrier.wait()  # so that another thread is at work when this one fails
         if number == 0:
             raise ValueError("stop")
-        time.sleep(0.005)
+        time.sleep(0.02)
         ended.append(number)
 
-    with pytest.raises(ValueError, match="stop"):
-        run(task, 1000)
-    n_started = len(started)
-    assert len(ended) == n_started - 1
-    assert n_started < 100
-    time.sleep(0.02)
+    with limit_threads(n_threads), pytest.raises(ValueError, match="stop"):
+        run(task, 200)
+    n_started, n_ended = len(started), len(ended)
+    assert n_ended == n_started - 1
+    assert n_started < 20
+    time.sleep(0.05)
     assert len(started) == n_started
 
 
