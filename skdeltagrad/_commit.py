@@ -1,5 +1,7 @@
 """All of an edit or none of it."""
 
+from contextlib import ExitStack
+
 import numpy as np
 from scipy import sparse
 
@@ -19,7 +21,7 @@ class Transaction:
     """
 
     def __init__(self):
-        self._steps = []
+        self._undoing = ExitStack()  # newest first, and all of it if one step fails
         self._saved = []
 
     def undo(self, function, *args, saved=None):
@@ -27,17 +29,18 @@ class Transaction:
         if saved is not None:
             args = (*args, saved)
             self._saved.append(saved)
-        self._steps.append((function, args))
+        self._undoing.callback(function, *args)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        if kind is not None:
-            for function, args in reversed(self._steps):
-                function(*args)
-        _overwrite(self._saved)
-        self._steps.clear()
+        try:
+            if kind is not None:
+                self._undoing.close()
+        finally:
+            self._undoing.pop_all()
+            _overwrite(self._saved)
         return False
 
 

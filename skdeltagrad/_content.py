@@ -142,7 +142,7 @@ class ContentIndex:
 def _distances(X, x):
     """Euclidean distances of rows of X to one row."""
     if sparse.issparse(X):
-        difference = X - sparse.vstack([x] * X.shape[0], format="csr")
+        difference = X - x[np.zeros(X.shape[0], int)]
         return np.sqrt(difference.multiply(difference).sum(axis=1)).A1
     difference = np.asarray(X, float) - np.asarray(x, float)
     return np.sqrt(np.einsum("ij,ij->i", difference, difference))

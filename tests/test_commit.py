@@ -125,3 +125,18 @@ def test_a_transaction_can_be_used_again():
         transaction.undo(done.append, "second")
         raise ValueError("stop")
     assert done == ["second"]
+
+
+def test_a_step_that_cannot_be_undone_does_not_keep_the_others():
+    undone, saved = [], np.ones(3)
+
+    def fail():
+        raise OSError("cannot be undone")
+
+    with pytest.raises(OSError, match="cannot"), Transaction() as transaction:
+        transaction.undo(undone.append, "first")
+        transaction.undo(fail)
+        transaction.undo(lambda rows: undone.append("last"), saved=saved)
+        raise ValueError("an edit")
+    assert undone == ["last", "first"]
+    assert_array_equal(saved, np.zeros(3))
