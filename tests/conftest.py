@@ -54,3 +54,18 @@ def unchanged(contents):
         assert vars(estimator).get("update_report_") is report
 
     return unchanged
+
+
+@pytest.fixture
+def results(contents):
+    """A function from an estimator to what it holds, but for times and caches."""
+
+    def results(model):
+        passing = ("update_report_.seconds", "update_report_.indexed")
+        return {
+            place: value
+            for place, value in contents(model).items()
+            if not place.endswith(passing)
+        }
+
+    return results

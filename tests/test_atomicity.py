@@ -293,21 +293,6 @@ class Fault:
         self._monkeypatch.setattr(self._owner, self._name, self._original)
 
 
-@pytest.fixture
-def results(contents):
-    """A function from an estimator to what it holds, but for times and caches."""
-
-    def results(model):
-        passing = ("update_report_.seconds", "update_report_.indexed")
-        return {
-            place: value
-            for place, value in contents(model).items()
-            if not place.endswith(passing)
-        }
-
-    return results
-
-
 def differences(before, after):
     places = sorted(before.keys() | after.keys())
     return [place for place in places if before.get(place) != after.get(place)]

@@ -164,21 +164,6 @@ def case(request):
     return deepcopy(_cases[request.param])
 
 
-@pytest.fixture
-def results(contents):
-    """A function from an estimator to what it holds, but for times and caches."""
-
-    def results(model):
-        passing = ("update_report_.seconds", "update_report_.indexed")
-        return {
-            place: value
-            for place, value in contents(model).items()
-            if not place.endswith(passing)
-        }
-
-    return results
-
-
 def assert_same_after_edits(case, copy, results):
     """The copy and the original hold the same, to the last bit, edit by edit."""
     original = case.model
