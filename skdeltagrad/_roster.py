@@ -71,9 +71,14 @@ class Roster:
         """Number of positions ever given out."""
         return len(self._slot)
 
+    @property
+    def slot(self):
+        """Slots by position, GONE for rows that are not there any more."""
+        return self._slot.values
+
     def slots_of(self, positions):
         """Slots of rows, GONE for those that are not there any more."""
-        return self._slot.values[positions]
+        return self.slot[positions]
 
     def live_slots(self):
         """Slots of all rows that are there, ascending."""

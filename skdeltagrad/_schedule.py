@@ -219,13 +219,18 @@ class MiniBatches(AbstractSchedule):
     def batches(self, roster):
         return DealtBatches(self, roster)
 
-    def dealt(self, step):
-        """Positions of `fit` that belong to the batch of a step."""
+    def dealt(self, step, slot_of):
+        """Slots of the rows of `fit` that belong to the batch of a step.
+
+        `slot_of` holds the slot of every position, GONE (negative) for rows that left.
+        """
         epoch, batch = divmod(step, self.steps_per_epoch)
         first = batch * self.batch_size
-        positions = np.empty(min(self.batch_size, self.n_positions - first), np.int64)
-        _kernels.shuffle.rows_at(first, *self._domain(), self._keys[epoch], positions)
-        return positions
+        slots = np.empty(min(self.batch_size, self.n_positions - first), np.int64)
+        n_found = _kernels.shuffle.slots_at(
+            first, *self._domain(), self._keys[epoch], slot_of, slots
+        )
+        return slots[:n_found]
 
     def joined(self, epoch, positions, slots):
         """Later rows by the batch of one epoch that they joined, ``at(batch)``."""
@@ -250,8 +255,7 @@ class DealtBatches:
 
     def at(self, step):
         """Slots of the rows that belong to this step's batch."""
-        slots = self._roster.slots_of(self._schedule.dealt(step))
-        slots = slots[slots >= 0]
+        slots = self._schedule.dealt(step, self._roster.slot)
         if not len(self._later):
             return slots
         epoch, batch = divmod(step, self._schedule.steps_per_epoch)

@@ -421,6 +421,16 @@ def test_the_largest_domain(n):
         assert_array_equal(places(rows, n, keys)[0], first + np.arange(1000))
 
 
+def test_rows_that_are_gone_have_no_slot():
+    n, keys = 2000, _round_keys(4, 1)[0]
+    slot_of = np.random.default_rng(0).permutation(n)
+    slot_of[::3] = -1
+    found = np.empty(1500, np.int64)
+    n_found = _kernels.shuffle.slots_at(100, *domain(n), keys, slot_of, found)
+    expected = slot_of[shuffled(n, keys, 100, 1500)]
+    assert_array_equal(found[:n_found], expected[expected >= 0])
+
+
 def test_a_batch_is_a_slice_of_the_epoch():
     n, keys = 53, _round_keys(3, 1)
     whole = shuffled(n, keys[0])
@@ -579,7 +589,8 @@ def fit_and_unlearn(sparse_rows):
     estimator.fit(X, y)
     estimator.partial_unfit(position=[3, 5, 8])
     estimator.partial_refit(X[3:5], y[3:5])
-    dealt = [estimator._path.schedule.dealt(step).tolist() for step in range(8)]
+    batches = estimator._path.schedule.batches(estimator._training_set.roster)
+    dealt = [batches.at(step).tolist() for step in range(8)]
     return {
         "coef": np.column_stack([estimator.coef_, estimator.intercept_]).tolist(),
         "dealt": dealt,

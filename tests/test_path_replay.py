@@ -255,7 +255,7 @@ def test_an_emptied_batch_is_skipped():
     estimator = fitted("multinomial", "dense", "sgd", burn_in=2, period=4)
     schedule = estimator._path.schedule
     step = 17  # in the third epoch: not an exact step
-    emptied = schedule.dealt(step)
+    emptied = schedule.dealt(step, np.arange(schedule.n_positions))
     assert len(emptied) in (5, 8)
     estimator.partial_unfit(position=emptied)
     replayed = estimator.trajectory_

@@ -24,6 +24,8 @@ import numpy as np
 from numba import njit
 
 _MASK = 0xFFFFFFFF
+# Numbers worked on at a time: they stay in the first-level cache.
+_CHUNK = 512
 
 
 @njit(nogil=True, cache=True)
@@ -39,36 +41,24 @@ def _hash(value, key, bound):
 
 
 @njit(nogil=True, cache=True)
-def _split(numbers, other):
-    left = np.empty_like(numbers)
-    right = np.empty_like(numbers)
-    for i in range(numbers.shape[0]):
-        left[i] = numbers[i] // other
-        right[i] = numbers[i] - left[i] * other
-    return left, right
-
-
-@njit(nogil=True, cache=True)
-def _forward(numbers, side, other, keys):
-    """Overwrite numbers by their images on the grid."""
+def _forward(left, right, side, other, keys):
+    """Overwrite numbers, given as left * other + right, by their images on the grid."""
     # Round by round over all numbers: these loops are vectorised; one number after
     # the other takes five times as long.
-    left, right = _split(numbers, other)
     for r in range(0, keys.shape[0], 2):
         left_key, right_key = int(keys[r]), int(keys[r + 1])
-        for i in range(numbers.shape[0]):
+        for i in range(left.shape[0]):
             x = left[i] + _hash(right[i], left_key, side)
             left[i] = x - side if x >= side else x
             z = right[i] + _hash(left[i], right_key, other)
             right[i] = z - other if z >= other else z
-    for i in range(numbers.shape[0]):
-        numbers[i] = left[i] * other + right[i]
 
 
 @njit(nogil=True, cache=True)
 def _backward(numbers, side, other, keys):
     """Overwrite images on the grid by the numbers that they are images of."""
-    left, right = _split(numbers, other)
+    left = numbers // other
+    right = numbers - left * other
     for r in range(keys.shape[0] - 2, -1, -2):
         left_key, right_key = int(keys[r]), int(keys[r + 1])
         for i in range(numbers.shape[0]):
@@ -83,12 +73,42 @@ def _backward(numbers, side, other, keys):
 @njit(nogil=True, cache=True)
 def rows_at(first, n, side, other, keys, row_out):
     """The rows at the places first, first + 1, ... of one epoch (keys: its row)."""
-    for i in range(row_out.shape[0]):
-        row_out[i] = first + i
-    _forward(row_out, side, other, keys)
-    for i in range(row_out.shape[0]):
-        while row_out[i] >= n:
-            _forward(row_out[i : i + 1], side, other, keys)
+    left = np.empty(_CHUNK, np.int64)
+    right = np.empty(_CHUNK, np.int64)
+    next_left = first // other
+    next_right = first - next_left * other
+    for done in range(0, row_out.shape[0], _CHUNK):
+        rows = row_out[done : done + _CHUNK]
+        size = rows.shape[0]
+        for i in range(size):  # consecutive places: no division for each
+            left[i] = next_left
+            right[i] = next_right
+            next_right += 1
+            if next_right == other:
+                next_right = 0
+                next_left += 1
+        _forward(left[:size], right[:size], side, other, keys)
+        for i in range(size):
+            rows[i] = left[i] * other + right[i]
+            while rows[i] >= n:
+                _forward(left[i : i + 1], right[i : i + 1], side, other, keys)
+                rows[i] = left[i] * other + right[i]
+
+
+@njit(nogil=True, cache=True)
+def slots_at(first, n, side, other, keys, slot_of, slot_out):
+    """The same rows by their slots, but for those that are gone (negative slots).
+
+    `slot_of` has the slot of every row. Returns how many of `slot_out` are filled.
+    """
+    rows_at(first, n, side, other, keys, slot_out)
+    n_found = 0
+    for i in range(slot_out.shape[0]):
+        slot = slot_of[np.uintp(slot_out[i])]  # unsigned: never counted from the end
+        if slot >= 0:
+            slot_out[n_found] = slot
+            n_found += 1
+    return n_found
 
 
 @njit(nogil=True, cache=True)
@@ -123,10 +143,9 @@ def tally(rows, weight, group, n, side, other, keys, batch_size, count_out, weig
     counted.
     """
     n_batches = (n + batch_size - 1) // batch_size
-    chunk = 4096
     for epoch in range(keys.shape[0]):
-        for first in range(0, rows.shape[0], chunk):
-            some = rows[first : first + chunk]
+        for first in range(0, rows.shape[0], _CHUNK):
+            some = rows[first : first + _CHUNK]
             places = np.empty_like(some)
             _places_in_epoch(some, n, side, other, keys[epoch], places)
             for i in range(some.shape[0]):
