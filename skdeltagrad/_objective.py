@@ -20,6 +20,9 @@ from . import _threads
 # the number of threads: see `_threads`. A part costs a buffer of the gradient's size.
 _MAX_PARTS = 16
 _PART_WORK = 2**19
+# What the loss of a row costs per output, in multiplications: an exponential, and a
+# target and a weight from somewhere in memory.
+_LOSS_WORK = 64
 
 
 class Objective:
@@ -129,6 +132,7 @@ class Objective:
     def _cut(self, n_rows, work):
         """Bounds of the parts that may run at the same time."""
         # A part must outweigh clearing and adding its buffer, too.
+        work += _LOSS_WORK * n_rows * self.n_outputs
         n_parts = work // max(_PART_WORK, 4 * self.n_outputs * self.n_dof)
         n_parts = min(max(n_parts, 1), _MAX_PARTS, n_rows)
         return [n_rows * i // n_parts for i in range(n_parts + 1)]
