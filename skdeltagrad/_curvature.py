@@ -74,24 +74,22 @@ class CompactLBFGS:
             self._changes, self._responses, newest, self.n_pairs, self._ss, self._sy
         )
         self._sigma = sy / ss
-        self._invert_middle(newest)
+        self._inverse = None  # made when a prediction needs it
         return True
 
     def predict(self, iterate, anchor, base, scale, gradient_out):
         """``base + scale * B (iterate - anchor)``, all of shape (n_coef,)."""
-        n_pairs = self.n_pairs
-        pairs = self._changes, self._responses, n_pairs, self._sigma
-        coordinates = np.empty(2 * n_pairs)
-        if n_pairs:
-            _kernels.lbfgs.project(iterate, anchor, *pairs, coordinates)
-            coordinates = self._inverse @ coordinates
+        if self._inverse is None:
+            self._inverse = self._invert_middle()
         _kernels.lbfgs.predict(
-            iterate, anchor, *pairs, coordinates, base, scale, gradient_out
-        )
+            iterate, anchor, self._changes, self._responses, self.n_pairs, self._sigma,
+            self._inverse, base, scale, gradient_out,
+        )  # fmt: skip
 
-    def _invert_middle(self, newest):
+    def _invert_middle(self):
         """M^-1 by ring place, from M scaled to a diagonal of 1 and -1."""
         n = self.n_pairs
+        newest = self._n_taken - 1
         age = (newest - np.arange(n)) % len(self._changes)
         sy = self._sy[:n, :n]
         middle = np.zeros((2 * n, 2 * n))
@@ -101,4 +99,4 @@ class CompactLBFGS:
         middle[n:, n:] = np.diag(-sy.diagonal())
         scale = 1.0 / np.sqrt(np.abs(middle.diagonal()))
         scale = np.outer(scale, scale)
-        self._inverse = np.linalg.inv(middle * scale) * scale
+        return np.linalg.inv(middle * scale) * scale

@@ -115,7 +115,9 @@ class ReplayOracle(AbstractOracle):
             self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
             # Where nobody is left nothing may be: not even the prediction's error,
             # which points along the removed rows.
-            sums_out[self.kept_weight[step] == 0.0] = 0.0
+            for group, weight in enumerate(self.kept_weight[step]):
+                if weight == 0.0:
+                    sums_out[group] = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ n_pairs      scalar                       how many places are in use
 ss, sy       (history_size, history_size) s_i . s_j and s_i . y_j by ring place
 iterate      (n_coef,)                    where the gradient is predicted
 anchor       (n_coef,)                    where it is known
+inverse      (2 n_pairs, 2 n_pairs)       of the compact form's middle matrix
 base, scale  (n_coef,), scalar            the known gradient; weight of its rows
 *_out        as stated                    OUT: results
 ============ ============================ ======================================
@@ -57,14 +58,19 @@ def inner_products(changes, responses, newest, n_pairs, ss_out, sy_out):
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def project(iterate, anchor, changes, responses, n_pairs, sigma, projection_out):
-    """``[sigma S drift, Y drift]`` with drift = iterate - anchor, shape (2 n_pairs,).
+def predict(
+    iterate, anchor, changes, responses, n_pairs, sigma, inverse, base, scale,
+    gradient_out,
+):  # fmt: skip
+    """``base + scale B drift`` with drift = iterate - anchor, shape (n_coef,).
+
+        B drift = sigma drift - [sigma S', Y'] inverse [sigma S drift, Y drift]
 
     Chunk by chunk, so that a long drift is read once from memory for all pairs.
     """
     n_coef = iterate.shape[0]
     drift = np.empty(_CHUNK)
-    projection_out[:] = 0.0
+    projection = np.zeros(2 * n_pairs)
     for first in range(0, n_coef, _CHUNK):
         size = min(_CHUNK, n_coef - first)
         here = iterate[first : first + size]
@@ -78,17 +84,12 @@ def project(iterate, anchor, changes, responses, n_pairs, sigma, projection_out)
             for j in range(size):
                 s_drift += s[j] * drift[j]
                 y_drift += y[j] * drift[j]
-            projection_out[i] += sigma * s_drift
-            projection_out[n_pairs + i] += y_drift
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def predict(
-    iterate, anchor, changes, responses, n_pairs, sigma, coordinates, base, scale,
-    gradient_out,
-):  # fmt: skip
-    """``base + scale (sigma drift - [sigma S', Y'] coordinates)``, shape (n_coef,)."""
-    n_coef = iterate.shape[0]
+            projection[i] += sigma * s_drift
+            projection[n_pairs + i] += y_drift
+    coordinates = np.zeros(2 * n_pairs)
+    for i in range(2 * n_pairs):
+        for j in range(2 * n_pairs):
+            coordinates[i] += inverse[i, j] * projection[j]
     for first in range(0, n_coef, _CHUNK):
         size = min(_CHUNK, n_coef - first)
         here = iterate[first : first + size]
