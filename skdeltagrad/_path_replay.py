@@ -28,6 +28,10 @@ from ._objective import Objective
 from ._schedule import AbstractSchedule, Census
 from ._trajectory import Trajectory
 
+# A drift below this share of the iterate is rounding, not the effect of an edit: what
+# it does to the gradient is rounding, too, and makes a wild curvature pair.
+_LEAST_DRIFT = 1e-11
+
 
 class ReplayOracle(AbstractOracle):
     """Predicts the gradients of a cached run's replay, and computes some.
@@ -85,7 +89,7 @@ class ReplayOracle(AbstractOracle):
         ):
             if quasi_hessian.n_pairs == 0 and weight > 0.0:
                 # Nothing to predict with, and needed as soon as there is a drift.
-                return not np.array_equal(iterate, self.base.iterates[step])
+                return _is_drift(iterate - self.base.iterates[step], iterate)
         return False
 
     def _measure(self, step, iterate, sums_out):
@@ -94,6 +98,8 @@ class ReplayOracle(AbstractOracle):
         response = sums_out - self.base.gradient_sums[step]
         self.objective.add_gradient_sums(iterate, self.removed.at(step), response)
         drift = (iterate - self.base.iterates[step]).ravel()
+        if not _is_drift(drift, iterate):
+            return
         for quasi_hessian, weight, of_group in zip(
             self.quasi_hessians, self.base_weight[step], response, strict=True
         ):
@@ -118,6 +124,10 @@ class ReplayOracle(AbstractOracle):
             for group, weight in enumerate(self.kept_weight[step]):
                 if weight == 0.0:
                     sums_out[group] = 0.0
+
+
+def _is_drift(drift, iterate):
+    return np.abs(drift).max() > _LEAST_DRIFT * np.abs(iterate).max()
 
 
 @dataclass(frozen=True)
