@@ -1,8 +1,8 @@
 """The scikit-learn contract of the estimators: validate, fit, edit, publish.
 
     X, y          -> _requests (checked rows, slots)     -> TrainingSet
-    TrainingSet   -> Path.train / Path.replay (engine)   -> Path
-    Path          -> coef_, intercept_, update_report_
+    TrainingSet   -> train / edited of an engine         -> `Path` or `Endpoint`
+    the engine    -> coef_, intercept_, update_report_
 
 Which loss it is, is the facades' business (`_logistic`, `_ridge`): they translate
 labels and targets by three methods, `_fit_targets`, `_code_targets` and
@@ -10,24 +10,20 @@ labels and targets by three methods, `_fit_targets`, `_code_targets` and
 """
 
 import dataclasses
-from abc import ABC, abstractmethod
-from copy import deepcopy
-from numbers import Integral, Real
+from abc import abstractmethod
 from time import perf_counter
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import _requests, _state
+from . import _requests
 from ._commit import Transaction
-from ._erasure import LiveRows
-from ._report import UpdateReport
+from ._fitted import FittedState
 from ._rows import canonical
-from ._sklearn import Interval, StrOptions, fit_context
-from ._solve import PathSettings, carry_out, first_path
+from ._sklearn import fit_context
+from ._solve import carry_out, first_engine
 from ._training_set import TrainingSet
 
 _ROW_CHECKS = {
@@ -37,34 +33,8 @@ _ROW_CHECKS = {
 }
 
 
-class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
+class BaseDeltaGrad(FittedState):
     """Estimators whose training rows can be removed, added and corrected after fit."""
-
-    _parameter_constraints = {
-        "fit_intercept": ["boolean"],
-        "solver": [StrOptions({"gd", "sgd"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-        ],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "burn_in": [Interval(Integral, 0, None, closed="left")],
-        "period": [Interval(Integral, 1, None, closed="left")],
-        "history_size": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    # Changing one of these after fit leaves the cached run behind.
-    _fixed_by_fit = (
-        "fit_intercept",
-        "solver",
-        "max_iter",
-        "learning_rate",
-        "batch_size",
-    )
 
     # What a facade says about its targets.
 
@@ -91,10 +61,6 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
         added : ndarray or None
             Given targets of the rows that join.
         """
-
-    @abstractmethod
-    def _publish(self, coef, intercept):
-        """`coef_` and `intercept_` from (n_outputs, n_features) and (n_outputs,)."""
 
     # The public face.
 
@@ -128,7 +94,7 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
 
     def _fit(self, X, y, sample_weight, sample_id, started):
         X, y = validate_data(self, X, y, multi_output=True, **_ROW_CHECKS)
-        settings = self._path_settings()
+        settings = self._settings()
         settings.check_learning_rates()
         targets = self._fit_targets(y)
         weight = _requests.check_weights(sample_weight, X.shape[0]) * targets.factor
@@ -138,10 +104,10 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
             ids = _requests.check_ids(sample_id, n_rows=X.shape[0])
         training_set = TrainingSet.of(X, targets.y, weight, ids, self.fit_intercept)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        path = first_path(settings, training_set, targets, seed)
-        state = self._state_of(path, training_set) | targets.attributes
+        engine = first_engine(settings, training_set, targets, seed)
+        state = self._state_of(engine, training_set) | targets.attributes
         state["_fit_parameters"] = self._path_parameters()
-        state["update_report_"] = self._report("fit", path, training_set, started)
+        state["update_report_"] = self._report("fit", engine, training_set, started)
         vars(self).update(state)
 
     def partial_unfit(
@@ -277,11 +243,6 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
             )
         return self._edit("partial_refit", started, edit.also(removal))
 
-    @property
-    def trajectory_(self):
-        """The cached training run, a `Trajectory` of arrays."""
-        return self._path.trajectory
-
     # Requests.
 
     def _begin_edit(self, on_missing):
@@ -344,28 +305,27 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
             roster.y[edit.removed], None if edit.added is None else edit.added.y
         )
         with Transaction() as transaction:
-            path, training_set, reason = carry_out(
-                self._path_settings(), transaction, training_set, self._path, edit,
+            engine, training_set, account = carry_out(
+                self._settings(), transaction, training_set, self._path, edit,
                 targets,
             )  # fmt: skip
-            facts |= {"refit": reason is not None, "reason": reason}
-            state = self._state_of(path, training_set) | targets.attributes
+            state = self._state_of(engine, training_set) | targets.attributes
             state["update_report_"] = self._report(
-                operation, path, training_set, started, **facts
+                operation, engine, training_set, started, **(facts | account)
             )
             transaction.undo(self._go_back, dict(vars(self)))
             vars(self).update(state)
         return self._tell()
 
     def _check_what_is_left(self, edit):
-        roster, path = self._training_set.roster, self._path
+        roster = self._training_set.roster
         if len(edit.removed) == roster.n_live and not edit.n_added:
             raise ValueError(
                 f"All {roster.n_live} training rows would be removed, and no model "
                 "would be left: nothing is changed. Keep at least one row, or discard "
                 "the estimator."
             )
-        n_counting = path.census.count[: path.schedule.steps_per_epoch].sum()
+        n_counting = self._path.n_counting
         n_counting -= np.count_nonzero(roster.weight[edit.removed])
         if edit.added is not None:
             n_counting += np.count_nonzero(edit.added.weight)
@@ -373,89 +333,13 @@ class BaseDeltaGrad(LiveRows, BaseEstimator, ABC):
 
     def _retrain(self, started):
         training_set = self._training_set
-        path = self._path.train(training_set.rows, training_set.roster)
-        state = self._state_of(path, training_set)
+        engine = self._path.train(training_set.rows, training_set.roster)
+        state = self._state_of(engine, training_set)
         state["update_report_"] = self._report(
-            "partial_refit", path, training_set, started
+            "partial_refit", engine, training_set, started
         )
         vars(self).update(state)
         return self._tell()
-
-    # What is known afterwards.
-
-    def _go_back(self, attributes):
-        """Undo whatever became of the estimator."""
-        vars(self).clear()
-        vars(self).update(attributes)
-
-    def _tell(self):
-        if self.verbose:
-            print(self.update_report_)
-        return self
-
-    def _state_of(self, path, training_set):
-        n_features = training_set.rows.n_features
-        last = path.trajectory.iterates[-1]
-        coef = last[:, :n_features]
-        intercept = np.zeros(len(last))
-        if path.centre is not None:
-            intercept = last[:, n_features] - coef @ path.centre
-        dtype = training_set.rows.dtype
-        rates = path.schedule.learning_rates
-        return {
-            "_path": path,
-            "_training_set": training_set,
-            "n_iter_": np.array([path.schedule.n_epochs], dtype=np.int32),
-            "learning_rate_": rates.copy() if np.ptp(rates) > 0 else float(rates[0]),
-        } | self._publish(coef.astype(dtype), intercept.astype(dtype))
-
-    def _report(self, operation, path, training_set, started, **facts):
-        if path is not None:
-            facts["n_steps"] = path.trajectory.n_steps
-            facts["n_exact_steps"] = int(path.trajectory.exact.sum())
-        return UpdateReport(
-            operation,
-            self.solver,
-            training_set.roster.n_live,
-            cache_bytes=(path or self._path).trajectory.nbytes,
-            seconds=perf_counter() - started,
-            **facts,
-        )
-
-    def _path_settings(self):
-        return PathSettings(
-            *(getattr(self, field.name) for field in dataclasses.fields(PathSettings))
-        )
-
-    def _path_parameters(self):
-        return {name: deepcopy(getattr(self, name)) for name in self._fixed_by_fit}
-
-    def _hand_over(self, model, *names):
-        """Give a scikit-learn model our fitted attributes."""
-        names = (*names, "coef_", "intercept_", "n_iter_", "n_features_in_")
-        for name in (*names, "feature_names_in_"):
-            if name in vars(self):
-                setattr(model, name, deepcopy(vars(self)[name]))
-        return model
-
-    def _count_live_copies(self, X):
-        """Number of training rows equal to each row of X; see `assert_erased`."""
-        rows = self._training_set.rows
-        X = np.ascontiguousarray(X, dtype=rows.dtype)
-        if rows.is_sparse:
-            X = sparse.csr_matrix(X)
-        return self._training_set.count_copies(X)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-    def __getstate__(self):
-        return _state.dump(super().__getstate__())
-
-    def __setstate__(self, state):
-        super().__setstate__(_state.load(state, type(self).__name__))
 
 
 def _check_some_count(n_rows):

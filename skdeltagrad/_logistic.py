@@ -40,7 +40,7 @@ class DeltaGradLogisticRegression(
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with `sample_weight`. "balanced" weights
         are those of the rows that are there: every edit changes them.
-    solver : {"gd", "sgd"}, default="gd"
+    solver : {"newton", "gd", "sgd"}, default="newton"
         Gradient descent on all rows, or on mini-batches. Both run exactly `max_iter`
         epochs: the path is the model.
     max_iter : int, default=100
@@ -127,8 +127,10 @@ class DeltaGradLogisticRegression(
         *,
         fit_intercept=True,
         class_weight=None,
-        solver="gd",
+        solver="newton",
         max_iter=100,
+        tol=1e-4,
+        edit_tol=1e-2,
         learning_rate="auto",
         batch_size=1024,
         burn_in=10,
@@ -142,6 +144,8 @@ class DeltaGradLogisticRegression(
         self.class_weight = class_weight
         self.solver = solver
         self.max_iter = max_iter
+        self.tol = tol
+        self.edit_tol = edit_tol
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.burn_in = burn_in

@@ -10,9 +10,21 @@ loss                    per row                    n_outputs    curvature bound
 
 The curvature bound is the largest eigenvalue that the second derivative in z can have
 (multinomial: Boehning 1992).
+
+Coordinates
+-----------
+Adding a number to all raw predictions of a multinomial row changes nothing, so the
+optimum has coefficients that sum to zero over the classes, and the Hessian is singular
+across that. Second derivatives are therefore taken in the ``n_coordinates`` of an
+orthonormal basis Q of what matters: ``n_classes - 1`` of them, z = Q v. For other
+losses the coordinates are the outputs.
 """
 
 from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy.linalg import helmert
+from scipy.special import softmax
 
 from . import _kernels
 
@@ -23,13 +35,24 @@ class AbstractLoss(ABC):
     Attributes
     ----------
     n_outputs : int
+    n_coordinates : int
+        See above.
     curvature_bound : float
+    is_quadratic : bool
+        Whether the second derivative is the same everywhere, and the same for every
+        output, which then do not meet. If not, it is self-concordant in the sense of
+        `_certificate`.
     """
 
     curvature_bound: float
+    is_quadratic = False
 
     def __init__(self, n_outputs):
         self.n_outputs = n_outputs
+
+    @property
+    def n_coordinates(self):
+        return self.n_outputs
 
     @abstractmethod
     def differentiate(self, raw, y, weight, slots):
@@ -38,6 +61,50 @@ class AbstractLoss(ABC):
         `raw` belongs to the rows of `slots`; `y` and `weight` hold those of every
         slot.
         """
+
+    @abstractmethod
+    def evaluate(self, raw, y, weight, slots):
+        """Do the same, and return the sum of weight times the loss."""
+
+    @abstractmethod
+    def curvatures(self, raw):
+        """Second derivatives of every row, in the coordinates, for weight 1.
+
+        Returns
+        -------
+        curvatures : ndarray of shape (n_rows, m, m)
+            m = n_coordinates, or 1 where outputs do not meet.
+        """
+
+    @abstractmethod
+    def bend(self, along, raw):
+        """Overwrite directions by the second derivative's product with them.
+
+        `along` and `raw` have shape (n_rows, n_outputs); weights are 1.
+        """
+
+    def to_coordinates(self, by_output):
+        """``Q' by_output``, shape (n_coordinates, ...), of something by output."""
+        return by_output
+
+    def to_outputs(self, by_coordinate):
+        """``Q by_coordinate``, shape (n_outputs, ...)."""
+        return by_coordinate
+
+    def contrasts(self):
+        """Differences of two outputs' raw predictions that a row can see.
+
+        Returns
+        -------
+        contrasts : ndarray of shape (n_contrasts, n_coordinates)
+            Rows are ``Q'(e_j - e_k)`` for all pairs of classes; for a single output
+            there is one contrast, the output.
+        """
+        return np.ones((1, 1))
+
+    def ranges(self, raw):
+        """Largest difference that each row sees in raw predictions: (n_rows,)."""
+        return np.abs(raw).max(axis=1)
 
 
 class BinomialLoss(AbstractLoss):
@@ -51,20 +118,82 @@ class BinomialLoss(AbstractLoss):
     def differentiate(self, raw, y, weight, slots):
         _kernels.losses.binomial(raw, y, weight, slots)
 
+    def evaluate(self, raw, y, weight, slots):
+        return _kernels.losses.evaluate_binomial(raw, y, weight, slots)
+
+    def curvatures(self, raw):
+        return _logistic_variance(raw)[:, :, np.newaxis]
+
+    def bend(self, along, raw):
+        along *= _logistic_variance(raw)
+
 
 class MultinomialLoss(AbstractLoss):
     """Log-loss of three or more classes, codes 0 to n_classes - 1."""
 
     curvature_bound = 0.5
 
+    def __init__(self, n_outputs):
+        super().__init__(n_outputs)
+        self._basis = np.ascontiguousarray(helmert(n_outputs).T)
+
+    @property
+    def n_coordinates(self):
+        return self.n_outputs - 1
+
     def differentiate(self, raw, y, weight, slots):
         _kernels.losses.multinomial(raw, y, weight, slots)
+
+    def evaluate(self, raw, y, weight, slots):
+        return _kernels.losses.evaluate_multinomial(raw, y, weight, slots)
+
+    def curvatures(self, raw):
+        """``Q' (diag(p) - p p') Q``."""
+        basis, m = self._basis, self.n_coordinates
+        probability = softmax(raw, axis=1)
+        squares = (basis[:, :, np.newaxis] * basis[:, np.newaxis]).reshape(-1, m * m)
+        mean = probability @ basis
+        second = (probability @ squares).reshape(-1, m, m)
+        return second - mean[:, :, np.newaxis] * mean[:, np.newaxis]
+
+    def bend(self, along, raw):
+        probability = softmax(raw, axis=1)
+        along -= (probability * along).sum(axis=1, keepdims=True)
+        along *= probability
+
+    def to_coordinates(self, by_output):
+        return np.tensordot(self._basis, by_output, axes=(0, 0))
+
+    def to_outputs(self, by_coordinate):
+        return np.tensordot(self._basis, by_coordinate, axes=1)
+
+    def contrasts(self):
+        j, k = np.triu_indices(self.n_outputs, 1)
+        return self._basis[j] - self._basis[k]
+
+    def ranges(self, raw):
+        return np.ptp(raw, axis=1)
 
 
 class HalfSquaredLoss(AbstractLoss):
     """Half the squared error of one or many targets."""
 
     curvature_bound = 1.0
+    is_quadratic = True
 
     def differentiate(self, raw, y, weight, slots):
         _kernels.losses.half_squared(raw, y, weight, slots)
+
+    def evaluate(self, raw, y, weight, slots):
+        return _kernels.losses.evaluate_half_squared(raw, y, weight, slots)
+
+    def curvatures(self, raw):
+        return np.ones((len(raw), 1, 1))
+
+    def bend(self, along, raw):
+        pass  # the identity
+
+
+def _logistic_variance(raw):
+    small = np.exp(-np.abs(raw))
+    return small / (1.0 + small) ** 2

@@ -1,4 +1,4 @@
-"""Loss x rows x intercept: gradients of the data term, as plain sums.
+"""Loss x rows x intercept: derivatives of the data term, as plain sums.
 
     F(W, b) = sum_i s_i loss(y_i, (x_i - c) @ W' + b) + sum_k alpha_k / 2 ||W_k||^2
 
@@ -12,6 +12,8 @@ row leaves. Gradients are therefore summed per *group* of rows that share such a
 factor, without the factor: one group per class then, one group of all rows otherwise.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from . import _threads
@@ -23,6 +25,28 @@ _PART_WORK = 2**19
 # What the loss of a row costs per output, in multiplications: an exponential, and a
 # target and a weight from somewhere in memory.
 _LOSS_WORK = 64
+
+
+# Rows whose second derivatives are made at a time.
+_CURVATURE_BLOCK = 2**14
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one pass over some rows tells about an iterate.
+
+    Attributes
+    ----------
+    loss_sums : ndarray of shape (n_groups,)
+    gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
+    largest_change : float
+        Largest change of a raw prediction, as far as its row sees it
+        (`AbstractLoss.ranges`), from another iterate to this one.
+    """
+
+    loss_sums: np.ndarray
+    gradient_sums: np.ndarray
+    largest_change: float
 
 
 class Objective:
@@ -55,6 +79,11 @@ class Objective:
         self.n_dof = rows.n_features + self.fit_intercept
 
     @property
+    def n_curvatures(self):
+        """Order of a row's second derivative; 1 where outputs do not meet."""
+        return 1 if self.loss.is_quadratic else self.loss.n_coordinates
+
+    @property
     def shape(self):
         """Shape of an iterate, (n_outputs, n_dof); the intercept comes last."""
         return self.n_outputs, self.n_dof
@@ -82,11 +111,137 @@ class Objective:
         """
         if not len(slots):
             return
-        coef = self.rows.layout(iterate)
-        intercept = self._intercept(iterate)
+
+        def differentiate(raw, block):
+            self.loss.differentiate(raw, self.y, self.weight, block)
+            if sign != 1.0:
+                raw *= sign
+
+        affine = self._affine(iterate)
+        for members, gradient_out in zip(self._by_group(slots), sums_out, strict=True):
+            if len(members):
+                self._add_products(affine, members, differentiate, gradient_out)
+
+    def measure(self, iterate, slots, origin=None):
+        """Losses and gradients of some rows, in one pass: a `Measurement`.
+
+        Changes are counted from `origin`, another iterate, where it is given.
+        """
+        affine = self._affine(iterate)
+        change = None if origin is None else self._affine(iterate - origin)
+
+        def evaluate(raw, block):
+            largest = 0.0
+            if change is not None:
+                largest = self.loss.ranges(self._raw(change, block)).max()
+            return self.loss.evaluate(raw, self.y, self.weight, block), largest
+
+        losses = np.zeros(self.n_groups)
+        sums = np.zeros((self.n_groups, *self.shape))
+        largest = 0.0
         for number, members in enumerate(self._by_group(slots)):
             if len(members):
-                self._add_gradient(coef, intercept, members, sign, sums_out[number])
+                seen = self._add_products(affine, members, evaluate, sums[number])
+                losses[number] = sum(loss for loss, _ in seen)
+                largest = max(largest, *(change for _, change in seen))
+        return Measurement(losses, sums, float(largest))
+
+    def largest_change(self, change, slots):
+        """Largest change of a raw prediction that its row sees, for a step."""
+        affine = self._affine(change)
+        largest = 0.0
+        for block in self._blocks(slots):
+            largest = max(largest, self.loss.ranges(self._raw(affine, block)).max())
+        return float(largest)
+
+    def hessian_products(self, iterate, direction, slots):
+        """``H v`` of some rows at an iterate, for each group: one pass, or two.
+
+        Parameters
+        ----------
+        iterate, direction : ndarray of shape (n_outputs, n_dof)
+        slots : ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        products : ndarray of shape (n_groups, n_outputs, n_dof)
+        """
+        affine = self._affine(iterate)
+
+        def bend(along, block):
+            raw = None if self.loss.is_quadratic else self._raw(affine, block)
+            self.loss.bend(along, raw)
+            along *= self.weight[block, np.newaxis]
+
+        products = np.zeros((self.n_groups, *self.shape))
+        along = self._affine(direction)
+        for members, product in zip(self._by_group(slots), products, strict=True):
+            if len(members):
+                self._add_products(along, members, bend, product)
+        return products
+
+    def hessian_sums(self, iterate, slots, factor=None):
+        """Sum of the Hessians of some rows at an iterate, for each group.
+
+        Parameters
+        ----------
+        iterate : ndarray of shape (n_outputs, n_dof)
+        slots : ndarray of shape (n_rows,)
+        factor : ndarray of shape (n_rows,), optional
+            Multiplies the weights of the rows.
+
+        Returns
+        -------
+        hessian_sums : ndarray of shape (n_groups, q, q)
+            In the coordinates of the loss, q = n_coordinates * n_dof; where outputs do
+            not meet, q = n_dof: that of every output.
+        """
+        affine = self._affine(iterate)
+        centre = self._shift()
+        m = self.n_curvatures
+        upper = np.triu_indices(m)
+        sums = np.zeros((self.n_groups, m, m, self.n_dof, self.n_dof))
+        if factor is None:
+            factor = np.ones(len(slots))
+        group = np.zeros(len(slots), np.int64)
+        if self.n_groups > 1:
+            group = self.group[slots]
+        for number in range(self.n_groups):
+            mine = group == number
+            members, factors = slots[mine], factor[mine]
+            grams = np.zeros((len(upper[0]), self.n_dof, self.n_dof))
+            for first in range(0, len(members), _CURVATURE_BLOCK):
+                block = slice(first, first + _CURVATURE_BLOCK)
+                some = members[block]
+                curvatures = self.loss.curvatures(self._raw(affine, some))[:, *upper]
+                curvatures *= (self.weight[some] * factors[block])[:, np.newaxis]
+                weights = np.ascontiguousarray(curvatures.T)
+                self.rows.add_grams(some, weights, centre, grams)
+            sums[number][upper] = grams
+            sums[number][upper[::-1]] = grams
+        q = m * self.n_dof
+        return sums.swapaxes(2, 3).reshape(self.n_groups, q, q)
+
+    def row_gradients(self, iterate, slots):
+        """Gradient of every row alone: (n_rows, n_outputs, n_dof)."""
+        pointwise = self._raw(self._affine(iterate), slots)
+        self.loss.differentiate(pointwise, self.y, self.weight, slots)
+        return pointwise[:, :, np.newaxis] * self.extended(slots)[:, np.newaxis]
+
+    def curvatures(self, iterate, slots):
+        """Second derivatives of rows, weights included: (n_rows, m, m)."""
+        curvatures = self.loss.curvatures(self._raw(self._affine(iterate), slots))
+        return curvatures * self.weight[slots, np.newaxis, np.newaxis]
+
+    def extended(self, slots):
+        """Dense copies of rows, centred, with a column of ones for the intercept."""
+        return self.rows.extended(slots, self._shift())
+
+    def _shift(self):
+        """What `AbstractRows` calls the centre: None without an intercept."""
+        if self.fit_intercept and self.centre is None:
+            return np.zeros(self.n_features)
+        return self.centre
 
     def _by_group(self, slots):
         if self.n_groups == 1:
@@ -94,16 +249,44 @@ class Objective:
         group = self.group[slots]
         return [slots[group == number] for number in range(self.n_groups)]
 
-    def _intercept(self, iterate):
-        """The intercept that goes with columns that are not centred."""
+    def _blocks(self, slots):
+        """Rows that stay in cache."""
+        size = self.rows.block_size()
+        return [slots[first : first + size] for first in range(0, len(slots), size)]
+
+    def _affine(self, iterate):
+        """What `AbstractRows.matvec` reads: coefficients and uncentred intercept."""
+        coef = self.rows.layout(iterate)
         if not self.fit_intercept:
-            return np.zeros(self.n_outputs)
+            return coef, np.zeros(self.n_outputs)
         intercept = iterate[:, self.n_features].copy()
         if self.centre is not None:
             intercept -= iterate[:, : self.n_features] @ self.centre
-        return intercept
+        return coef, intercept
 
-    def _add_gradient(self, coef, intercept, slots, sign, gradient_out):
+    def _raw(self, affine, slots):
+        raw = np.empty((len(slots), self.n_outputs))
+        self.rows.matvec(*affine, slots, raw)
+        return raw
+
+    def _add_products(self, affine, slots, pointwise, gradient_out):
+        """Add ``sum_i pointwise(raw prediction of row i) x_i`` to a gradient.
+
+        Parameters
+        ----------
+        affine : tuple
+            See `_affine`.
+        slots : ndarray of shape (n_rows,)
+        pointwise : callable
+            ``pointwise(raw, block)`` overwrites the raw predictions of a block of
+            rows; may run in several threads.
+        gradient_out : ndarray of shape (n_outputs, n_dof)
+
+        Returns
+        -------
+        seen : list
+            What `pointwise` returned, block by block.
+        """
         work = self.rows.n_entries(slots) * self.n_outputs
         bounds = self._cut(len(slots), work)
         n_parts = len(bounds) - 1
@@ -111,12 +294,13 @@ class Objective:
         # while the gradient may be memory of the trajectory that was never touched.
         in_place = work < self.n_outputs * self.n_dof
         partial = [gradient_out] if in_place else np.zeros((n_parts, *self.shape))
-        residual = np.empty((n_parts, self.n_outputs))
+        residual = np.zeros((n_parts, self.n_outputs))
+        seen = [None] * n_parts
 
         def add_part(number):
             mine = slots[bounds[number] : bounds[number + 1]]
-            residual[number] = self._accumulate(
-                coef, intercept, mine, sign, partial[number]
+            seen[number] = self._accumulate(
+                affine, mine, pointwise, partial[number], residual[number]
             )
 
         _threads.run(add_part, n_parts)
@@ -128,6 +312,7 @@ class Objective:
             gradient_out[:, self.n_features] += residual
             if self.centre is not None:
                 gradient_out[:, : self.n_features] -= np.outer(residual, self.centre)
+        return sum(seen, [])
 
     def _cut(self, n_rows, work):
         """Bounds of the parts that may run at the same time."""
@@ -138,23 +323,17 @@ class Objective:
         return [n_rows * i // n_parts for i in range(n_parts + 1)]
 
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
-    def _accumulate(self, coef, intercept, slots, sign, gradient_out):
-        """Add the gradient of some rows, block by block while they are in cache.
-
-        Returns the sum of the pointwise derivatives, shape (n_outputs,).
-        """
+    def _accumulate(self, affine, slots, pointwise, gradient_out, residual_out):
+        """Add the products of some rows, block by block while they are in cache."""
         accumulator = self.rows.accumulator(gradient_out)
-        residual = np.zeros(self.n_outputs)
-        block_size = self.rows.block_size()
-        raw = np.empty((min(block_size, len(slots)), self.n_outputs))
-        for first in range(0, len(slots), block_size):
-            block = slots[first : first + block_size]
-            pointwise = raw[: len(block)]
-            self.rows.matvec(coef, intercept, block, pointwise)
-            self.loss.differentiate(pointwise, self.y, self.weight, block)
-            if sign != 1.0:
-                pointwise *= sign
-            self.rows.rmatvec(pointwise, block, accumulator)
-            residual += pointwise.sum(axis=0)
+        blocks = self._blocks(slots)
+        buffer = np.empty((len(blocks[0]), self.n_outputs))
+        seen = []
+        for block in blocks:
+            raw = buffer[: len(block)]
+            self.rows.matvec(*affine, block, raw)
+            seen.append(pointwise(raw, block))
+            self.rows.rmatvec(raw, block, accumulator)
+            residual_out += raw.sum(axis=0)
         self.rows.deposit(accumulator, gradient_out)
-        return residual
+        return seen

@@ -21,11 +21,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import _memory
+from ._census import Census, balanced_factors
+from ._change import NO_CHANGE
 from ._curvature import CompactLBFGS
 from ._descent import AbstractOracle, ExactOracle, descend
 from ._losses import AbstractLoss
 from ._objective import Objective
-from ._schedule import AbstractSchedule, Census
+from ._schedule import AbstractSchedule
 from ._trajectory import Trajectory
 
 # A drift below this share of the iterate is rounding, not the effect of an edit: what
@@ -131,23 +133,6 @@ def _is_drift(drift, iterate):
 
 
 @dataclass(frozen=True)
-class Change:
-    """The rows of one edit, as the path sees them.
-
-    Removed rows have left their positions already and added ones have not taken theirs
-    yet; the data of both is still, or already, stored.
-    """
-
-    removed_slots: np.ndarray
-    removed_positions: np.ndarray
-    added_slots: np.ndarray
-    added_positions: np.ndarray
-
-
-NO_CHANGE = Change(*np.zeros((4, 0), np.int64))
-
-
-@dataclass(frozen=True)
 class Path:
     """A training run and all that its replay needs besides the rows. Never mutated.
 
@@ -172,6 +157,39 @@ class Path:
     census: Census | None = None
     trajectory: Trajectory | None = None
 
+    converged = True  # it runs as long as it was told to
+    centre_is_fixed = False  # the path depends on it
+
+    @property
+    def iterate(self):
+        """Where the run ended, shape (n_outputs, n_dof)."""
+        return self.trajectory.iterates[-1]
+
+    @property
+    def n_counting(self):
+        """Number of rows of positive weight."""
+        return int(self.census.count[: self.schedule.steps_per_epoch].sum())
+
+    def attributes(self):
+        """What the estimator shows of the run."""
+        rates = self.schedule.learning_rates
+        return {
+            "n_iter_": np.array([self.schedule.n_epochs], dtype=np.int32),
+            "learning_rate_": rates.copy() if np.ptp(rates) > 0 else float(rates[0]),
+        }
+
+    def account(self):
+        """What the report says about the run."""
+        return {
+            "n_steps": self.trajectory.n_steps,
+            "n_exact_steps": int(self.trajectory.exact.sum()),
+        }
+
+    @property
+    def nbytes(self):
+        """Size of the cached run."""
+        return self.trajectory.nbytes
+
     def train(self, rows, roster, change=NO_CHANGE):
         """The path on the rows of a roster and an edit, every gradient computed."""
         census = self._count_live(roster).plus(
@@ -184,8 +202,12 @@ class Path:
         )
         return self._run(oracle, census)
 
-    def replay(self, rows, roster, change, **settings):
-        """The path after an edit by DeltaGrad; settings as for `ReplayOracle`."""
+    def edited(self, rows, roster, change, settings):
+        """The path after an edit by DeltaGrad.
+
+        `settings` has the attributes burn_in, period and history_size: see
+        `ReplayOracle`.
+        """
         kept = self.census.minus(
             self._count(roster, change.removed_slots, change.removed_positions)
         )
@@ -202,7 +224,9 @@ class Path:
             self.trajectory,
             self.census.weight,
             kept.weight,
-            **settings,
+            burn_in=settings.burn_in,
+            period=settings.period,
+            history_size=settings.history_size,
         )
         return self._run(oracle, census)
 
@@ -250,13 +274,3 @@ class Path:
             + (', or class_weight other than "balanced".' if groups else "."),
         )
         return Trajectory.allocate(n_steps, self.n_groups, shape)
-
-
-def balanced_factors(by_group):
-    """S / (n_groups S_k) for groups of total weight S_k; 0 for one without weight.
-
-    What ``class_weight="balanced"`` means, with sample weights: see
-    `sklearn.utils.class_weight.compute_class_weight`.
-    """
-    share = len(by_group) * by_group
-    return np.divide(by_group.sum(), share, where=share > 0, out=np.zeros_like(share))

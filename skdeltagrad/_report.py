@@ -20,18 +20,39 @@ class UpdateReport:
         Number of rows, ids or positions asked for that were not there and were
         passed over (``on_missing="ignore"``).
     n_steps : int
-        Number of steps of the path; 0 when nothing was to be done.
+        Number of steps of the path, for "gd" and "sgd".
     n_exact_steps : int
         Number of steps whose gradient was computed over the whole batch. The gradients
         of the others were predicted.
+    n_passes : float
+        Number of times that the rows were read for a loss and its gradient, for
+        "newton".
+    n_hessians : int
+        Number of Hessians made from all rows.
+    curvature : str or None
+        Kind of curvature that steps were made with.
+    gradient_norm : float or None
+        Largest entry of the gradient per unit of weight, at the last pass; None where
+        there was none.
+    distance_bound : float or None
+        At least the distance to the exact optimum, in the norm of the Hessian. A bound,
+        not an estimate: see `skdeltagrad._certificate`.
+    decision_bound : float or None
+        At least the change of any training row's decision value (of the difference of
+        two classes' values) on the way to the exact optimum.
+    relative_bound : float or None
+        `distance_bound` as a share of the way from where the last pass was made: what
+        `edit_tol` is compared with.
+    no_bound : str or None
+        Why there is no bound.
     refit : bool
-        Whether an edit had to train the path anew instead of replaying it.
+        Whether an edit had to fit anew instead of following the edit.
     reason : str or None
         Why, when `refit` is True.
     indexed : bool
         Whether the rows were indexed by content, once, in a pass over the data.
     cache_bytes : int
-        Size of the cached run.
+        Size of the cached run, or of the curvature that is kept.
     seconds : float
         Wall time of the operation.
     """
@@ -44,6 +65,14 @@ class UpdateReport:
     n_not_found: int = 0
     n_steps: int = 0
     n_exact_steps: int = 0
+    n_passes: float = 0.0
+    n_hessians: int = 0
+    curvature: str | None = None
+    gradient_norm: float | None = None
+    distance_bound: float | None = None
+    decision_bound: float | None = None
+    relative_bound: float | None = None
+    no_bound: str | None = None
     refit: bool = False
     reason: str | None = None
     indexed: bool = False
@@ -68,15 +97,35 @@ class UpdateReport:
             f"{self.operation} (solver={self.solver!r}): "
             + ", ".join([*changes, f"{self.n_samples:,} rows"])
         ]
-        if self.n_steps == 0:
-            lines.append("nothing to do")
-        else:
-            lines.append(
-                f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact, "
-                f"{self.seconds:.3g} s, cache {self.cache_bytes / 1e6:.1f} MB"
-            )
+        lines.append(f"{self._work()}, {self.seconds:.3g} s")
+        if self.cache_bytes:
+            lines[-1] += f", cache {self.cache_bytes / 1e6:.1f} MB"
+        lines += self._certificate()
         if self.refit:
-            lines.append(f"trained anew: {self.reason}")
+            lines.append(f"fitted anew: {self.reason}")
         if self.indexed:
             lines.append("rows indexed by content (once)")
         return "\n  ".join(lines)
+
+    def _work(self):
+        if self.n_steps:
+            return f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
+        if self.curvature is None:
+            return "nothing to do"
+        work = "no pass" if not self.n_passes else f"{self.n_passes:g} passes"
+        hessians = f", {self.n_hessians} Hessians" if self.n_hessians else ""
+        return f"{work}{hessians} ({self.curvature})"
+
+    def _certificate(self):
+        if self.curvature is None:
+            return []
+        if self.distance_bound is None:
+            return [f"no bound: {self.no_bound}"]
+        relative = ""
+        if self.relative_bound is not None:
+            relative = f", {100 * self.relative_bound:.2g}% of the way since a pass"
+        return [
+            f"at most {self.distance_bound:.2g} from the optimum (Hessian norm)"
+            + relative,
+            f"decision values off by at most {self.decision_bound:.2g}",
+        ]

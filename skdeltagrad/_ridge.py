@@ -31,7 +31,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         Regularisation strength, for all targets or for each.
     fit_intercept : bool, default=True
         Whether there is an intercept. It is not penalised.
-    solver : {"gd", "sgd"}, default="gd"
+    solver : {"newton", "gd", "sgd"}, default="newton"
         Gradient descent on all rows, or on mini-batches. Both run exactly `max_iter`
         epochs: the path is the model.
     max_iter : int, default=100
@@ -113,8 +113,10 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         alpha=1.0,
         *,
         fit_intercept=True,
-        solver="gd",
+        solver="newton",
         max_iter=100,
+        tol=1e-4,
+        edit_tol=1e-2,
         learning_rate="auto",
         batch_size=1024,
         burn_in=10,
@@ -127,6 +129,8 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         self.fit_intercept = fit_intercept
         self.solver = solver
         self.max_iter = max_iter
+        self.tol = tol
+        self.edit_tol = edit_tol
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.burn_in = burn_in

@@ -41,6 +41,7 @@ class Roster:
         self._ids = None if ids is None else GrowingArray(ids)
         self._position = GrowingArray(np.arange(n_samples))
         self._slot = GrowingArray(np.arange(n_samples))
+        self._leverages = None
         self._index = None
         self.n_live = n_samples
 
@@ -58,6 +59,15 @@ class Roster:
     def ids(self):
         """Ids by slot, or None where fit was given none."""
         return None if self._ids is None else self._ids.values
+
+    @property
+    def leverages(self):
+        """By slot, where an engine left them; None where it did not."""
+        return None if self._leverages is None else self._leverages.values
+
+    @leverages.setter
+    def leverages(self, by_slot):
+        self._leverages = None if by_slot is None else GrowingArray(by_slot)
 
     @property
     def position(self):
@@ -102,6 +112,8 @@ class Roster:
         self._weight.append(weight)
         if ids is not None:
             self._ids.append(ids)
+        if self._leverages is not None:
+            self._leverages.append(np.zeros(len(weight)))
         self._position.append(np.full(len(weight), GONE))
         return np.arange(first, len(self._weight))
 
@@ -172,6 +184,8 @@ class Roster:
         ids = None if self._ids is None else self.ids[slots]
         roster = Roster(self.y[slots], self.weight[slots], ids)
         roster._position = GrowingArray(self.position[slots])
+        if self._leverages is not None:
+            roster.leverages = self.leverages[slots]
         by_position = np.full(self.n_positions, GONE)
         by_position[roster.position] = np.arange(len(slots))
         roster._slot = GrowingArray(by_position)
@@ -180,8 +194,9 @@ class Roster:
     def recode(self, y):
         """A roster of the same rows with other targets, by slot."""
         roster = object.__new__(Roster)
-        # Without the index, which would be shared with a roster that may come back.
-        vars(roster).update(vars(self) | {"_index": None})
+        # Without the index, which would be shared with a roster that may come back,
+        # and what an engine knew about rows with other targets.
+        vars(roster).update(vars(self) | {"_index": None, "_leverages": None})
         roster._y = GrowingArray(y)
         return roster
 
@@ -191,8 +206,8 @@ class Roster:
             array.into_memory()
 
     def _by_slot(self):
-        arrays = [self._y, self._weight]
-        return arrays if self._ids is None else [*arrays, self._ids]
+        arrays = [self._y, self._weight, self._ids, self._leverages]
+        return [array for array in arrays if array is not None]
 
     def _arrays(self):
         return [*self._by_slot(), self._position, self._slot]

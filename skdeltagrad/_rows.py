@@ -26,6 +26,8 @@ from ._arrays import GrowingArray
 # Rows worked on at a time: about half of a core's second-level cache, so that the
 # second product finds them there.
 _BLOCK_BYTES = 2**19
+# Entries copied at a time to be multiplied by BLAS: 8 MB.
+_GRAM_ENTRIES = 2**20
 
 
 def canonical(X):
@@ -85,6 +87,26 @@ class AbstractRows(ABC):
     @abstractmethod
     def rmatvec(self, pointwise, slots, accumulator):
         """``accumulator[k] += sum_i pointwise[i, k] x[slots[i]]``."""
+
+    @abstractmethod
+    def extended(self, slots, centre):
+        """Dense copies of rows in float64, shape (n_rows, n_dof).
+
+        With a centre it is subtracted, and a column of ones follows.
+        """
+
+    @abstractmethod
+    def add_grams(self, slots, weights, centre, grams_out):
+        """``grams_out[g] += sum_i weights[g, i] x_i x_i'`` of rows as in `extended`.
+
+        Parameters
+        ----------
+        slots : ndarray of shape (n_rows,)
+        weights : ndarray of shape (n_grams, n_rows)
+            May be negative.
+        centre : ndarray of shape (n_features,) or None
+        grams_out : ndarray of shape (n_grams, n_dof, n_dof)
+        """
 
     @abstractmethod
     def column_moments(self, slots, weight):
@@ -161,6 +183,24 @@ class DenseRows(AbstractRows):
 
     def rmatvec(self, pointwise, slots, accumulator):
         _kernels.dense.rmatvec(self._X.values, slots, pointwise, accumulator)
+
+    def extended(self, slots, centre):
+        return _extend(self._X.values[slots], centre)
+
+    def add_grams(self, slots, weights, centre, grams_out):
+        # Blocks that are copied once for all grams, and multiplied by BLAS.
+        n_dof = self.n_features + (centre is not None)
+        block_size = max(_GRAM_ENTRIES // max(1, n_dof), 64)
+        for first in range(0, len(slots), block_size):
+            block = slice(first, first + block_size)
+            X = self.extended(slots[block], centre)
+            for weight, gram in zip(weights[:, block], grams_out, strict=True):
+                weight = weight[:, np.newaxis]
+                if (weight >= 0).all():  # a product with itself is half the work
+                    weighted = np.sqrt(weight) * X
+                    gram += weighted.T @ weighted
+                else:
+                    gram += X.T @ (weight * X)
 
     def column_moments(self, slots, weight):
         moments = _no_moments(self.n_features)
@@ -246,6 +286,33 @@ class CsrRows(AbstractRows):
     def rmatvec(self, pointwise, slots, accumulator):
         _kernels.sparse.rmatvec(*self._matrix(), slots, pointwise, accumulator)
 
+    def extended(self, slots, centre):
+        return _extend(self.read(slots).toarray(), centre)
+
+    def add_grams(self, slots, weights, centre, grams_out):
+        n_features = self.n_features
+        for weight, gram in zip(weights, grams_out, strict=True):
+            lower = np.zeros((n_features, n_features))
+            _kernels.sparse.gram(*self._matrix(), slots, weight, lower)
+            inner = gram[:n_features, :n_features]
+            inner += lower
+            inner += np.tril(lower, -1).T
+            if centre is None:
+                continue
+            # (x - c)(x - c)' = xx' - cx' - xc' + cc', without a dense row.
+            total = weight.sum()
+            column = np.zeros((n_features, 1))
+            pointwise = weight[:, np.newaxis]
+            _kernels.sparse.rmatvec(*self._matrix(), slots, pointwise, column)
+            centred = column[:, 0] - total * centre
+            if centre.any():
+                cross = np.outer(centre, column[:, 0] - 0.5 * total * centre)
+                inner -= cross
+                inner -= cross.T
+            gram[n_features, :n_features] += centred
+            gram[:n_features, n_features] += centred
+            gram[n_features, n_features] += total
+
     def column_moments(self, slots, weight):
         moments = _no_moments(self.n_features)
         _kernels.sparse.column_moments(*self._matrix(), slots, weight, *moments)
@@ -302,6 +369,16 @@ class CsrRows(AbstractRows):
     def into_memory(self):
         for array in self._arrays():
             array.into_memory()
+
+
+def _extend(X, centre):
+    X = X.astype(np.float64, copy=False)
+    if centre is None:
+        return X
+    extended = np.empty((X.shape[0], X.shape[1] + 1))
+    np.subtract(X, centre, out=extended[:, :-1])
+    extended[:, -1] = 1.0
+    return extended
 
 
 def _no_moments(n_features):

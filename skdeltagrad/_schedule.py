@@ -18,40 +18,9 @@ from functools import cached_property
 import numpy as np
 
 from . import _kernels
+from ._census import Census
 
 _N_ROUND_KEYS = 8
-# Digits that a removal may cost a sum: eight of sixteen.
-_LARGEST_PART = 1e8
-
-
-class Census:
-    """How many rows each batch holds, and their weight, by group.
-
-    Parameters
-    ----------
-    count : ndarray of shape (n_steps, n_groups), dtype int64
-        Rows of positive weight. Full-batch schedules have one entry for all steps.
-    weight : ndarray of shape (n_steps, n_groups)
-        Total sample weight of the batch's rows.
-    """
-
-    def __init__(self, count, weight):
-        self.count = count
-        self.weight = weight
-        self.weight[count == 0] = 0.0  # not what rounding left
-
-    def plus(self, other):
-        """After rows joined."""
-        return Census(self.count + other.count, self.weight + other.weight)
-
-    def minus(self, other):
-        """After rows left, or None where that costs a batch's weight its digits.
-
-        Next to a row of weight 1e15 few digits are left of the others' weights.
-        """
-        rest = Census(self.count - other.count, self.weight - other.weight)
-        kept = other.weight <= _LARGEST_PART * rest.weight
-        return rest if (kept | (rest.count == 0)).all() else None
 
 
 class BatchMembers:
@@ -166,10 +135,7 @@ class FullBatch(AbstractSchedule):
     steps_per_epoch = 1
 
     def census(self, positions, weight, group, n_groups):
-        counted = weight > 0
-        count = np.bincount(group[counted], minlength=n_groups)
-        weight = np.bincount(group, weight, minlength=n_groups)
-        return Census(count.reshape(1, n_groups), weight.reshape(1, n_groups))
+        return Census.of_all(weight, group, n_groups)
 
     def members(self, positions, slots):
         return EveryStep(slots)

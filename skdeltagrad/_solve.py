@@ -1,9 +1,13 @@
-"""From a training set to a path: schedule and step sizes, then train or replay.
+"""From a training set to a fitted engine.
+
+Engines are `Path` ("gd", "sgd") and `Endpoint` ("newton"): one is trained on rows,
+follows edits of them (`edited`), and knows what the report and the estimator's
+attributes say.
 
 The order of an edit, all of it undone if anything fails:
 
 1. added rows are stored, removed ones leave their positions (their data stays);
-2. the path is replayed, or trained anew where it must be;
+2. the engine follows, or is trained anew where it must be;
 3. removed rows are wiped, added ones take their positions;
 4. storage is compacted, now and then.
 """
@@ -12,18 +16,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._path_replay import Change, Path, balanced_factors
+from ._census import balanced_factors
+from ._change import Change
+from ._endpoint import Endpoint
+from ._path_replay import Path
 from ._roster import GONE
 from ._schedule import FullBatch, MiniBatches
 from ._step_size import automatic_learning_rate
 
 
 @dataclass(frozen=True)
-class PathSettings:
-    """Hyper-parameters of the path, as the estimators have them."""
+class Settings:
+    """Hyper-parameters of the solvers, as the estimators have them."""
 
     solver: str
     max_iter: int
+    tol: float
+    edit_tol: float
     learning_rate: str | float | np.ndarray
     batch_size: int
     burn_in: int
@@ -47,48 +56,55 @@ class PathSettings:
         return np.broadcast_to(rates, self.max_iter).copy()
 
 
-def first_path(settings, training_set, targets, seed):
-    """The path of `fit`."""
+def first_engine(settings, training_set, targets, seed):
+    """The engine of `fit`, trained."""
     slots = training_set.roster.live_slots()
     centre = training_set.centre()
-    schedule = _schedule(settings, training_set, targets, slots, centre, seed)
-    path = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
-    return path.train(training_set.rows, training_set.roster)
+    if settings.solver == "newton":
+        engine = _endpoint(settings, targets, centre)
+    else:
+        schedule = _schedule(settings, training_set, targets, slots, centre, seed)
+        engine = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
+    return engine.train(training_set.rows, training_set.roster)
 
 
-def carry_out(settings, transaction, training_set, path, request, targets):
+def carry_out(settings, transaction, training_set, engine, request, targets):
     """Carry out an edit.
 
     Parameters
     ----------
-    settings : PathSettings
+    settings : Settings
     transaction : Transaction
     training_set : TrainingSet
         Changed in place.
-    path : Path
+    engine : Path or Endpoint
     request : Edit
     targets : Targets
         Of the added rows.
 
     Returns
     -------
-    path : Path
+    engine : Path or Endpoint
     training_set : TrainingSet
         The same one, or a compact copy.
-    reason : str or None
-        Why the path was trained anew, if it was.
+    account : dict
+        What the report says about it; with `reason`, why the engine was trained anew,
+        if it was.
     """
     change = _stage(transaction, training_set, request, targets)
-    path, reason = _adapt(settings, transaction, training_set, path, change, targets)
+    engine, reason = _adapt(
+        settings, transaction, training_set, engine, change, targets
+    )
+    rows, roster = training_set.rows, training_set.roster
+    transaction.undo(setattr, roster, "leverages", roster.leverages)
     if reason is None:
-        path = path.replay(
-            training_set.rows, training_set.roster, change, burn_in=settings.burn_in,
-            period=settings.period, history_size=settings.history_size,
-        )  # fmt: skip
+        engine = engine.edited(rows, roster, change, settings)
+        account = engine.account()
     else:
-        path = path.train(training_set.rows, training_set.roster, change)
+        engine = engine.train(rows, roster, change)
+        account = engine.account() | {"refit": True, "reason": reason}
     training_set.settle(transaction, change)
-    return path, training_set.compacted(), reason
+    return engine, training_set.compacted(), account
 
 
 def _stage(transaction, training_set, request, targets):
@@ -106,24 +122,39 @@ def _stage(transaction, training_set, request, targets):
     return Change(request.removed, left, slots, positions)
 
 
-def _adapt(settings, transaction, training_set, path, change, targets):
-    """The path with another loss or centre if need be, and why it must be trained."""
+def _adapt(settings, transaction, training_set, engine, change, targets):
+    """An engine for other classes or another centre, and why it must be trained.
+
+    The same one, and None, where nothing of that changed.
+    """
+    if targets.recode is None and engine.centre_is_fixed:
+        return engine, None
     centre = training_set.centre_after(change.removed_slots, change.added_slots)
-    if targets.recode is not None:
-        training_set.recode(transaction, targets.recode[training_set.roster.y])
-        slots = training_set.roster.live_slots()
-        slots = np.concatenate([slots, change.added_slots])
-        schedule = _schedule(
-            settings, training_set, targets, slots, centre, path.schedule.seed,
-            path.schedule.n_positions,
-        )  # fmt: skip
-        path = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
-        return path, "the classes changed"
-    if not np.array_equal(centre, path.centre):
-        return replace(path, centre=centre), (
+    if targets.recode is None:
+        if np.array_equal(centre, engine.centre):
+            return engine, None
+        return replace(engine, centre=centre), (
             "the mean of a column moved so far that the column is centred anew"
         )
-    return path, None
+    training_set.recode(transaction, targets.recode[training_set.roster.y])
+    reason = "the classes changed"
+    if settings.solver == "newton":
+        return _endpoint(settings, targets, centre), reason
+    slots = training_set.roster.live_slots()
+    slots = np.concatenate([slots, change.added_slots])
+    schedule = _schedule(
+        settings, training_set, targets, slots, centre, engine.schedule.seed,
+        engine.schedule.n_positions,
+    )  # fmt: skip
+    path = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
+    return path, reason
+
+
+def _endpoint(settings, targets, centre):
+    return Endpoint(
+        targets.loss, targets.alpha, centre, targets.n_groups, settings.tol,
+        settings.max_iter,
+    )  # fmt: skip
 
 
 def _schedule(settings, training_set, targets, slots, centre, seed, n_positions=None):

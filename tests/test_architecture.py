@@ -16,6 +16,7 @@ FLOORS = {
     "face": ["__init__", "_pipeline"],
     "facades": ["_logistic", "_ridge"],
     "base": ["_base"],
+    "fitted": ["_fitted"],
     "contract": [
         "_commit",
         "_content",
@@ -28,12 +29,14 @@ FLOORS = {
         "_targets",
         "_training_set",
     ],
-    "engines": ["_path_replay", "_step_size"],
-    "loop": ["_descent"],
+    "engines": ["_endpoint", "_path_replay", "_step_size"],
+    "loop": ["_descent", "_newton"],
     "problem": ["_objective"],
     "parts": [
         "_centring",
+        "_certificate",
         "_curvature",
+        "_hessian",
         "_losses",
         "_roster",
         "_rows",
@@ -42,6 +45,8 @@ FLOORS = {
     ],
     "ground": [
         "_arrays",
+        "_census",
+        "_change",
         "_kernels",
         "_memory",
         "_row_search",

@@ -105,7 +105,32 @@ def _build_scenarios():
         "solver": "sgd", "max_iter": 3, "batch_size": 12, "burn_in": 2, "period": 2,
         "random_state": 0,
     }  # fmt: skip
+    newton = {"solver": "newton"}
     return {
+        "newton, remove by id and add, dense": Scenario(
+            DeltaGradLogisticRegression(**newton),
+            lambda model, s: model.partial_refit(
+                s.X_new, s.y_new, sample_id=s.new_ids, remove_id=s.ids[[4, 31]]
+            ),
+            X, y, "int",
+        ),
+        "newton, replace by id, sparse": Scenario(
+            DeltaGradLogisticRegression(class_weight="balanced", **newton),
+            lambda model, s: model.partial_refit(
+                s.X_new, s.y_new, sample_id=["1"] * 2 + ["9"] * 4, replace=True
+            ),
+            csr(X), binary, "str",
+        ),
+        "newton, a class disappears, dense": Scenario(
+            DeltaGradLogisticRegression(**newton),
+            lambda model, s: model.unlearn(sample_id="class 1"),
+            X, y, "str",
+        ),
+        "newton, remove by content, dense": Scenario(
+            DeltaGradRidge(**newton),
+            lambda model, s: model.unlearn(s.X[[9, 0, 30]], s.y[[9, 0, 30]]),
+            X_numbers, Y_numbers,
+        ),
         "remove by id and add, dense": Scenario(
             DeltaGradLogisticRegression(**gd),
             lambda model, s: model.partial_refit(
@@ -185,7 +210,11 @@ def _build_scenarios():
 
 
 SCENARIOS = _build_scenarios()
-for _name in ("a class disappears, dense", "a class appears and another leaves"):
+for _name in (
+    "a class disappears, dense",
+    "a class appears and another leaves",
+    "newton, a class disappears, dense",
+):
     # The rows of class 1 share an id that is theirs alone.
     SCENARIOS[_name].ids = np.array(
         [
@@ -244,11 +273,18 @@ POINTS = [
     "_schedule:MiniBatches.dealt",
     "_schedule:AbstractSchedule.step_sizes",
     "_trajectory:Trajectory.allocate",
-    "_path_replay:Path.replay",
+    "_path_replay:Path.edited",
+    "_endpoint:Endpoint.edited",
+    "_endpoint:Endpoint.train",
+    "_endpoint:Curvature.changed",
+    "_endpoint:Curvature.step",
+    "_hessian:Hessian.changed",
+    "_newton:Problem.measure",
+    "_newton:Problem.hessian",
     "_path_replay:Path.train",
     "_commit:Transaction.undo",
-    "_base:BaseDeltaGrad._state_of",
-    "_base:BaseDeltaGrad._report",
+    "_fitted:FittedState._state_of",
+    "_fitted:FittedState._report",
     "_logistic:DeltaGradLogisticRegression._publish",
     "_logistic:DeltaGradLogisticRegression._edit_targets",
     "_ridge:DeltaGradRidge._publish",
@@ -430,7 +466,7 @@ def test_a_fault_in_fit_leaves_the_old_fit(monkeypatch, unchanged):
     for point in (
         "_rows:DenseRows.matvec", "_objective:Objective.add_gradient_sums",
         "_kernels.step:descend", "_trajectory:Trajectory.allocate",
-        "_base:BaseDeltaGrad._state_of", "_base:BaseDeltaGrad._report",
+        "_fitted:FittedState._state_of", "_fitted:FittedState._report",
     ):  # fmt: skip
         fault = Fault(monkeypatch, point)
         fault.plant(1, error=next(ERRORS))

@@ -74,8 +74,10 @@ def assert_same_model(one, other, rtol=1e-9, atol=1e-11):
 
 @parametrize_with_checks(
     [
+        DeltaGradLogisticRegression(),
         DeltaGradLogisticRegression(solver="gd"),
         DeltaGradLogisticRegression(solver="sgd", random_state=0),
+        DeltaGradRidge(),
         DeltaGradRidge(solver="gd"),
         DeltaGradRidge(solver="sgd", random_state=0),
     ]
@@ -371,7 +373,7 @@ def test_a_class_disappears(wine, model, convert):
     report = model.update_report_
     assert report.refit
     assert "classes" in report.reason
-    assert f"trained anew: {report.reason}" in str(report)
+    assert f"fitted anew: {report.reason}" in str(report)
     assert report.n_exact_steps == report.n_steps == 15
     assert_array_equal(model.classes_, ["red", "white"])
     assert model.coef_.shape == (1, 13)
@@ -889,9 +891,9 @@ def test_report_as_text_and_dict(wine):
     assert "indexed" in content
     assert "1 removed, 2 added, 1 not found, 84 rows" in both
     assert retrain.startswith("partial_refit (solver='gd'): 84 rows\n  100 of 100")
-    assert "trained anew: the classes changed" in refit
+    assert "fitted anew: the classes changed" in refit
     for text in (fit, positions, both, retrain):
-        assert "trained anew" not in text
+        assert "fitted anew" not in text
 
 
 def test_verbose(diabetes, capsys):

@@ -64,9 +64,20 @@ SGD = {
     "solver": "sgd", "max_iter": 5, "batch_size": 16, "burn_in": 5, "period": 4,
     "random_state": 0,
 }  # fmt: skip
+NEWTON = {"solver": "newton"}
 # Name: estimator, data, form of the rows, kind of the ids.
 MODELS = {
     "binary": (DeltaGradLogisticRegression(**GD), _wine(2), np.asarray, None),
+    "binary, newton": (
+        DeltaGradLogisticRegression(**NEWTON), _wine(2), np.asarray, int,
+    ),
+    "classes, newton, sparse": (
+        DeltaGradLogisticRegression(class_weight="balanced", **NEWTON),
+        _wine(3), sparse.csr_array, str,
+    ),
+    "two targets, newton": (
+        DeltaGradRidge([1.0, 3.0], **NEWTON), _diabetes(2), np.asarray, None,
+    ),
     "binary, sparse": (
         DeltaGradLogisticRegression(fit_intercept=False, **SGD),
         _wine(2), sparse.csr_array, int,
@@ -172,7 +183,7 @@ def assert_same_after_edits(case, copy, results):
         edit(original)
         edit(copy)
         assert_array_equal(copy.coef_, original.coef_)
-        assert_array_equal(copy.trajectory_.iterates, original.trajectory_.iterates)
+        assert_array_equal(copy._path.iterate, original._path.iterate)
         assert_same(original, copy, results)
 
 
@@ -324,6 +335,10 @@ def test_a_dump_holds_every_row_once(case):
 
 
 def test_the_trajectory_holds_arrays_only(case, tmp_path):
+    if case.model.solver == "newton":
+        with pytest.raises(AttributeError, match="end of the path only"):
+            _ = case.model.trajectory_
+        return
     joblib.dump(case.model, tmp_path / "model.joblib")
     joblib.dump(case.model.trajectory_, tmp_path / "trajectory.joblib")
     for trajectory in (

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdeltagrad._census import Census
 from skdeltagrad._roster import Roster
-from skdeltagrad._schedule import Census, FullBatch, MiniBatches
+from skdeltagrad._schedule import FullBatch, MiniBatches
 
 N_ROWS, N_EPOCHS, N_GROUPS = 53, 4, 3
 

@@ -21,7 +21,7 @@ import threading
 
 _lock = threading.RLock()
 
-_MODULES = ("dense", "lbfgs", "losses", "shuffle", "sparse", "step")
+_MODULES = ("cholesky", "dense", "lbfgs", "losses", "shuffle", "sparse", "step")
 
 
 def __getattr__(name):

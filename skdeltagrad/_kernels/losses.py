@@ -59,3 +59,59 @@ def half_squared(raw, y, weight, slots):
         slot = slots[i]
         for k in range(raw.shape[1]):
             raw[i, k] = weight[slot] * (raw[i, k] - y[slot, k])
+
+
+@njit(nogil=True, cache=True)
+def evaluate_binomial(raw, y, weight, slots):
+    """`binomial`, and the sum of ``w (log(1 + exp(z)) - y z)``."""
+    total = 0.0
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        z = raw[i, 0]
+        small = math.exp(-abs(z))
+        likelier = 1.0 / (1.0 + small)
+        unlikelier = small * likelier
+        if y[slot] == 1:
+            z = -z
+        # Now the loss is log(1 + exp(z)), whichever class it is.
+        total += weight[slot] * (max(z, 0.0) + math.log1p(small))
+        derivative = weight[slot] * (likelier if z >= 0.0 else unlikelier)
+        raw[i, 0] = -derivative if y[slot] == 1 else derivative
+    return total
+
+
+@njit(nogil=True, cache=True)
+def evaluate_multinomial(raw, y, weight, slots):
+    """`multinomial`, and the sum of ``w (log(sum_k exp(z_k)) - z_y)``."""
+    n_outputs = raw.shape[1]
+    loss = 0.0
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        row = raw[i]
+        largest = row[0]
+        for k in range(1, n_outputs):
+            largest = max(largest, row[k])
+        of_class = row[y[slot]] - largest
+        total = 0.0
+        for k in range(n_outputs):
+            row[k] = math.exp(row[k] - largest)
+            total += row[k]
+        loss += weight[slot] * (math.log(total) - of_class)
+        scale = weight[slot] / total
+        for k in range(n_outputs):
+            row[k] *= scale
+        row[y[slot]] -= weight[slot]
+    return loss
+
+
+@njit(nogil=True, cache=True)
+def evaluate_half_squared(raw, y, weight, slots):
+    """`half_squared`, and the sum of ``w ||z - y||^2 / 2``."""
+    total = 0.0
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        for k in range(raw.shape[1]):
+            residual = raw[i, k] - y[slot, k]
+            total += 0.5 * weight[slot] * residual * residual
+            raw[i, k] = weight[slot] * residual
+    return total

@@ -110,3 +110,20 @@ def squared_distances(data, indices, starts, lengths, slots, centre, distance_ou
             difference = data[s] - c
             total += difference * difference - c * c
         distance_out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def gram(data, indices, starts, lengths, slots, weight, gram_out):
+    """``gram_out += sum_i weight[i] x_i x_i'``, the lower triangle of it.
+
+    `weight` has shape (n_rows,); `gram_out` (n_features, n_features), C order.
+    """
+    for i in range(slots.shape[0]):
+        first = starts[slots[i]]
+        values = data[first : first + lengths[slots[i]]]
+        columns = indices[first : first + lengths[slots[i]]]
+        for s in range(values.shape[0]):  # columns ascend
+            row = gram_out[np.uintp(columns[s])]
+            wx = weight[i] * values[s]
+            for t in range(s + 1):
+                row[np.uintp(columns[t])] += wx * values[t]

@@ -1,0 +1,54 @@
+"""How many rows there are, and what they weigh, by batch and by group."""
+
+import numpy as np
+
+# Digits that a removal may cost a sum: eight of sixteen.
+_LARGEST_PART = 1e8
+
+
+class Census:
+    """How many rows each batch holds, and their weight, by group.
+
+    Parameters
+    ----------
+    count : ndarray of shape (n_steps, n_groups), dtype int64
+        Rows of positive weight. One entry for all steps where every step reads every
+        row.
+    weight : ndarray of shape (n_steps, n_groups)
+        Total sample weight of the batch's rows.
+    """
+
+    def __init__(self, count, weight):
+        self.count = count
+        self.weight = weight
+        self.weight[count == 0] = 0.0  # not what rounding left
+
+    @classmethod
+    def of_all(cls, weight, group, n_groups):
+        """Census of some rows in one batch; a weight and a group for each."""
+        count = np.bincount(group[weight > 0], minlength=n_groups)
+        weight = np.bincount(group, weight, minlength=n_groups)
+        return cls(count.reshape(1, n_groups), weight.reshape(1, n_groups))
+
+    def plus(self, other):
+        """After rows joined."""
+        return Census(self.count + other.count, self.weight + other.weight)
+
+    def minus(self, other):
+        """After rows left, or None where that costs a batch's weight its digits.
+
+        Next to a row of weight 1e15 few digits are left of the others' weights.
+        """
+        rest = Census(self.count - other.count, self.weight - other.weight)
+        kept = other.weight <= _LARGEST_PART * rest.weight
+        return rest if (kept | (rest.count == 0)).all() else None
+
+
+def balanced_factors(by_group):
+    """S / (n_groups S_k) for groups of total weight S_k; 0 for one without weight.
+
+    What ``class_weight="balanced"`` means, with sample weights: see
+    `sklearn.utils.class_weight.compute_class_weight`.
+    """
+    share = len(by_group) * by_group
+    return np.divide(by_group.sum(), share, where=share > 0, out=np.zeros_like(share))

@@ -1,0 +1,119 @@
+"""How far an iterate can be from the optimum: bounds, with their proofs.
+
+Log-losses are self-concordant in this form: for a row with raw predictions z and any
+change a of them,
+
+    e^-osc(a) l''(z) <= l''(z + a) <= e^osc(a) l''(z),      osc(a) = max a - min a
+
+(binomial: |a|), because |l'''[u, u, a]| <= osc(a) l''[u, u] (Bach 2010,
+"Self-concordant analysis for logistic regression", EJS 4, proposition 1; Sun and
+Tran-Dinh 2019, Math. Program. 178). Summed over rows, and with any quadratic penalty,
+with R(v) = max_i osc(x_i v):
+
+    e^-R(v) H(w) <= H(w + v) <= e^R(v) H(w).                                     (1)
+
+Let B <= H(w) be positive definite, ||v||_B^2 = v'Bv, and L the largest *leverage*,
+max over rows and pairs of outputs of ||(e_j - e_k) (x) x_i||_{B^-1}; then
+R(v) <= L ||v||_B.
+
+(2) Exact gradient g at w, nu = ||g||_{B^-1}. If L nu < 1 there is a unique optimum w*,
+
+        ||w - w*||_B <= -log(1 - L nu) / L,      R(w - w*) <= -log(1 - L nu).
+
+    With v = w* - w:  -g'v = int v'H(w + tv)v dt >= ||v||_B^2 (1 - e^-R) / R by (1), and
+    -g'v <= nu ||v||_B, so ||v||_B (1 - e^-R) / R <= nu; (1 - e^-r) / r decreases and
+    R <= L ||v||_B, so 1 - e^{-L ||v||_B} <= L nu.
+
+(3) No pass. H known at h, g at w, r = R(w - h); a step d = -H^-1 g, rho = L ||d||_H:
+
+        ||g(w + d)||_{H^-1} <= [e^r (e^rho - 1) / rho - 1] ||d||_H.
+
+    g(w + d) = int (H(w + td) - H) d dt, and -(e^{r + t rho} - 1) H <= H(w + td) - H <=
+    (e^{r + t rho} - 1) H by (1); the integral of e^{r + t rho} - 1 is the bracket.
+    Where r = 0, with a_i = x_i d and Cauchy-Schwarz row by row, also
+
+        ||g(w + d)||_{H^-1} <= [(e^rho - 1 - rho) / rho^2] ||d||_H sqrt(d' Q d),
+
+    Q = sum_i L_i^2 l_i'' (x) x_i x_i', because osc(a_i) <= L_i ||d||_H.
+    Then (2) at w + d with B = e^-(r + rho) H.
+
+A quadratic loss has R = 0: then ||w - w*||_H = ||g||_{H^-1}.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Where the optimum must be.
+
+    Attributes
+    ----------
+    distance : float
+        At least ``||w - w*||_H``, in the norm of the Hessian that is kept.
+    decision : float
+        At least the change of any stored row's decision value (of the difference of
+        any two classes' values) on the way to the optimum.
+    """
+
+    distance: float
+    decision: float
+
+
+def after_gradient(nu, leverage, stale=0.0):
+    """Bound by (2) where B = e^-stale H; None where it does not apply.
+
+    Parameters
+    ----------
+    nu : float
+        ``||g||_{H^-1}``.
+    leverage : float
+        L in the norm of H^-1; 0 for a quadratic loss.
+    stale : float
+        R between the iterate and where H was taken.
+    """
+    shrink = math.exp(0.5 * stale) if stale < 100.0 else math.inf
+    radius = leverage * nu * shrink * shrink
+    if not radius < 1.0:
+        return None
+    decision = -math.log1p(-radius)
+    if leverage == 0.0:
+        return Bound(nu, 0.0)
+    return Bound(decision / leverage, decision)
+
+
+def gradient_after_step(length, leverage, stale=0.0, fourth=None):
+    """Bound of ``||g(w + d)||_{H^-1}`` by (3).
+
+    Parameters
+    ----------
+    length : float
+        ``||d||_H``.
+    leverage, stale : float
+        As for `after_gradient`.
+    fourth : float, optional
+        ``sqrt(d' Q d)``; used where `stale` is 0.
+    """
+    rho = leverage * length
+    if not rho + stale < 100.0:
+        return math.inf
+    bound = length * (math.exp(stale) * _mean_exponential(rho) - 1.0)
+    if stale == 0.0:
+        # The bracket without cancellation.
+        bound = length * rho * _remainder(rho)
+        if fourth is not None:
+            bound = min(bound, _remainder(rho) * length * fourth)
+    return bound
+
+
+def _mean_exponential(rho):
+    """``(e^rho - 1) / rho``."""
+    return math.expm1(rho) / rho if rho > 0.0 else 1.0
+
+
+def _remainder(rho):
+    """``(e^rho - 1 - rho) / rho^2``."""
+    if rho < 1e-2:
+        return 0.5 + rho * (1 / 6 + rho * (1 / 24 + rho * (1 / 120 + rho / 600)))
+    return (math.expm1(rho) - rho) / rho**2

@@ -1,0 +1,411 @@
+"""DeltaGrad at the converged end of the path: the optimum follows its rows.
+
+At the optimum only the end of the path matters. What is kept: a *reference* iterate
+with the gradient sums of its rows, the Hessian at a *place* on the way there, and the
+constants of the certificate. An edit is one step of DeltaGrad,
+
+    g   =  cached gradient - removed rows' + added rows', at the reference
+    w'  =  reference - H^-1 g,      H with the touched rows' Hessians taken out and in
+
+with no pass over the data. It is the same step whatever was edited before, from the
+same reference, so that thousands of edits do not drift; the certificate
+(`_certificate`) is about all of them together. Where it does not hold any more, a pass
+measures the gradient at the new iterate, which becomes the reference.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from . import _certificate
+from ._census import Census, balanced_factors
+from ._change import NO_CHANGE
+from ._hessian import Hessian, roots
+from ._losses import AbstractLoss
+from ._newton import Problem, minimise
+from ._objective import Objective
+
+# Passes that an edit may take before the model is fitted anew from where it is.
+_MOST_PASSES = 8
+# A Hessian is of no use any more where raw predictions moved by this much since, or
+# where removed rows made up so much of it.
+_MOST_STALE = 0.7
+_MOST_REMOVED = 0.9
+# Passes spent because the Hessian is stale, in Hessians, before there is a new one.
+_MOST_DEBT = 2.0
+# Rows whose leverages are taken at a time.
+_BLOCK = 2**13
+_EPS = np.finfo(float).eps
+# What no bound can undercut, in units in the last place of the iterate.
+_FLOOR = 100.0 * _EPS
+# Conditions that leave too few digits to call a bound one.
+_WORST_CONDITION = 1e-3 / _EPS
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The Hessian that is kept, and what the certificate needs to know of the rows.
+
+    Attributes
+    ----------
+    hessian : Hessian
+        Of the rows that are there, at `place`.
+    place : ndarray of shape (n_outputs, n_dof)
+    leverage : float
+        At least the largest leverage of a row (L in `_certificate`); 0 for a quadratic
+        loss.
+    fourth : ndarray of shape (n_groups, q, q) or None
+        Q of `_certificate`, with the leverages that rows had when they came.
+    inflation : float
+        At least what those leverages' squares have grown by since.
+    stale : float
+        R between `place` and the reference.
+    debt : float
+        Passes made since the Hessian was, in Hessians.
+    """
+
+    hessian: Hessian
+    place: np.ndarray
+    leverage: float = 0.0
+    fourth: np.ndarray | None = None
+    inflation: float = 1.0
+    stale: float = 0.0
+    debt: float = 0.0
+
+    @property
+    def nbytes(self):
+        fourth = 0 if self.fourth is None else self.fourth.nbytes
+        return self.hessian.nbytes + self.place.nbytes + fourth
+
+    @classmethod
+    def survey(cls, problem, roster, place):
+        """Everything anew from the rows: a Hessian, leverages and a second Hessian.
+
+        The leverages are left in the roster, so that rows can leave `fourth` again.
+        """
+        objective = problem.objective
+        hessian = problem.hessian(place)
+        if objective.loss.is_quadratic or not hessian.is_exact:
+            return cls(hessian, place)
+        by_slot = np.zeros(len(roster.weight))
+        contrasts = objective.loss.contrasts()
+        for first in range(0, len(problem.slots), _BLOCK):
+            block = problem.slots[first : first + _BLOCK]
+            by_slot[block] = hessian.leverages(objective.extended(block), contrasts)
+        roster.leverages = by_slot
+        leverages = by_slot[problem.slots]
+        fourth = objective.hessian_sums(place, problem.slots, leverages**2)
+        return cls(hessian, place, float(leverages.max()), fourth)
+
+    def changed(self, problem, roster, change, reference):
+        """The curvature after an edit, from the touched rows alone.
+
+        Returns None where what is left of it says too little.
+        """
+        objective = problem.objective
+        removed, added = change.removed_slots, change.added_slots
+        of_removed = objective.hessian_sums(self.place, removed)
+        sums = self.hessian.sums - of_removed
+        sums += objective.hessian_sums(self.place, added)
+        before, after = self.hessian.group_weight, problem.group_weight
+        if self.hessian.takes_roots(len(change) * objective.n_curvatures):
+            leaving = self._roots(objective, removed, before)
+            share = self.hessian.share_of_roots(leaving) if len(removed) else 0.0
+            joining = self._roots(objective, added, after)
+        else:
+            leaving = joining = None
+            share = self.hessian.share(np.tensordot(before, of_removed, axes=1))
+        if not share < _MOST_REMOVED:
+            return None
+        hessian = self.hessian.changed(sums, after, joining, leaving)
+        if self.fourth is None:
+            return replace(self, hessian=hessian)
+        # H is at least this much of what it was: see `_certificate`.
+        rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
+        leverage = self.leverage / np.sqrt(rest)
+        fourth = self.fourth - objective.hessian_sums(
+            self.place, removed, roster.leverages[removed] ** 2
+        )
+        stale = self.stale
+        if len(added):
+            contrasts = objective.loss.contrasts()
+            leverages = hessian.leverages(objective.extended(added), contrasts)
+            roster.leverages[added] = leverages
+            leverage = max(leverage, leverages.max())
+            fourth += objective.hessian_sums(self.place, added, leverages**2)
+            moved = objective.largest_change(reference - self.place, added)
+            stale = max(stale, moved)
+        return replace(
+            self, hessian=hessian, leverage=leverage, fourth=fourth, stale=stale,
+            inflation=self.inflation / rest,
+        )  # fmt: skip
+
+    def _roots(self, objective, slots, group_weight):
+        curvatures = objective.curvatures(self.place, slots)
+        weight = np.ones(len(slots))
+        if objective.n_groups > 1:
+            weight = group_weight[objective.group[slots]]
+        return roots(objective.extended(slots), curvatures, weight)
+
+    def step(self, gradient, noise):
+        """The step to the optimum, -H^-1 g, and where it certainly leads.
+
+        Parameters
+        ----------
+        gradient : ndarray of shape (n_systems, q)
+        noise : float
+            What rounding may have done to it, in the norm of H^-1.
+
+        Returns
+        -------
+        step : ndarray of shape (n_systems, q)
+        length : float
+            ``||step||_H``.
+        bound : Bound or None
+        reason : str or None
+            Why there is no bound.
+        """
+        hessian = self.hessian
+        step = -hessian.solve(gradient)
+        length = hessian.norm(step)
+        condition = hessian.condition()
+        if not (hessian.is_exact and condition < _WORST_CONDITION):
+            reason = "the Hessian is singular, or nearly so, in working precision"
+            return step, length, None, reason
+        unsolved = hessian.dual_norm(gradient + hessian.product(step))
+        noise += unsolved + _EPS * condition * length
+        fourth = None
+        if self.fourth is not None:
+            weighted = np.tensordot(hessian.group_weight, self.fourth, axes=1)
+            squared = np.sum(step * (step @ weighted))
+            fourth = np.sqrt(self.inflation * max(0.0, squared))
+        leftover = noise + _certificate.gradient_after_step(
+            length, self.leverage, self.stale, fourth
+        )
+        stale = self.stale + self.leverage * length
+        bound = _certificate.after_gradient(leftover, self.leverage, stale)
+        reason = None
+        if bound is None:
+            reason = "the step is too large for the curvature that is kept"
+        return step, length, bound, reason
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the last fit or edit cost, and what is certain about its result.
+
+    See `UpdateReport` for the attributes.
+    """
+
+    n_passes: float = 0.0
+    n_hessians: int = 0
+    curvature: str | None = None
+    gradient_norm: float | None = None
+    distance_bound: float | None = None
+    decision_bound: float | None = None
+    relative_bound: float | None = None
+    no_bound: str | None = None
+    refit: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An optimum, and all that its edits need besides the rows. Never mutated.
+
+    Attributes
+    ----------
+    loss : AbstractLoss
+    alpha : ndarray of shape (n_outputs,)
+    centre : ndarray of shape (n_features,) or None
+        None: no intercept. Fixed: the optimum does not depend on it.
+    n_groups : int
+        Number of classes under ``class_weight="balanced"``, else 1.
+    tol : float
+    max_iter : int
+        Of a fit: see `_newton.minimise`.
+    iterate : ndarray of shape (n_outputs, n_dof)
+    reference : ndarray of shape (n_outputs, n_dof)
+        Where the last pass was made.
+    gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
+        Of the rows that are there, at the reference, without the penalty.
+    noise : float
+        What rounding may have done to them, in the norm of H^-1.
+    curvature : Curvature or None
+        None until the first edit.
+    census : Census
+    n_iter : int
+        Steps of the last fit.
+    converged : bool
+        Whether that fit got as near as it was asked to.
+    ledger : Account
+    """
+
+    loss: AbstractLoss
+    alpha: np.ndarray
+    centre: np.ndarray | None
+    n_groups: int
+    tol: float
+    max_iter: int
+    iterate: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    gradient_sums: np.ndarray | None = None
+    noise: float = 0.0
+    curvature: Curvature | None = None
+    census: Census | None = None
+    n_iter: int = 0
+    converged: bool = True
+    ledger: Account = field(default_factory=Account)
+
+    centre_is_fixed = True  # the optimum does not depend on it
+
+    @property
+    def n_counting(self):
+        """Number of rows of positive weight."""
+        return int(self.census.count.sum())
+
+    def attributes(self):
+        """What the estimator shows of the fit."""
+        return {"n_iter_": np.array([self.n_iter], dtype=np.int32)}
+
+    def account(self):
+        """What the report says about the last fit or edit."""
+        return vars(self.ledger)
+
+    @property
+    def nbytes(self):
+        """Size of what is kept besides the rows."""
+        arrays = (self.iterate, self.reference, self.gradient_sums)
+        kept = 0 if self.curvature is None else self.curvature.nbytes
+        return kept + sum(array.nbytes for array in arrays)
+
+    def train(self, rows, roster, change=NO_CHANGE):
+        """The optimum of the rows of a roster and an edit, from nothing."""
+        live = np.concatenate([roster.live_slots(), change.added_slots])
+        census = self._count(roster, live)
+        problem = self._problem(rows, roster, change, census)
+        return self._fit(problem, census, np.zeros(problem.objective.shape))
+
+    def edited(self, rows, roster, change, settings):
+        """The optimum after an edit, by a step from the reference where that will do.
+
+        `settings` has the attribute edit_tol: how far from the optimum it may lead, as
+        a share of its distance from the reference.
+        """
+        census = self._census_after(roster, change)
+        problem = self._problem(rows, roster, change, census)
+        try:
+            followed = self._follow(problem, roster, change, settings.edit_tol)
+        except np.linalg.LinAlgError:
+            followed = None
+        if followed is None:
+            refit = self._fit(problem, census, self.iterate)
+            reason = "the edit is too large for steps from the old optimum"
+            return replace(
+                refit, ledger=replace(refit.ledger, refit=True, reason=reason)
+            )
+        return replace(followed, census=census)
+
+    def _follow(self, problem, roster, change, edit_tol):
+        """The optimum by as few passes as will do; None where it takes too many."""
+        objective, reference = problem.objective, self.reference
+        # 1) the cached gradient, and the curvature, of the rows that are there now
+        touched = objective.gradient_sums(reference, change.added_slots)
+        touched -= objective.gradient_sums(reference, change.removed_slots)
+        sums = self.gradient_sums + touched
+        curvature, n_hessians = self.curvature, 0
+        if curvature is None or len(change) > roster.n_live:
+            curvature, n_hessians = Curvature.survey(problem, roster, reference), 1
+        else:
+            curvature = curvature.changed(problem, roster, change, reference)
+            if curvature is None:
+                return None
+        noise = self.noise + _EPS * curvature.hessian.dual_norm(problem.data(touched))
+        gradient = problem.gradient(sums, reference)
+        n_passes, before = 0, np.inf
+        while True:
+            # 2) a step, and how far it can be from the optimum
+            step, length, bound, no_bound = curvature.step(gradient, noise)
+            iterate = reference + problem.by_output(step)
+            norm = curvature.hessian.norm
+            moved = norm(problem.vectors(iterate - self.reference))
+            floor = _FLOOR * norm(problem.vectors(iterate))
+            if bound is None:
+                enough = n_passes and length <= edit_tol * moved + floor
+            else:
+                enough = bound.distance <= problem.tolerance(edit_tol * moved, floor)
+            if enough or (n_passes and length <= noise):
+                break
+            if n_passes == _MOST_PASSES or not length < before:
+                return None
+            # 3) a pass, where that is not near enough; and a new Hessian now and then
+            measured = problem.measure(iterate, curvature.place)
+            n_passes += 1
+            reference, sums = iterate, measured.gradient_sums
+            gradient = problem.gradient(sums, reference)
+            noise, before = problem.noise(measured, curvature.leverage), length
+            stale = measured.largest_change
+            debt = curvature.debt + 1.0 / problem.hessian_cost
+            curvature = replace(curvature, stale=stale, debt=debt)
+            if stale > _MOST_STALE or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
+                curvature = Curvature.survey(problem, roster, reference)
+                n_hessians += 1
+        ledger = Account(
+            n_passes=float(n_passes),
+            n_hessians=n_hessians,
+            curvature="exact Hessian",
+            gradient_norm=problem.largest(gradient) if n_passes else None,
+            distance_bound=None if bound is None else bound.distance,
+            decision_bound=None if bound is None else bound.decision,
+            relative_bound=bound.distance / moved if bound and moved > 0 else None,
+            no_bound=no_bound,
+        )
+        return replace(
+            self, iterate=iterate, reference=reference, gradient_sums=sums,
+            noise=noise, curvature=curvature, converged=True, ledger=ledger,
+        )  # fmt: skip
+
+    def _fit(self, problem, census, start):
+        optimum = minimise(problem, start, self.tol, self.max_iter)
+        return replace(
+            self,
+            iterate=optimum.iterate,
+            reference=optimum.iterate,
+            gradient_sums=optimum.measured.gradient_sums,
+            noise=problem.noise(optimum.measured, 0.0),
+            curvature=None,
+            census=census,
+            n_iter=optimum.n_iter,
+            converged=optimum.converged,
+            ledger=Account(
+                n_passes=float(optimum.n_passes),
+                n_hessians=optimum.n_hessians,
+                curvature="exact Hessian",
+                gradient_norm=optimum.gradient_norm,
+                no_bound="the curvature for it is made at the first edit",
+            ),
+        )
+
+    def _problem(self, rows, roster, change, census):
+        objective = Objective(
+            rows, roster.y, roster.weight, self.loss, self.centre,
+            group=roster.y, n_groups=self.n_groups,
+        )  # fmt: skip
+        group_weight = np.ones(1)
+        if self.n_groups > 1:
+            group_weight = balanced_factors(census.weight[0])
+        return Problem(
+            objective, self.alpha, group_weight,
+            lambda: np.concatenate([roster.live_slots(), change.added_slots]),
+            float(census.weight[0] @ group_weight),
+        )  # fmt: skip
+
+    def _census_after(self, roster, change):
+        kept = self.census.minus(self._count(roster, change.removed_slots))
+        if kept is None:
+            kept = self._count(roster, roster.live_slots())
+        return kept.plus(self._count(roster, change.added_slots))
+
+    def _count(self, roster, slots):
+        group = roster.y[slots] if self.n_groups > 1 else np.zeros(len(slots), np.int64)
+        return Census.of_all(roster.weight[slots], group, self.n_groups)

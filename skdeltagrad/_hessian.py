@@ -1,0 +1,223 @@
+"""A Hessian that is kept, with its Cholesky factors, while rows come and go.
+
+    H = sum_groups group_weight * sums + diag(penalty)
+
+Outputs that do not meet (several targets of a squared error) are *systems* of their
+own that share the data term and differ in the penalty; there is one factor for each
+different penalty. Otherwise there is one system, of all outputs' coefficients.
+
+Vectors have shape (n_systems, q).
+"""
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
+
+from . import _kernels
+
+# Rank-one changes cost about 6 q^2 each at the speed of memory, a new factor q^3 / 3 at
+# that of BLAS.
+_RANK_ONE_SHARE = 16
+_MOST_JITTER = 1e-6
+
+
+class Hessian:
+    """A positive definite Hessian by group, factorised.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (n_groups, q, q)
+        Data term, without the groups' factors.
+    group_weight : ndarray of shape (n_groups,)
+    penalty : ndarray of shape (n_systems, q)
+        Diagonal.
+    factors : list of ndarray of shape (q, q), optional
+        Upper Cholesky factors, if they are known: one for each different penalty.
+
+    Attributes
+    ----------
+    is_exact : bool
+        False where H is singular to working accuracy and something was added to its
+        diagonal for the sake of the factor.
+    """
+
+    def __init__(self, sums, group_weight, penalty, factors=None):
+        self.sums = sums
+        self.group_weight = group_weight
+        self.penalty = penalty
+        self._matrix = np.tensordot(group_weight, sums, axes=1)
+        self._penalties, self._which = np.unique(penalty, axis=0, return_inverse=True)
+        self._which = self._which.reshape(-1)  # NumPy 2.0 gave it another shape
+        self.is_exact = True
+        self._factors = factors or [self._factorise(own) for own in self._penalties]
+
+    @property
+    def nbytes(self):
+        return self.sums.nbytes + self._matrix.nbytes * (1 + len(self._factors))
+
+    def product(self, vectors):
+        """``H v``."""
+        return vectors @ self._matrix + self.penalty * vectors
+
+    def solve(self, vectors):
+        """``H^-1 v``, with one step of iterative refinement."""
+        solution = self._solve(vectors)
+        return solution + self._solve(vectors - self.product(solution))
+
+    def norm(self, vectors):
+        """``sqrt(v' H v)``."""
+        return float(np.sqrt(max(0.0, np.sum(vectors * self.product(vectors)))))
+
+    def dual_norm(self, vectors):
+        """``sqrt(v' H^-1 v)``."""
+        return float(np.sqrt(max(0.0, np.sum(vectors * self._solve(vectors)))))
+
+    def dual_norms(self, many):
+        """``sqrt(v' H^-1 v)`` of each v in an array (n_vectors, n_systems, q)."""
+        squares = np.zeros(len(many))
+        for system, number in enumerate(self._which):
+            half = self._half(self._factors[number], many[:, system])
+            squares += np.einsum("ij,ij->j", half, half)
+        return np.sqrt(squares)
+
+    def condition(self):
+        """Estimate of the condition number, after scaling the diagonal to 1."""
+        worst = 1.0
+        for factor in self._factors:
+            scaled = factor / np.sqrt(np.einsum("ij,ij->j", factor, factor))
+            reciprocal, _ = lapack.dtrcon(scaled, norm="1", uplo="U")
+            worst = max(worst, 1.0 / max(reciprocal, 1e-300) ** 2)
+        return worst
+
+    def leverages(self, X, contrasts):
+        """Largest ``||c (x) x_i||_{H^-1}`` over some contrasts c, for every row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_dof)
+        contrasts : ndarray of shape (n_contrasts, n_coordinates)
+
+        Returns
+        -------
+        leverages : ndarray of shape (n_rows,)
+        """
+        n_dof = X.shape[1]
+        squares = np.zeros(len(X))
+        for metric in self._metrics(contrasts, n_dof):
+            squares = np.maximum(squares, np.einsum("ij,ij->i", X @ metric, X))
+        return np.sqrt(squares)
+
+    def _metrics(self, contrasts, n_dof):
+        """The inverse along every contrast, shape (n_dof, n_dof) each."""
+        if not hasattr(self, "_inverse"):
+            q = len(self._matrix)
+            self._inverse = cho_solve((self._factors[0], False), np.eye(q))
+        m = len(self._inverse) // n_dof
+        blocks = self._inverse.reshape(m, n_dof, m, n_dof)
+        for contrast in contrasts:
+            yield np.einsum("a,aibj,b->ij", contrast, blocks, contrast, optimize=True)
+
+    def share(self, part):
+        """Largest eigenvalue of ``H^-1 part``: how much of H some rows make up.
+
+        Parameters
+        ----------
+        part : ndarray of shape (q, q)
+            Hessian of the rows.
+        """
+        largest = 0.0
+        for factor in self._factors:
+            half = self._half(factor, self._half(factor, part))
+            largest = max(largest, np.linalg.eigvalsh(half)[-1])
+        return float(largest)
+
+    def share_of_roots(self, roots):
+        """The same of a few vectors whose outer products sum to the rows' Hessian."""
+        largest = 0.0
+        for factor in self._factors:
+            half = self._half(factor, roots)
+            largest = max(largest, np.linalg.eigvalsh(half.T @ half)[-1])
+        return float(largest)
+
+    def takes_roots(self, n_roots):
+        """Whether so few rank-one changes cost less than a new factor."""
+        return self.is_exact and n_roots <= len(self._matrix) / _RANK_ONE_SHARE
+
+    def changed(self, sums, group_weight, added=None, removed=None):
+        """This Hessian after rows joined and left.
+
+        Parameters
+        ----------
+        sums : ndarray of shape (n_groups, q, q)
+            Of the rows that are there now.
+        group_weight : ndarray of shape (n_groups,)
+        added, removed : ndarray of shape (n_roots, q), optional
+            Vectors whose outer products sum to the change; the factors are then
+            changed by them.
+        """
+        factors = None
+        if added is not None and np.array_equal(group_weight, self.group_weight):
+            factors = [self._rotate(factor, added, removed) for factor in self._factors]
+            if any(factor is None for factor in factors):
+                factors = None
+        return Hessian(sums, group_weight, self.penalty, factors)
+
+    @staticmethod
+    def _half(factor, vectors):
+        """``U^-T v`` of vectors in rows, as columns."""
+        return solve_triangular(factor, vectors.T, trans="T", check_finite=False)
+
+    def _rotate(self, factor, added, removed):
+        factor = factor.copy()
+        for root in added:
+            _kernels.cholesky.update(factor, root.copy())
+        for root in removed:
+            if not _kernels.cholesky.downdate(factor, root.copy()):
+                return None
+        return factor
+
+    def _solve(self, vectors):
+        solution = np.empty_like(vectors)
+        for number, factor in enumerate(self._factors):
+            mine = self._which == number
+            solution[mine] = cho_solve(
+                (factor, False), vectors[mine].T, check_finite=False
+            ).T
+        return solution
+
+    def _factorise(self, penalty):
+        matrix = self._matrix + np.diag(penalty)
+        diagonal = matrix.diagonal().copy()
+        empty = diagonal <= 0.0
+        jitter = 0.0
+        while jitter <= _MOST_JITTER:
+            np.fill_diagonal(matrix, np.where(empty, 1.0, (1.0 + jitter) * diagonal))
+            try:
+                factor = cholesky(matrix, check_finite=False)
+            except np.linalg.LinAlgError:
+                jitter = max(10.0 * jitter, 1e-14)
+            else:
+                self.is_exact &= jitter == 0.0 and not empty.any()
+                return np.ascontiguousarray(factor)
+        raise np.linalg.LinAlgError("the Hessian is not positive definite")
+
+
+def roots(X, curvatures, weight):
+    """Vectors whose outer products sum to the Hessian of some rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_dof)
+    curvatures : ndarray of shape (n_rows, m, m)
+    weight : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    roots : ndarray of shape (n_rows * m, m * n_dof)
+    """
+    values, vectors = np.linalg.eigh(curvatures)
+    values = np.maximum(values, 0.0) * weight[:, np.newaxis]
+    half = (vectors * np.sqrt(values)[:, np.newaxis]).swapaxes(1, 2)
+    n_rows, m, _ = half.shape
+    return (half[:, :, :, np.newaxis] * X[:, np.newaxis, np.newaxis]).reshape(
+        n_rows * m, m * X.shape[1]
+    )
