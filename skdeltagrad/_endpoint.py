@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from . import _certificate
+from . import _certificate, _memory
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
 from ._hessian import Hessian, roots
@@ -40,6 +40,15 @@ _EPS = np.finfo(float).eps
 _FLOOR = 100.0 * _EPS
 # Conditions that leave too few digits to call a bound one.
 _WORST_CONDITION = 1e-3 / _EPS
+
+
+# Largest order of a matrix that is kept; its factor costs seconds. How many such there
+# are for each group: Hessian and Q, each twice while an edit is made.
+_MOST_EXACT = 3000
+_N_SQUARES = 4
+# Why there is no bound.
+_LATER = "the curvature for it is made at the first edit"
+_TOO_LARGE = "the Hessian of so many coefficients is not kept"
 
 
 @dataclass(frozen=True)
@@ -224,6 +233,8 @@ class Endpoint:
     tol : float
     max_iter : int
         Of a fit: see `_newton.minimise`.
+    kind : {"exact", "kronecker", "diagonal"}
+        Of curvature: see `_newton.Problem`.
     iterate : ndarray of shape (n_outputs, n_dof)
     reference : ndarray of shape (n_outputs, n_dof)
         Where the last pass was made.
@@ -247,6 +258,7 @@ class Endpoint:
     n_groups: int
     tol: float
     max_iter: int
+    kind: str
     iterate: np.ndarray | None = None
     reference: np.ndarray | None = None
     gradient_sums: np.ndarray | None = None
@@ -294,8 +306,9 @@ class Endpoint:
         """
         census = self._census_after(roster, change)
         problem = self._problem(rows, roster, change, census)
+        follow = self._follow if self.kind == "exact" else self._follow_by_products
         try:
-            followed = self._follow(problem, roster, change, settings.edit_tol)
+            followed = follow(problem, roster, change, settings.edit_tol)
         except np.linalg.LinAlgError:
             followed = None
         if followed is None:
@@ -353,7 +366,7 @@ class Endpoint:
         ledger = Account(
             n_passes=float(n_passes),
             n_hessians=n_hessians,
-            curvature="exact Hessian",
+            curvature=self.kind,
             gradient_norm=problem.largest(gradient) if n_passes else None,
             distance_bound=None if bound is None else bound.distance,
             decision_bound=None if bound is None else bound.decision,
@@ -363,6 +376,40 @@ class Endpoint:
         return replace(
             self, iterate=iterate, reference=reference, gradient_sums=sums,
             noise=noise, curvature=curvature, converged=True, ledger=ledger,
+        )  # fmt: skip
+
+    def _follow_by_products(self, problem, roster, change, edit_tol):
+        """The optimum by conjugate gradients from the cached gradient."""
+        objective, reference = problem.objective, self.reference
+        sums = self.gradient_sums
+        sums = sums + objective.gradient_sums(reference, change.added_slots)
+        sums -= objective.gradient_sums(reference, change.removed_slots)
+        gradient = problem.gradient(sums, reference)
+        n_passes, moved = 0, 0.0
+        for _ in range(_MOST_PASSES):
+            # 1) a step, to a part of the error that is allowed
+            hessian = problem.products(reference)
+            step, residual, error = hessian.solve(-gradient, 0.3 * edit_tol)
+            iterate = reference + problem.by_output(step)
+            # 2) a pass: what is left of the gradient, but for the systems' residual, is
+            # what the Hessian changed by
+            measured = problem.measure(iterate)
+            n_passes += hessian.n_products + 1
+            moved += np.sqrt(max(0.0, np.sum(step * (-gradient - residual))))
+            gradient = problem.gradient(measured.gradient_sums, iterate)
+            error += hessian.dual_norm(gradient + residual)
+            reference = iterate
+            if error <= edit_tol * moved:
+                break
+        else:
+            return None
+        ledger = Account(
+            n_passes=float(n_passes), curvature=self.kind, no_bound=_TOO_LARGE,
+            gradient_norm=problem.largest(gradient),
+        )  # fmt: skip
+        return replace(
+            self, iterate=iterate, reference=iterate, converged=True, ledger=ledger,
+            gradient_sums=measured.gradient_sums,
         )  # fmt: skip
 
     def _fit(self, problem, census, start):
@@ -380,9 +427,9 @@ class Endpoint:
             ledger=Account(
                 n_passes=float(optimum.n_passes),
                 n_hessians=optimum.n_hessians,
-                curvature="exact Hessian",
+                curvature=self.kind,
                 gradient_norm=optimum.gradient_norm,
-                no_bound="the curvature for it is made at the first edit",
+                no_bound=_LATER if self.kind == "exact" else _TOO_LARGE,
             ),
         )
 
@@ -398,6 +445,7 @@ class Endpoint:
             objective, self.alpha, group_weight,
             lambda: np.concatenate([roster.live_slots(), change.added_slots]),
             float(census.weight[0] @ group_weight),
+            self.kind,
         )  # fmt: skip
 
     def _census_after(self, roster, change):
@@ -409,3 +457,21 @@ class Endpoint:
     def _count(self, roster, slots):
         group = roster.y[slots] if self.n_groups > 1 else np.zeros(len(slots), np.int64)
         return Census.of_all(roster.weight[slots], group, self.n_groups)
+
+
+def cheapest_curvature(loss, n_features, n_groups):
+    """What `curvature="auto"` stands for.
+
+    The exact Hessian, where it is small enough to keep; else the Kronecker
+    preconditioner, where there are several classes and the rows' second moments are
+    small enough; else the diagonal.
+    """
+    n_dof = n_features + 1
+    size = n_dof if loss.is_quadratic else n_dof * loss.n_coordinates
+    available = _memory.available_bytes()
+    n_bytes = _N_SQUARES * (n_groups + 1) * 8 * size**2
+    if size <= _MOST_EXACT and (available is None or n_bytes <= available / 2):
+        return "exact"
+    if loss.n_coordinates > 1 and not loss.is_quadratic and n_dof <= _MOST_EXACT:
+        return "kronecker"
+    return "diagonal"

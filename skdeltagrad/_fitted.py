@@ -32,6 +32,7 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "edit_tol": [Interval(Real, 0, None, closed="neither")],
+        "curvature": [StrOptions({"auto", "exact", "kronecker", "diagonal"})],
         "learning_rate": [
             StrOptions({"auto"}),
             Interval(Real, 0, None, closed="neither"),
@@ -51,6 +52,7 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         "solver",
         "max_iter",
         "tol",
+        "curvature",
         "learning_rate",
         "batch_size",
     )

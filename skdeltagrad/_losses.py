@@ -77,10 +77,14 @@ class AbstractLoss(ABC):
         """
 
     @abstractmethod
-    def bend(self, along, raw):
+    def curvature_state(self, raw):
+        """What `bend` needs to know of rows: (n_rows, n_outputs)."""
+
+    @abstractmethod
+    def bend(self, along, state):
         """Overwrite directions by the second derivative's product with them.
 
-        `along` and `raw` have shape (n_rows, n_outputs); weights are 1.
+        `along` and `state` have shape (n_rows, n_outputs); weights are 1.
         """
 
     def to_coordinates(self, by_output):
@@ -124,8 +128,11 @@ class BinomialLoss(AbstractLoss):
     def curvatures(self, raw):
         return _logistic_variance(raw)[:, :, np.newaxis]
 
-    def bend(self, along, raw):
-        along *= _logistic_variance(raw)
+    def curvature_state(self, raw):
+        return _logistic_variance(raw)
+
+    def bend(self, along, state):
+        along *= state
 
 
 class MultinomialLoss(AbstractLoss):
@@ -156,10 +163,12 @@ class MultinomialLoss(AbstractLoss):
         second = (probability @ squares).reshape(-1, m, m)
         return second - mean[:, :, np.newaxis] * mean[:, np.newaxis]
 
-    def bend(self, along, raw):
-        probability = softmax(raw, axis=1)
-        along -= (probability * along).sum(axis=1, keepdims=True)
-        along *= probability
+    def curvature_state(self, raw):
+        return softmax(raw, axis=1)
+
+    def bend(self, along, state):
+        along -= np.einsum("ik,ik->i", state, along)[:, np.newaxis]
+        along *= state
 
     def to_coordinates(self, by_output):
         return np.tensordot(self._basis, by_output, axes=(0, 0))
@@ -190,7 +199,10 @@ class HalfSquaredLoss(AbstractLoss):
     def curvatures(self, raw):
         return np.ones((len(raw), 1, 1))
 
-    def bend(self, along, raw):
+    def curvature_state(self, raw):
+        return np.ones_like(raw)
+
+    def bend(self, along, state):
         pass  # the identity
 
 

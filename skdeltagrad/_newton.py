@@ -5,15 +5,19 @@
 A Hessian is dear next to a pass (a loss with its gradient), so its factor is kept while
 the steps still gain enough, and curvature pairs of the steps are laid over it (BFGS:
 Nocedal and Wright, Numerical Optimization, algorithm 7.4, started from the factor).
+Where it is too large, systems are solved by its products with vectors, after some steps
+of L-BFGS from SciPy.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import optimize
 
 from ._hessian import Hessian
 from ._objective import Measurement
+from ._products import Diagonal, Kronecker, ProductHessian
 
 # A step that leaves more than this share of the Newton decrement calls for a new
 # Hessian: sooner where a Hessian costs about as much as a pass.
@@ -27,10 +31,15 @@ _MOST_HALVINGS = 30
 _LEFTOVER = 1e-3
 _LEFTOVER_OF_ALL = 1e-8
 _N_SAMPLED = 256
+_SAMPLED_ENTRIES = 2**24
 # Pairs kept over a factor.
 _MOST_PAIRS = 20
 # Differences of F below this share of it are rounding.
 _NOISE = 1e-12
+# Steps of L-BFGS before Newton's where there are only products; and how exactly its
+# systems are solved then.
+_N_LBFGS = 30
+_INNER = 0.1
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
 _ROUNDING = 8 * np.finfo(float).eps
 # What a step for a quadratic loss may lose, in units of what no step can undercut.
@@ -49,12 +58,15 @@ class Problem:
         The rows of the data term; called when a pass is made, for most edits make none.
     weight : float
         Their total weight, groups' factors included.
+    curvature : {"exact", "kronecker", "diagonal"}
+        A Hessian that is kept, or the preconditioner of one that is not.
     """
 
-    def __init__(self, objective, alpha, group_weight, find_slots, weight):
+    def __init__(self, objective, alpha, group_weight, find_slots, weight, curvature):
         self.objective = objective
         self.group_weight = group_weight
         self._find_slots = find_slots
+        self.curvature = curvature
         loss = objective.loss
         n_features, n_dof = objective.n_features, objective.n_dof
         penalty = np.zeros((loss.n_coordinates, n_dof))
@@ -128,6 +140,25 @@ class Problem:
             asked = min(asked, _QUADRATIC * floor)
         return asked + floor
 
+    def products(self, iterate):
+        """Hessian of F by its products, with a preconditioner."""
+        if self.curvature == "kronecker":
+            precondition = Kronecker(self, self._eigen, iterate)
+        else:
+            precondition = Diagonal(self, iterate)
+        return ProductHessian(self, iterate, precondition)
+
+    @cached_property
+    def _eigen(self):
+        moments = self.objective.second_moments(self.slots)
+        return Kronecker.decompose(np.tensordot(self.group_weight, moments, axes=1))
+
+    def metric(self, iterate):
+        """What turns gradients into steps."""
+        if self.curvature == "exact":
+            return _Kept(self.hessian(iterate))
+        return _Passing(self.products(iterate))
+
     def hessian(self, iterate):
         """Hessian of F, factorised."""
         sums = self.objective.hessian_sums(iterate, self.slots)
@@ -148,7 +179,8 @@ class Problem:
         """
         if distance > _LEFTOVER_OF_ALL * hessian.norm(self.vectors(iterate)):
             return False
-        some = self.slots[:: max(1, len(self.slots) // _N_SAMPLED)]
+        n_sampled = min(_N_SAMPLED, max(8, _SAMPLED_ENTRIES // iterate.size))
+        some = self.slots[:: max(1, len(self.slots) // n_sampled)]
         gradients = self.objective.row_gradients(iterate, some)
         gradients = np.stack([self.vectors(gradient) for gradient in gradients])
         return distance <= _LEFTOVER * np.median(hessian.dual_norms(gradients))
@@ -199,9 +231,12 @@ def minimise(problem, start, tol, max_iter, tell=None):
     -------
     optimum : Optimum
     """
+    n_passes, n_hessians, metric, before = 1, 0, None, np.inf
+    if problem.curvature != "exact" and not start.any():
+        start, n_tried = _by_lbfgs(problem, start)
+        n_passes += n_tried
     slow = _SLOW_IF_DEAR if problem.hessian_cost >= _DEAR else _SLOW_IF_CHEAP
     point = _Point.at(problem, start)
-    n_passes, n_hessians, metric, before = 1, 0, None, np.inf
     for n_iter in range(max_iter + 1):
         largest = problem.largest(point.gradient)
         if tell is not None:
@@ -214,8 +249,8 @@ def minimise(problem, start, tol, max_iter, tell=None):
             if metric is not None and metric.is_new and decrement <= noise:
                 converged = True  # only rounding is left
                 break
-            metric = _Metric(problem.hessian(point.iterate))
-            n_hessians += 1
+            metric = problem.metric(point.iterate)
+            n_hessians += metric.n_hessians
             direction, decrement = metric.direction(point.gradient)
         # 2) stop
         converged = problem.is_nothing(point.value) or (
@@ -228,17 +263,32 @@ def minimise(problem, start, tol, max_iter, tell=None):
             break
         # 3) step
         trial, n_tried = _search(problem, point, direction, decrement)
-        n_passes += n_tried
+        n_passes += n_tried + metric.n_products
         if trial is None:  # F cannot be lowered any more, by rounding or at all
             converged = decrement <= _NOISE * abs(point.value)
             break
         moved = problem.vectors(trial.iterate - point.iterate)
-        metric.learn(moved, trial.gradient - point.gradient)
+        metric = metric.after(moved, trial.gradient - point.gradient)
         point, before = trial, decrement
     return Optimum(
-        point.iterate, point.measured, float(largest), n_iter, n_passes,
-        n_hessians, bool(converged),
+        point.iterate, point.measured, float(largest), n_iter, n_passes, n_hessians,
+        bool(converged),
     )  # fmt: skip
+
+
+def _by_lbfgs(problem, start):
+    """Some steps of L-BFGS, and the number of passes."""
+
+    def evaluate(flat):
+        point = _Point.at(problem, problem.by_output(flat.reshape(shape)))
+        return point.value, point.gradient.ravel()
+
+    shape = problem.penalty.shape
+    found = optimize.minimize(
+        evaluate, problem.vectors(start).ravel(), jac=True, method="L-BFGS-B",
+        options={"maxiter": _N_LBFGS},
+    )  # fmt: skip
+    return problem.by_output(found.x.reshape(shape)), found.nfev
 
 
 @dataclass(frozen=True)
@@ -259,8 +309,10 @@ class _Point:
         )  # fmt: skip
 
 
-class _Metric:
+class _Kept:
     """A Hessian that is kept, and the curvature pairs of the steps since."""
+
+    n_hessians, n_products = 1, 0
 
     def __init__(self, hessian):
         self.hessian = hessian
@@ -283,11 +335,33 @@ class _Metric:
             direction = direction + correction * moved
         return direction, float(np.sum(gradient * direction))
 
-    def learn(self, moved, response):
-        """Take a curvature pair, unless its curvature is not clearly positive."""
+    def after(self, moved, response):
+        """With the curvature pair of a step, if its curvature is clearly positive."""
         curvature = np.sum(moved * response)
         if curvature > 1e-8 * np.sqrt(np.sum(moved**2) * np.sum(response**2)):
             self._pairs = [*self._pairs, (moved, response, curvature)][-_MOST_PAIRS:]
+        return self
+
+
+class _Passing:
+    """A Hessian known by its products, good for one step."""
+
+    n_hessians = 0
+
+    def __init__(self, hessian):
+        self.hessian = hessian
+
+    @property
+    def n_products(self):
+        return self.hessian.n_products
+
+    def direction(self, gradient):
+        """Down the hill: nearly H^-1 g, and g'H^-1 g."""
+        direction, _, _ = self.hessian.solve(gradient, _INNER)
+        return direction, float(np.sum(gradient * direction))
+
+    def after(self, moved, response):
+        """Nothing: another iterate, another Hessian, at no cost."""
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a step too far is halved

@@ -154,23 +154,31 @@ class Objective:
             largest = max(largest, self.loss.ranges(self._raw(affine, block)).max())
         return float(largest)
 
-    def hessian_products(self, iterate, direction, slots):
-        """``H v`` of some rows at an iterate, for each group: one pass, or two.
+    def curvature_states(self, iterate, slots):
+        """What `hessian_products` needs to know of rows at an iterate, by slot."""
+        affine = self._affine(iterate)
+        states = np.zeros((len(self.weight), self.n_outputs))
+        for block in self._blocks(slots):
+            states[block] = self.loss.curvature_state(self._raw(affine, block))
+        return states
+
+    def hessian_products(self, states, direction, slots):
+        """``H v`` of some rows, for each group: one pass.
 
         Parameters
         ----------
-        iterate, direction : ndarray of shape (n_outputs, n_dof)
+        states : ndarray of shape (n_slots, n_outputs)
+            See `curvature_states`.
+        direction : ndarray of shape (n_outputs, n_dof)
         slots : ndarray of shape (n_rows,)
 
         Returns
         -------
         products : ndarray of shape (n_groups, n_outputs, n_dof)
         """
-        affine = self._affine(iterate)
 
         def bend(along, block):
-            raw = None if self.loss.is_quadratic else self._raw(affine, block)
-            self.loss.bend(along, raw)
+            self.loss.bend(along, states[block])
             along *= self.weight[block, np.newaxis]
 
         products = np.zeros((self.n_groups, *self.shape))
@@ -179,6 +187,42 @@ class Objective:
             if len(members):
                 self._add_products(along, members, bend, product)
         return products
+
+    def hessian_diagonals(self, iterate, slots):
+        """Diagonals of the Hessians of some rows, for each group.
+
+        Returns
+        -------
+        diagonals : ndarray of shape (n_groups, n_coordinates, n_dof)
+        """
+        m = self.loss.n_coordinates
+        diagonals = np.zeros((self.n_groups, m, self.n_dof))
+        for members, diagonal in zip(self._by_group(slots), diagonals, strict=True):
+            for first in range(0, len(members), _CURVATURE_BLOCK):
+                block = members[first : first + _CURVATURE_BLOCK]
+                curvatures = self.curvatures(iterate, block)
+                weights = np.diagonal(curvatures, axis1=1, axis2=2)
+                weights = np.broadcast_to(weights, (len(block), m))
+                self.rows.add_squares(block, weights, self._shift(), diagonal)
+        return diagonals
+
+    def curvature_sums(self, iterate, slots):
+        """Sums of second derivatives, for each group: (n_groups, m, m)."""
+        m = self.n_curvatures
+        sums = np.zeros((self.n_groups, m, m))
+        for members, total in zip(self._by_group(slots), sums, strict=True):
+            for first in range(0, len(members), _CURVATURE_BLOCK):
+                block = members[first : first + _CURVATURE_BLOCK]
+                total += self.curvatures(iterate, block).sum(axis=0)
+        return sums
+
+    def second_moments(self, slots):
+        """Sums of ``s_i x_i x_i'`` for each group: (n_groups, n_dof, n_dof)."""
+        moments = np.zeros((self.n_groups, self.n_dof, self.n_dof))
+        for members, moment in zip(self._by_group(slots), moments, strict=True):
+            weight = self.weight[members][np.newaxis]
+            self.rows.add_grams(members, weight, self._shift(), moment[np.newaxis])
+        return moments
 
     def hessian_sums(self, iterate, slots, factor=None):
         """Sum of the Hessians of some rows at an iterate, for each group.

@@ -117,6 +117,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         max_iter=100,
         tol=1e-4,
         edit_tol=1e-2,
+        curvature="auto",
         learning_rate="auto",
         batch_size=1024,
         burn_in=10,
@@ -131,6 +132,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         self.max_iter = max_iter
         self.tol = tol
         self.edit_tol = edit_tol
+        self.curvature = curvature
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.burn_in = burn_in

@@ -109,6 +109,18 @@ class AbstractRows(ABC):
         """
 
     @abstractmethod
+    def add_squares(self, slots, weights, centre, squares_out):
+        """``squares_out[k, j] += sum_i weights[i, k] x_ij^2`` of rows as in `extended`.
+
+        Parameters
+        ----------
+        slots : ndarray of shape (n_rows,)
+        weights : ndarray of shape (n_rows, n_sums)
+        centre : ndarray of shape (n_features,) or None
+        squares_out : ndarray of shape (n_sums, n_dof)
+        """
+
+    @abstractmethod
     def column_moments(self, slots, weight):
         """Entries other than 0, weighted sums of x and of x^2: (n_features,) each."""
 
@@ -201,6 +213,13 @@ class DenseRows(AbstractRows):
                     gram += weighted.T @ weighted
                 else:
                     gram += X.T @ (weight * X)
+
+    def add_squares(self, slots, weights, centre, squares_out):
+        n_dof = self.n_features + (centre is not None)
+        block_size = max(_GRAM_ENTRIES // max(1, n_dof), 64)
+        for first in range(0, len(slots), block_size):
+            block = slice(first, first + block_size)
+            squares_out += weights[block].T @ self.extended(slots[block], centre) ** 2
 
     def column_moments(self, slots, weight):
         moments = _no_moments(self.n_features)
@@ -312,6 +331,18 @@ class CsrRows(AbstractRows):
             gram[n_features, :n_features] += centred
             gram[:n_features, n_features] += centred
             gram[n_features, n_features] += total
+
+    def add_squares(self, slots, weights, centre, squares_out):
+        X = self.read(slots).astype(np.float64, copy=False)
+        n_features = self.n_features
+        inner = squares_out[:, :n_features]
+        inner += (X.multiply(X).T @ weights).T
+        if centre is not None:
+            total = weights.sum(axis=0)
+            # (x - c)^2 = x^2 - 2 c x + c^2, without a dense row.
+            inner -= 2.0 * centre * (X.T @ weights).T
+            inner += np.outer(total, centre**2)
+            squares_out[:, n_features] += total
 
     def column_moments(self, slots, weight):
         moments = _no_moments(self.n_features)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ._census import balanced_factors
 from ._change import Change
-from ._endpoint import Endpoint
+from ._endpoint import Endpoint, cheapest_curvature
 from ._path_replay import Path
 from ._roster import GONE
 from ._schedule import FullBatch, MiniBatches
@@ -33,6 +33,7 @@ class Settings:
     max_iter: int
     tol: float
     edit_tol: float
+    curvature: str
     learning_rate: str | float | np.ndarray
     batch_size: int
     burn_in: int
@@ -61,7 +62,7 @@ def first_engine(settings, training_set, targets, seed):
     slots = training_set.roster.live_slots()
     centre = training_set.centre()
     if settings.solver == "newton":
-        engine = _endpoint(settings, targets, centre)
+        engine = _endpoint(settings, training_set, targets, centre)
     else:
         schedule = _schedule(settings, training_set, targets, slots, centre, seed)
         engine = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
@@ -139,7 +140,7 @@ def _adapt(settings, transaction, training_set, engine, change, targets):
     training_set.recode(transaction, targets.recode[training_set.roster.y])
     reason = "the classes changed"
     if settings.solver == "newton":
-        return _endpoint(settings, targets, centre), reason
+        return _endpoint(settings, training_set, targets, centre), reason
     slots = training_set.roster.live_slots()
     slots = np.concatenate([slots, change.added_slots])
     schedule = _schedule(
@@ -150,10 +151,14 @@ def _adapt(settings, transaction, training_set, engine, change, targets):
     return path, reason
 
 
-def _endpoint(settings, targets, centre):
+def _endpoint(settings, training_set, targets, centre):
+    kind = settings.curvature
+    if kind == "auto":
+        n_features = training_set.rows.n_features
+        kind = cheapest_curvature(targets.loss, n_features, targets.n_groups)
     return Endpoint(
         targets.loss, targets.alpha, centre, targets.n_groups, settings.tol,
-        settings.max_iter,
+        settings.max_iter, kind,
     )  # fmt: skip
 
 

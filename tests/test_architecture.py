@@ -38,6 +38,7 @@ FLOORS = {
         "_curvature",
         "_hessian",
         "_losses",
+        "_products",
         "_roster",
         "_rows",
         "_schedule",

@@ -1,0 +1,145 @@
+"""A Hessian too large to keep: its products with vectors, by passes over the rows.
+
+Systems are solved by preconditioned conjugate gradients (Nocedal and Wright, Numerical
+Optimization, algorithm 5.3). A preconditioner is a matrix that is near to the Hessian
+and easily inverted:
+
+kronecker   A (x) X'SX / S + alpha I, with A the sum of the rows' second derivatives:
+            exact where all rows have the same one; inverted by eigenvectors.
+diagonal    of the Hessian itself.
+
+They steer the steps; neither bounds the Hessian from below, so that there is no
+certificate here.
+"""
+
+import numpy as np
+from scipy.linalg import eigh
+
+# Steps over which the error of conjugate gradients is watched before it is believed.
+_DELAY = 4
+
+
+class ProductHessian:
+    """The Hessian of a problem at an iterate.
+
+    Parameters
+    ----------
+    problem : Problem
+    iterate : ndarray of shape (n_outputs, n_dof)
+    precondition : object with ``solve(vectors)``
+
+    Attributes
+    ----------
+    n_products : int
+        Number of passes made.
+    """
+
+    def __init__(self, problem, iterate, precondition):
+        self._problem = problem
+        self._states = problem.objective.curvature_states(iterate, problem.slots)
+        self._precondition = precondition
+        self.n_products = 0
+
+    def product(self, vectors):
+        """``H v``, in one pass."""
+        problem = self._problem
+        self.n_products += 1
+        products = problem.objective.hessian_products(
+            self._states, problem.by_output(vectors), problem.slots
+        )
+        return problem.data(products) + problem.penalty * vectors
+
+    def solve(self, vectors, tolerance):
+        """``H^-1 v`` to a relative error in the norm of H.
+
+        The error is estimated from the steps that follow (Hestenes and Stiefel 1952;
+        Strakos and Tichy 2002): the squared error at a step is the sum of all later
+        gains.
+
+        Returns
+        -------
+        solution : ndarray
+        residual : ndarray
+            What is left of the right-hand side.
+        error : float
+            Estimate of the solution's error in the norm of H.
+        """
+        solution = np.zeros_like(vectors)
+        residual = vectors.copy()
+        direction = preconditioned = self._precondition.solve(residual)
+        steepness = np.sum(residual * preconditioned)
+        gains = []
+        for _ in range(vectors.size):
+            if not steepness > 0.0:
+                break
+            bent = self.product(direction)
+            length = steepness / np.sum(direction * bent)
+            solution = solution + length * direction
+            residual = residual - length * bent
+            gains.append(length * steepness)
+            recent = sum(gains[-_DELAY:])
+            if len(gains) >= _DELAY and recent <= tolerance**2 * sum(gains):
+                break
+            preconditioned = self._precondition.solve(residual)
+            before, steepness = steepness, np.sum(residual * preconditioned)
+            direction = preconditioned + (steepness / before) * direction
+        # What the last steps gained is what was missing before them: more than now.
+        return solution, residual, float(np.sqrt(sum(gains[-_DELAY:])))
+
+    def norm(self, vectors):
+        """``sqrt(v' H v)``."""
+        return float(np.sqrt(max(0.0, np.sum(vectors * self.product(vectors)))))
+
+    def dual_norms(self, many):
+        """`dual_norm` of each of many vectors."""
+        return np.array([self.dual_norm(vectors) for vectors in many])
+
+    def dual_norm(self, vectors):
+        """``sqrt(v' M^-1 v)``, with the preconditioner for the Hessian."""
+        steepness = np.sum(vectors * self._precondition.solve(vectors))
+        return float(np.sqrt(max(0.0, steepness)))
+
+
+class Diagonal:
+    """The diagonal of the Hessian."""
+
+    def __init__(self, problem, iterate):
+        squares = problem.objective.hessian_diagonals(iterate, problem.slots)
+        squares = np.tensordot(problem.group_weight, squares, axes=1)
+        diagonal = squares.reshape(problem.penalty.shape) + problem.penalty
+        self._diagonal = np.where(diagonal > 0.0, diagonal, 1.0)
+
+    def solve(self, vectors):
+        return vectors / self._diagonal
+
+
+class Kronecker:
+    """Mean second derivative (x) second moment of the rows.
+
+    Parameters
+    ----------
+    problem : Problem
+    eigen : tuple
+        Eigenvalues and eigenvectors of the rows' second moments: see `decompose`.
+    iterate : ndarray of shape (n_outputs, n_dof)
+    """
+
+    def __init__(self, problem, eigen, iterate):
+        objective = problem.objective
+        self._moments, self._basis = eigen
+        curvature = objective.curvature_sums(iterate, problem.slots)
+        curvature = np.tensordot(problem.group_weight, curvature, axes=1)
+        values, self._outputs = eigh(curvature / problem.weight)
+        scaled = np.outer(np.maximum(values, 0.0), np.maximum(self._moments, 0.0))
+        self._values = scaled + problem.penalty.max()
+        self._values[self._values <= 0.0] = 1.0
+
+    @staticmethod
+    def decompose(moments):
+        """Eigenvalues and eigenvectors, made once for all iterates."""
+        return eigh(moments, check_finite=False)
+
+    def solve(self, vectors):
+        inner = self._outputs.T @ vectors.reshape(len(self._outputs), -1) @ self._basis
+        inner /= self._values
+        return (self._outputs @ inner @ self._basis.T).reshape(vectors.shape)
