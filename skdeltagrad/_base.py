@@ -21,10 +21,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from . import _requests
 from ._commit import Transaction
 from ._fitted import FittedState
+from ._plan import EditPlan
 from ._rows import canonical
 from ._sklearn import fit_context
-from ._solve import carry_out, first_engine
+from ._solve import carry_out, first_engine, foretell
 from ._training_set import TrainingSet
+from ._unstored import with_request, without_rows
 
 _ROW_CHECKS = {
     "accept_sparse": "csr",
@@ -105,6 +107,8 @@ class BaseDeltaGrad(FittedState):
         training_set = TrainingSet.of(X, targets.y, weight, ids, self.fit_intercept)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         engine = first_engine(settings, training_set, targets, seed)
+        if not self.store_data:
+            training_set = without_rows(training_set)
         state = self._state_of(engine, training_set) | targets.attributes
         state["_fit_parameters"] = self._path_parameters()
         state["update_report_"] = self._report("fit", engine, training_set, started)
@@ -148,28 +152,39 @@ class BaseDeltaGrad(FittedState):
             When no row carries an id.
         """
         started = self._begin_edit(on_missing)
-        given = [X is not None, position is not None, sample_id is not None]
-        if sum(given) != 1:
-            raise ValueError(
-                "Name the rows to remove by exactly one of X (with y), position and "
-                f"sample_id; got {sum(given)} of them. partial_refit() retrains."
-            )
-        if X is None and (y is not None or sample_weight is not None):
-            raise ValueError("y and sample_weight go with X, which is missing.")
-        roster = self._training_set.roster
-        if X is None:
-            edit = _requests.find_rows(roster, position, sample_id, on_missing)
-        else:
-            given = self._check_rows(X, y, sample_weight)
-            codes = self._code_targets(given.y)
-            if given.weight is not None:
-                weight = given.weight * self._weight_factor(given.y)
-                given = dataclasses.replace(given, weight=weight)
-            edit = _requests.find_content(self._training_set, given, codes, on_missing)
-        return self._edit("partial_unfit", started, edit)
+        training_set, edit = self._find_rows(
+            X, y, position, sample_id, sample_weight, on_missing
+        )
+        return self._edit("partial_unfit", started, training_set, edit)
 
     # The word that people use; not a second method.
     unlearn = partial_unfit
+
+    def plan_unfit(
+        self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
+        on_missing="raise",
+    ):  # fmt: skip
+        """Foretell what `partial_unfit` would do, and do nothing.
+
+        Parameters are those of `partial_unfit`, and so are the errors.
+
+        Returns
+        -------
+        plan : EditPlan
+            Rows, passes or exact steps, whether the model would be fitted anew, and
+            roughly how long it would take. Printing it reads well.
+        """
+        self._begin_edit(on_missing)
+        training_set, edit = self._find_rows(
+            X, y, position, sample_id, sample_weight, on_missing
+        )
+        facts = {}
+        if len(edit.removed):
+            self._check_what_is_left(training_set.roster, edit)
+            targets = self._edit_targets(training_set.roster.y[edit.removed], None)
+            facts = foretell(self._settings(), training_set, self._path, edit, targets)
+        n_samples = training_set.roster.n_live - len(edit.removed)
+        return EditPlan(len(edit.removed), edit.n_missing, n_samples, **facts)
 
     def partial_refit(
         self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
@@ -213,6 +228,12 @@ class BaseDeltaGrad(FittedState):
         """
         started = self._begin_edit(on_missing)
         roster = self._training_set.roster
+        if not roster.is_stored:
+            raise ValueError(
+                "store_data=False kept no rows: they can be removed, given as X and y "
+                "to unlearn; nothing else. Fit with store_data=True to add, correct "
+                "or retrain."
+            )
         removal = _requests.find_rows(
             roster, remove_position, remove_id, on_missing, "remove_"
         )
@@ -227,7 +248,7 @@ class BaseDeltaGrad(FittedState):
                 )
             if remove_position is None and remove_id is None:
                 return self._retrain(started)
-            return self._edit("partial_refit", started, removal)
+            return self._edit("partial_refit", started, self._training_set, removal)
         added = self._check_rows(X, y, 1.0 if sample_weight is None else sample_weight)
         added = _requests.with_ids(added, roster, sample_id)
         if replace:
@@ -241,7 +262,8 @@ class BaseDeltaGrad(FittedState):
                 "position names rows to be replaced, and replace is False: pass "
                 "replace=True, or remove_position to remove rows and add others."
             )
-        return self._edit("partial_refit", started, edit.also(removal))
+        edit = edit.also(removal)
+        return self._edit("partial_refit", started, self._training_set, edit)
 
     # Requests.
 
@@ -263,6 +285,40 @@ class BaseDeltaGrad(FittedState):
         started = perf_counter()
         self._training_set.into_memory()
         return started
+
+    def _find_rows(self, X, y, position, sample_id, sample_weight, on_missing):
+        """Rows to be removed: the training set that knows them, and an `Edit`."""
+        given = [X is not None, position is not None, sample_id is not None]
+        if sum(given) != 1:
+            raise ValueError(
+                "Name the rows to remove by exactly one of X (with y), position and "
+                f"sample_id; got {sum(given)} of them. partial_refit() retrains."
+            )
+        if X is None and (y is not None or sample_weight is not None):
+            raise ValueError("y and sample_weight go with X, which is missing.")
+        training_set = self._training_set
+        if X is None:
+            if not training_set.roster.is_stored:
+                raise ValueError(
+                    "store_data=False kept no rows: give those to remove as X and y, "
+                    "as they were given to fit."
+                )
+            edit = _requests.find_rows(
+                training_set.roster, position, sample_id, on_missing
+            )
+            return training_set, edit
+        given = self._check_rows(X, y, sample_weight)
+        codes = self._code_targets(given.y)
+        factor = self._weight_factor(given.y)
+        if training_set.roster.is_stored:
+            if given.weight is not None:
+                given = dataclasses.replace(given, weight=given.weight * factor)
+            return training_set, _requests.find_content(
+                training_set, given, codes, on_missing
+            )
+        weight = factor if given.weight is None else given.weight * factor
+        training_set = with_request(training_set, given.X, codes, weight)
+        return training_set, _requests.Edit(np.arange(len(given)))
 
     def _check_rows(self, X, y, sample_weight):
         """Rows as they are stored, with their targets as given."""
@@ -287,10 +343,11 @@ class BaseDeltaGrad(FittedState):
 
     # Edits.
 
-    def _edit(self, operation, started, edit):
+    def _edit(self, operation, started, training_set, edit):
         """Carry out a request; on any error the estimator is as it was."""
-        training_set, roster = self._training_set, self._training_set.roster
+        roster = training_set.roster
         facts = {
+            "membership_checked": roster.is_stored,
             "n_removed": len(edit.removed),
             "n_added": edit.n_added,
             "n_not_found": edit.n_missing,
@@ -300,7 +357,7 @@ class BaseDeltaGrad(FittedState):
             report = self._report(operation, None, training_set, started, **facts)
             self.update_report_ = report
             return self._tell()
-        self._check_what_is_left(edit)
+        self._check_what_is_left(roster, edit)
         targets = self._edit_targets(
             roster.y[edit.removed], None if edit.added is None else edit.added.y
         )
@@ -309,6 +366,8 @@ class BaseDeltaGrad(FittedState):
                 self._settings(), transaction, training_set, self._path, edit,
                 targets,
             )  # fmt: skip
+            if not roster.is_stored:
+                training_set = without_rows(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
             state["update_report_"] = self._report(
                 operation, engine, training_set, started, **(facts | account)
@@ -317,9 +376,8 @@ class BaseDeltaGrad(FittedState):
             vars(self).update(state)
         return self._tell()
 
-    def _check_what_is_left(self, edit):
-        roster = self._training_set.roster
-        if len(edit.removed) == roster.n_live and not edit.n_added:
+    def _check_what_is_left(self, roster, edit):
+        if len(edit.removed) >= roster.n_live and not edit.n_added:
             raise ValueError(
                 f"All {roster.n_live} training rows would be removed, and no model "
                 "would be left: nothing is changed. Keep at least one row, or discard "

@@ -14,189 +14,38 @@ measures the gradient at the new iterate, which becomes the reference.
 """
 
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 import numpy as np
 
-from . import _certificate, _memory
+from . import _memory
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
-from ._hessian import Hessian, roots
+from ._kept_curvature import Curvature
 from ._losses import AbstractLoss
 from ._newton import Problem, minimise
 from ._objective import Objective
 
+_EPS = np.finfo(float).eps
+# What no bound can undercut: units in the last place of the iterate.
+_FLOOR = 100.0 * _EPS
 # Passes that an edit may take before the model is fitted anew from where it is.
 _MOST_PASSES = 8
-# A Hessian is of no use any more where raw predictions moved by this much since, or
-# where removed rows made up so much of it.
+# Raw predictions that moved by this much call for a new Hessian at once; else it is
+# made when the passes that a stale one costs add up to so many Hessians.
 _MOST_STALE = 0.7
-_MOST_REMOVED = 0.9
-# Passes spent because the Hessian is stale, in Hessians, before there is a new one.
 _MOST_DEBT = 2.0
-# Rows whose leverages are taken at a time.
-_BLOCK = 2**13
-_EPS = np.finfo(float).eps
-# What no bound can undercut, in units in the last place of the iterate.
-_FLOOR = 100.0 * _EPS
-# Conditions that leave too few digits to call a bound one.
-_WORST_CONDITION = 1e-3 / _EPS
-
-
 # Largest order of a matrix that is kept; its factor costs seconds. How many such there
 # are for each group: Hessian and Q, each twice while an edit is made.
 _MOST_EXACT = 3000
 _N_SQUARES = 4
-# Why there is no bound.
+# What a plan counts on: passes of conjugate gradients, and a survey in Hessians.
+_USUAL_PASSES = 25
+_SURVEY = 3.0
+# What reports say.
 _LATER = "the curvature for it is made at the first edit"
 _TOO_LARGE = "the Hessian of so many coefficients is not kept"
-
-
-@dataclass(frozen=True)
-class Curvature:
-    """The Hessian that is kept, and what the certificate needs to know of the rows.
-
-    Attributes
-    ----------
-    hessian : Hessian
-        Of the rows that are there, at `place`.
-    place : ndarray of shape (n_outputs, n_dof)
-    leverage : float
-        At least the largest leverage of a row (L in `_certificate`); 0 for a quadratic
-        loss.
-    fourth : ndarray of shape (n_groups, q, q) or None
-        Q of `_certificate`, with the leverages that rows had when they came.
-    inflation : float
-        At least what those leverages' squares have grown by since.
-    stale : float
-        R between `place` and the reference.
-    debt : float
-        Passes made since the Hessian was, in Hessians.
-    """
-
-    hessian: Hessian
-    place: np.ndarray
-    leverage: float = 0.0
-    fourth: np.ndarray | None = None
-    inflation: float = 1.0
-    stale: float = 0.0
-    debt: float = 0.0
-
-    @property
-    def nbytes(self):
-        fourth = 0 if self.fourth is None else self.fourth.nbytes
-        return self.hessian.nbytes + self.place.nbytes + fourth
-
-    @classmethod
-    def survey(cls, problem, roster, place):
-        """Everything anew from the rows: a Hessian, leverages and a second Hessian.
-
-        The leverages are left in the roster, so that rows can leave `fourth` again.
-        """
-        objective = problem.objective
-        hessian = problem.hessian(place)
-        if objective.loss.is_quadratic or not hessian.is_exact:
-            return cls(hessian, place)
-        by_slot = np.zeros(len(roster.weight))
-        contrasts = objective.loss.contrasts()
-        for first in range(0, len(problem.slots), _BLOCK):
-            block = problem.slots[first : first + _BLOCK]
-            by_slot[block] = hessian.leverages(objective.extended(block), contrasts)
-        roster.leverages = by_slot
-        leverages = by_slot[problem.slots]
-        fourth = objective.hessian_sums(place, problem.slots, leverages**2)
-        return cls(hessian, place, float(leverages.max()), fourth)
-
-    def changed(self, problem, roster, change, reference):
-        """The curvature after an edit, from the touched rows alone.
-
-        Returns None where what is left of it says too little.
-        """
-        objective = problem.objective
-        removed, added = change.removed_slots, change.added_slots
-        of_removed = objective.hessian_sums(self.place, removed)
-        sums = self.hessian.sums - of_removed
-        sums += objective.hessian_sums(self.place, added)
-        before, after = self.hessian.group_weight, problem.group_weight
-        if self.hessian.takes_roots(len(change) * objective.n_curvatures):
-            leaving = self._roots(objective, removed, before)
-            share = self.hessian.share_of_roots(leaving) if len(removed) else 0.0
-            joining = self._roots(objective, added, after)
-        else:
-            leaving = joining = None
-            share = self.hessian.share(np.tensordot(before, of_removed, axes=1))
-        if not share < _MOST_REMOVED:
-            return None
-        hessian = self.hessian.changed(sums, after, joining, leaving)
-        if self.fourth is None:
-            return replace(self, hessian=hessian)
-        # H is at least this much of what it was: see `_certificate`.
-        rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
-        leverage = self.leverage / np.sqrt(rest)
-        fourth = self.fourth - objective.hessian_sums(
-            self.place, removed, roster.leverages[removed] ** 2
-        )
-        stale = self.stale
-        if len(added):
-            contrasts = objective.loss.contrasts()
-            leverages = hessian.leverages(objective.extended(added), contrasts)
-            roster.leverages[added] = leverages
-            leverage = max(leverage, leverages.max())
-            fourth += objective.hessian_sums(self.place, added, leverages**2)
-            moved = objective.largest_change(reference - self.place, added)
-            stale = max(stale, moved)
-        return replace(
-            self, hessian=hessian, leverage=leverage, fourth=fourth, stale=stale,
-            inflation=self.inflation / rest,
-        )  # fmt: skip
-
-    def _roots(self, objective, slots, group_weight):
-        curvatures = objective.curvatures(self.place, slots)
-        weight = np.ones(len(slots))
-        if objective.n_groups > 1:
-            weight = group_weight[objective.group[slots]]
-        return roots(objective.extended(slots), curvatures, weight)
-
-    def step(self, gradient, noise):
-        """The step to the optimum, -H^-1 g, and where it certainly leads.
-
-        Parameters
-        ----------
-        gradient : ndarray of shape (n_systems, q)
-        noise : float
-            What rounding may have done to it, in the norm of H^-1.
-
-        Returns
-        -------
-        step : ndarray of shape (n_systems, q)
-        length : float
-            ``||step||_H``.
-        bound : Bound or None
-        reason : str or None
-            Why there is no bound.
-        """
-        hessian = self.hessian
-        step = -hessian.solve(gradient)
-        length = hessian.norm(step)
-        condition = hessian.condition()
-        if not (hessian.is_exact and condition < _WORST_CONDITION):
-            reason = "the Hessian is singular, or nearly so, in working precision"
-            return step, length, None, reason
-        unsolved = hessian.dual_norm(gradient + hessian.product(step))
-        noise += unsolved + _EPS * condition * length
-        fourth = None
-        if self.fourth is not None:
-            weighted = np.tensordot(hessian.group_weight, self.fourth, axes=1)
-            squared = np.sum(step * (step @ weighted))
-            fourth = np.sqrt(self.inflation * max(0.0, squared))
-        leftover = noise + _certificate.gradient_after_step(
-            length, self.leverage, self.stale, fourth
-        )
-        stale = self.stale + self.leverage * length
-        bound = _certificate.after_gradient(leftover, self.leverage, stale)
-        reason = None
-        if bound is None:
-            reason = "the step is too large for the curvature that is kept"
-        return step, length, bound, reason
+_TOO_MUCH = "the edit is too large for steps from the old optimum"
 
 
 @dataclass(frozen=True)
@@ -296,7 +145,60 @@ class Endpoint:
         live = np.concatenate([roster.live_slots(), change.added_slots])
         census = self._count(roster, live)
         problem = self._problem(rows, roster, change, census)
-        return self._fit(problem, census, np.zeros(problem.objective.shape))
+        try:
+            return self._fit(problem, census, np.zeros(problem.objective.shape))
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "The columns of X are so large, or so nearly the same, that no Hessian "
+                "can be factorised in working precision. Standardise them."
+            ) from error
+
+    def surveyed(self, rows, roster):
+        """With the curvature that the first edit would make, and a bound."""
+        problem = self._problem(rows, roster, NO_CHANGE, self.census)
+        curvature = Curvature.survey(problem, roster, self.reference)
+        gradient = problem.gradient(self.gradient_sums, self.reference)
+        bound, no_bound = curvature.bound(gradient, self.noise)
+        ledger = replace(
+            self.ledger,
+            n_hessians=self.ledger.n_hessians + 1,
+            distance_bound=None if bound is None else bound.distance,
+            decision_bound=None if bound is None else bound.decision,
+            no_bound=no_bound,
+        )
+        return replace(self, curvature=curvature, ledger=ledger)
+
+    def plan(self, rows, roster, change, settings):
+        """What an edit would do, as attributes of `EditPlan`."""
+        census = self._census_after(roster, change)
+        problem = self._problem(rows, roster, change, census)
+        n_live = roster.n_live - len(change.removed_slots)
+        if self.kind != "exact":
+            seconds = problem.seconds_per_pass(self.reference, n_live)
+            return {"n_passes": _USUAL_PASSES, "seconds": seconds * _USUAL_PASSES}
+        if self.curvature is None:
+            seconds = problem.seconds_per_pass(self.reference, n_live)
+            return {
+                "n_hessians": 1, "seconds": _SURVEY * seconds * problem.hessian_cost,
+            }  # fmt: skip
+        started = perf_counter()
+        curvature = self.curvature.changed(problem, roster, change, self.reference)
+        if curvature is None:
+            seconds = problem.seconds_per_pass(self.reference, n_live)
+            return {
+                "n_passes": _MOST_PASSES, "n_hessians": 1, "refit": True,
+                "reason": _TOO_MUCH,
+                "seconds": (_MOST_PASSES + problem.hessian_cost) * seconds,
+            }  # fmt: skip
+        sums = self._gradient_sums_after(problem, change)[0]
+        gradient = problem.gradient(sums, self.reference)
+        step, _, bound, _ = curvature.step(gradient, self.noise)
+        moved = curvature.hessian.norm(step)
+        seconds = perf_counter() - started
+        if bound is not None and bound.distance <= settings.edit_tol * moved:
+            return {"seconds": seconds}
+        seconds += problem.seconds_per_pass(self.reference, n_live)
+        return {"n_passes": 1, "seconds": seconds}
 
     def edited(self, rows, roster, change, settings):
         """The optimum after an edit, by a step from the reference where that will do.
@@ -313,19 +215,15 @@ class Endpoint:
             followed = None
         if followed is None:
             refit = self._fit(problem, census, self.iterate)
-            reason = "the edit is too large for steps from the old optimum"
-            return replace(
-                refit, ledger=replace(refit.ledger, refit=True, reason=reason)
-            )
+            ledger = replace(refit.ledger, refit=True, reason=_TOO_MUCH)
+            return replace(refit, ledger=ledger)
         return replace(followed, census=census)
 
     def _follow(self, problem, roster, change, edit_tol):
         """The optimum by as few passes as will do; None where it takes too many."""
-        objective, reference = problem.objective, self.reference
+        reference = self.reference
         # 1) the cached gradient, and the curvature, of the rows that are there now
-        touched = objective.gradient_sums(reference, change.added_slots)
-        touched -= objective.gradient_sums(reference, change.removed_slots)
-        sums = self.gradient_sums + touched
+        sums, touched = self._gradient_sums_after(problem, change)
         curvature, n_hessians = self.curvature, 0
         if curvature is None or len(change) > roster.n_live:
             curvature, n_hessians = Curvature.survey(problem, roster, reference), 1
@@ -347,7 +245,7 @@ class Endpoint:
                 enough = n_passes and length <= edit_tol * moved + floor
             else:
                 enough = bound.distance <= problem.tolerance(edit_tol * moved, floor)
-            if enough or (n_passes and length <= noise):
+            if enough or (n_passes and length <= curvature.amplification * noise):
                 break
             if n_passes == _MOST_PASSES or not length < before:
                 return None
@@ -378,12 +276,17 @@ class Endpoint:
             noise=noise, curvature=curvature, converged=True, ledger=ledger,
         )  # fmt: skip
 
+    def _gradient_sums_after(self, problem, change):
+        """Cached gradient - removed rows' + added rows', and the change alone."""
+        objective, reference = problem.objective, self.reference
+        touched = objective.gradient_sums(reference, change.added_slots)
+        touched -= objective.gradient_sums(reference, change.removed_slots)
+        return self.gradient_sums + touched, touched
+
     def _follow_by_products(self, problem, roster, change, edit_tol):
         """The optimum by conjugate gradients from the cached gradient."""
-        objective, reference = problem.objective, self.reference
-        sums = self.gradient_sums
-        sums = sums + objective.gradient_sums(reference, change.added_slots)
-        sums -= objective.gradient_sums(reference, change.removed_slots)
+        reference = self.reference
+        sums, _ = self._gradient_sums_after(problem, change)
         gradient = problem.gradient(sums, reference)
         n_passes, moved = 0, 0.0
         for _ in range(_MOST_PASSES):

@@ -33,6 +33,7 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         "tol": [Interval(Real, 0, None, closed="left")],
         "edit_tol": [Interval(Real, 0, None, closed="neither")],
         "curvature": [StrOptions({"auto", "exact", "kronecker", "diagonal"})],
+        "store_data": ["boolean"],
         "learning_rate": [
             StrOptions({"auto"}),
             Interval(Real, 0, None, closed="neither"),
@@ -53,6 +54,7 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         "max_iter",
         "tol",
         "curvature",
+        "store_data",
         "learning_rate",
         "batch_size",
     )
@@ -134,6 +136,8 @@ class FittedState(LiveRows, BaseEstimator, ABC):
 
     def _count_live_copies(self, X):
         """Number of training rows equal to each row of X; see `assert_erased`."""
+        if not self._training_set.roster.is_stored:
+            return np.zeros(len(X), np.int64)
         rows = self._training_set.rows
         X = np.ascontiguousarray(X, dtype=rows.dtype)
         if rows.is_sparse:

@@ -9,6 +9,8 @@ different penalty. Otherwise there is one system, of all outputs' coefficients.
 Vectors have shape (n_systems, q).
 """
 
+from copy import copy
+
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 
@@ -30,8 +32,6 @@ class Hessian:
     group_weight : ndarray of shape (n_groups,)
     penalty : ndarray of shape (n_systems, q)
         Diagonal.
-    factors : list of ndarray of shape (q, q), optional
-        Upper Cholesky factors, if they are known: one for each different penalty.
 
     Attributes
     ----------
@@ -40,19 +40,31 @@ class Hessian:
         diagonal for the sake of the factor.
     """
 
-    def __init__(self, sums, group_weight, penalty, factors=None):
-        self.sums = sums
-        self.group_weight = group_weight
+    def __init__(self, sums, group_weight, penalty):
         self.penalty = penalty
-        self._matrix = np.tensordot(group_weight, sums, axes=1)
         self._penalties, self._which = np.unique(penalty, axis=0, return_inverse=True)
         self._which = self._which.reshape(-1)  # NumPy 2.0 gave it another shape
+        self._take(sums, group_weight)
+        self._factorise()
+
+    def _take(self, sums, group_weight):
+        self.sums = sums
+        self.group_weight = group_weight
+        self._matrix = sums[0]  # a single group has factor 1
+        if len(sums) > 1:
+            self._matrix = np.tensordot(group_weight, sums, axes=1)
+        self._inverse = None
+
+    def _factorise(self):
+        """Upper Cholesky factors, one for each different penalty."""
         self.is_exact = True
-        self._factors = factors or [self._factorise(own) for own in self._penalties]
+        self._factors = [self._factor(penalty) for penalty in self._penalties]
+        self._condition = None
 
     @property
     def nbytes(self):
-        return self.sums.nbytes + self._matrix.nbytes * (1 + len(self._factors))
+        matrix = self._matrix.nbytes if len(self.sums) > 1 else 0
+        return self.sums.nbytes + matrix + sum(f.nbytes for f in self._factors)
 
     def product(self, vectors):
         """``H v``."""
@@ -81,12 +93,9 @@ class Hessian:
 
     def condition(self):
         """Estimate of the condition number, after scaling the diagonal to 1."""
-        worst = 1.0
-        for factor in self._factors:
-            scaled = factor / np.sqrt(np.einsum("ij,ij->j", factor, factor))
-            reciprocal, _ = lapack.dtrcon(scaled, norm="1", uplo="U")
-            worst = max(worst, 1.0 / max(reciprocal, 1e-300) ** 2)
-        return worst
+        if self._condition is None:
+            self._condition = max(_condition(factor) for factor in self._factors)
+        return self._condition
 
     def leverages(self, X, contrasts):
         """Largest ``||c (x) x_i||_{H^-1}`` over some contrasts c, for every row.
@@ -108,7 +117,7 @@ class Hessian:
 
     def _metrics(self, contrasts, n_dof):
         """The inverse along every contrast, shape (n_dof, n_dof) each."""
-        if not hasattr(self, "_inverse"):
+        if self._inverse is None:
             q = len(self._matrix)
             self._inverse = cho_solve((self._factors[0], False), np.eye(q))
         m = len(self._inverse) // n_dof
@@ -138,6 +147,14 @@ class Hessian:
             largest = max(largest, np.linalg.eigvalsh(half.T @ half)[-1])
         return float(largest)
 
+    def spreads(self, n_features):
+        """Standard deviations of the columns, weighted by the curvature of the rows.
+
+        For an intercept that follows `n_features` coefficients.
+        """
+        diagonal = self._matrix.diagonal()
+        return np.sqrt(np.maximum(diagonal[:n_features], 0.0) / diagonal[n_features])
+
     def takes_roots(self, n_roots):
         """Whether so few rank-one changes cost less than a new factor."""
         return self.is_exact and n_roots <= len(self._matrix) / _RANK_ONE_SHARE
@@ -154,26 +171,22 @@ class Hessian:
             Vectors whose outer products sum to the change; the factors are then
             changed by them.
         """
-        factors = None
-        if added is not None and np.array_equal(group_weight, self.group_weight):
-            factors = [self._rotate(factor, added, removed) for factor in self._factors]
-            if any(factor is None for factor in factors):
-                factors = None
-        return Hessian(sums, group_weight, self.penalty, factors)
+        other = copy(self)
+        other._take(sums, group_weight)
+        rotates = added is not None and np.array_equal(group_weight, self.group_weight)
+        if rotates:
+            other._factors = [
+                _rotated(factor, added, removed) for factor in self._factors
+            ]
+            other._condition = None
+        if not rotates or any(factor is None for factor in other._factors):
+            other._factorise()
+        return other
 
     @staticmethod
     def _half(factor, vectors):
         """``U^-T v`` of vectors in rows, as columns."""
         return solve_triangular(factor, vectors.T, trans="T", check_finite=False)
-
-    def _rotate(self, factor, added, removed):
-        factor = factor.copy()
-        for root in added:
-            _kernels.cholesky.update(factor, root.copy())
-        for root in removed:
-            if not _kernels.cholesky.downdate(factor, root.copy()):
-                return None
-        return factor
 
     def _solve(self, vectors):
         solution = np.empty_like(vectors)
@@ -184,7 +197,7 @@ class Hessian:
             ).T
         return solution
 
-    def _factorise(self, penalty):
+    def _factor(self, penalty):
         matrix = self._matrix + np.diag(penalty)
         diagonal = matrix.diagonal().copy()
         empty = diagonal <= 0.0
@@ -196,9 +209,28 @@ class Hessian:
             except np.linalg.LinAlgError:
                 jitter = max(10.0 * jitter, 1e-14)
             else:
+                if not np.isfinite(factor.diagonal()).all():
+                    break
                 self.is_exact &= jitter == 0.0 and not empty.any()
                 return np.ascontiguousarray(factor)
         raise np.linalg.LinAlgError("the Hessian is not positive definite")
+
+
+def _rotated(factor, added, removed):
+    """A factor after rank-one changes; None where they leave nothing definite."""
+    factor = factor.copy()
+    for root in added:
+        _kernels.cholesky.update(factor, root.copy())
+    for root in removed:
+        if not _kernels.cholesky.downdate(factor, root.copy()):
+            return None
+    return factor
+
+
+def _condition(factor):
+    scaled = factor / np.sqrt(np.einsum("ij,ij->j", factor, factor))
+    reciprocal, _ = lapack.dtrcon(scaled, norm="1", uplo="U")
+    return 1.0 / max(1e-150, reciprocal) ** 2
 
 
 def roots(X, curvatures, weight):

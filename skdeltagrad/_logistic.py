@@ -132,6 +132,7 @@ class DeltaGradLogisticRegression(
         tol=1e-4,
         edit_tol=1e-2,
         curvature="auto",
+        store_data=True,
         learning_rate="auto",
         batch_size=1024,
         burn_in=10,
@@ -148,6 +149,7 @@ class DeltaGradLogisticRegression(
         self.tol = tol
         self.edit_tol = edit_tol
         self.curvature = curvature
+        self.store_data = store_data
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.burn_in = burn_in

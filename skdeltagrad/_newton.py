@@ -11,6 +11,7 @@ of L-BFGS from SciPy.
 
 from dataclasses import dataclass
 from functools import cached_property
+from time import perf_counter
 
 import numpy as np
 from scipy import optimize
@@ -36,6 +37,8 @@ _SAMPLED_ENTRIES = 2**24
 _MOST_PAIRS = 20
 # Differences of F below this share of it are rounding.
 _NOISE = 1e-12
+# Rows whose time tells that of a pass.
+_N_TIMED = 2**14
 # Steps of L-BFGS before Newton's where there are only products; and how exactly its
 # systems are solved then.
 _N_LBFGS = 30
@@ -100,6 +103,13 @@ class Problem:
     def measure(self, iterate, origin=None):
         """One pass over all rows."""
         return self.objective.measure(iterate, self.slots, origin)
+
+    def seconds_per_pass(self, iterate, n_rows):
+        """About what a pass takes now, by the time of some rows."""
+        some = self.slots[:_N_TIMED]
+        started = perf_counter()
+        self.objective.measure(iterate, some)
+        return (perf_counter() - started) * max(1.0, n_rows / len(some))
 
     def value(self, measurement, iterate):
         """F."""

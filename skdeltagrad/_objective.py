@@ -253,7 +253,9 @@ class Objective:
         for number in range(self.n_groups):
             mine = group == number
             members, factors = slots[mine], factor[mine]
-            grams = np.zeros((len(upper[0]), self.n_dof, self.n_dof))
+            grams = sums[number, 0]
+            if m > 1:
+                grams = np.zeros((len(upper[0]), self.n_dof, self.n_dof))
             for first in range(0, len(members), _CURVATURE_BLOCK):
                 block = slice(first, first + _CURVATURE_BLOCK)
                 some = members[block]
@@ -261,8 +263,9 @@ class Objective:
                 curvatures *= (self.weight[some] * factors[block])[:, np.newaxis]
                 weights = np.ascontiguousarray(curvatures.T)
                 self.rows.add_grams(some, weights, centre, grams)
-            sums[number][upper] = grams
-            sums[number][upper[::-1]] = grams
+            if m > 1:
+                sums[number][upper] = grams
+                sums[number][upper[::-1]] = grams
         q = m * self.n_dof
         return sums.swapaxes(2, 3).reshape(self.n_groups, q, q)
 

@@ -17,6 +17,7 @@ and the last batch of an epoch may be short.
 """
 
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 import numpy as np
 
@@ -229,6 +230,24 @@ class Path:
             history_size=settings.history_size,
         )
         return self._run(oracle, census)
+
+    def plan(self, rows, roster, change, settings):
+        """What an edit would do, as attributes of `EditPlan`."""
+        n_steps = self.schedule.n_steps
+        step = np.arange(n_steps)
+        exact = step < settings.burn_in
+        exact |= (step - settings.burn_in) % settings.period == 0
+        objective = self._objective(rows, roster)
+        slots = self.schedule.batches(roster).at(0)
+        started = perf_counter()
+        objective.gradient_sums(self.iterate, slots)
+        seconds = perf_counter() - started
+        n_exact = int(exact.sum())
+        return {
+            "n_steps": n_steps,
+            "n_exact_steps": n_exact,
+            "seconds": n_exact * seconds,
+        }
 
     def group_weight(self, census):
         """The factor of each group's gradients: 1, or those of "balanced"."""

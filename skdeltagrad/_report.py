@@ -49,6 +49,9 @@ class UpdateReport:
         Whether an edit had to fit anew instead of following the edit.
     reason : str or None
         Why, when `refit` is True.
+    membership_checked : bool
+        Whether removed rows were found among the training rows. Not so with
+        ``store_data=False``, where they are taken at their word.
     indexed : bool
         Whether the rows were indexed by content, once, in a pass over the data.
     cache_bytes : int
@@ -75,6 +78,7 @@ class UpdateReport:
     no_bound: str | None = None
     refit: bool = False
     reason: str | None = None
+    membership_checked: bool = True
     indexed: bool = False
     cache_bytes: int = 0
     seconds: float = 0.0
@@ -103,6 +107,8 @@ class UpdateReport:
         lines += self._certificate()
         if self.refit:
             lines.append(f"fitted anew: {self.reason}")
+        if not self.membership_checked:
+            lines.append("not checked whether the rows were training rows")
         if self.indexed:
             lines.append("rows indexed by content (once)")
         return "\n  ".join(lines)

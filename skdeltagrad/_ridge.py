@@ -118,6 +118,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         tol=1e-4,
         edit_tol=1e-2,
         curvature="auto",
+        store_data=True,
         learning_rate="auto",
         batch_size=1024,
         burn_in=10,
@@ -133,6 +134,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         self.tol = tol
         self.edit_tol = edit_tol
         self.curvature = curvature
+        self.store_data = store_data
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.burn_in = burn_in

@@ -34,6 +34,8 @@ class Roster:
     ids : ndarray of shape (n_samples,), dtype int64 or str, or None
     """
 
+    is_stored = True
+
     def __init__(self, y, weight, ids=None):
         n_samples = len(weight)
         self._y = GrowingArray(y)

@@ -310,27 +310,21 @@ class CsrRows(AbstractRows):
 
     def add_grams(self, slots, weights, centre, grams_out):
         n_features = self.n_features
+        shift = np.zeros(n_features) if centre is None else centre
+        far = np.flatnonzero(shift)
         for weight, gram in zip(weights, grams_out, strict=True):
             lower = np.zeros((n_features, n_features))
-            _kernels.sparse.gram(*self._matrix(), slots, weight, lower)
+            total = np.zeros(n_features)
+            _kernels.sparse.gram(
+                *self._matrix(), slots, weight, shift, far, lower, total
+            )
             inner = gram[:n_features, :n_features]
             inner += lower
             inner += np.tril(lower, -1).T
-            if centre is None:
-                continue
-            # (x - c)(x - c)' = xx' - cx' - xc' + cc', without a dense row.
-            total = weight.sum()
-            column = np.zeros((n_features, 1))
-            pointwise = weight[:, np.newaxis]
-            _kernels.sparse.rmatvec(*self._matrix(), slots, pointwise, column)
-            centred = column[:, 0] - total * centre
-            if centre.any():
-                cross = np.outer(centre, column[:, 0] - 0.5 * total * centre)
-                inner -= cross
-                inner -= cross.T
-            gram[n_features, :n_features] += centred
-            gram[:n_features, n_features] += centred
-            gram[n_features, n_features] += total
+            if centre is not None:
+                gram[n_features, :n_features] += total
+                gram[:n_features, n_features] += total
+                gram[n_features, n_features] += weight.sum()
 
     def add_squares(self, slots, weights, centre, squares_out):
         X = self.read(slots).astype(np.float64, copy=False)

@@ -34,6 +34,7 @@ class Settings:
     tol: float
     edit_tol: float
     curvature: str
+    store_data: bool
     learning_rate: str | float | np.ndarray
     batch_size: int
     burn_in: int
@@ -58,15 +59,38 @@ class Settings:
 
 
 def first_engine(settings, training_set, targets, seed):
-    """The engine of `fit`, trained."""
+    """The engine of `fit`, trained; and surveyed, if the rows will be gone."""
+    rows, roster = training_set.rows, training_set.roster
     slots = training_set.roster.live_slots()
     centre = training_set.centre()
     if settings.solver == "newton":
         engine = _endpoint(settings, training_set, targets, centre)
+        if not settings.store_data and engine.kind != "exact":
+            raise ValueError(
+                "store_data=False needs a Hessian that is kept: there are too many "
+                f"coefficients for it, or curvature={settings.curvature!r}. Use "
+                'store_data=True, fewer columns, or curvature="exact".'
+            )
+    elif not settings.store_data:
+        raise ValueError(
+            f'store_data=False needs solver="newton", got {settings.solver!r}: a path '
+            "is replayed on its rows."
+        )
     else:
         schedule = _schedule(settings, training_set, targets, slots, centre, seed)
         engine = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
-    return engine.train(training_set.rows, training_set.roster)
+    engine = engine.train(rows, roster)
+    return engine if settings.store_data else engine.surveyed(rows, roster)
+
+
+def foretell(settings, training_set, engine, request, targets):
+    """What `carry_out` would do, as attributes of `EditPlan`; removals only."""
+    if targets.recode is not None:
+        return {"refit": True, "reason": "the classes changed"}
+    nobody = np.zeros(0, np.int64)
+    positions = training_set.roster.position[request.removed]
+    change = Change(request.removed, positions, nobody, nobody)
+    return engine.plan(training_set.rows, training_set.roster, change, settings)
 
 
 def carry_out(settings, transaction, training_set, engine, request, targets):

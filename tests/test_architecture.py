@@ -21,6 +21,7 @@ FLOORS = {
         "_commit",
         "_content",
         "_erasure",
+        "_plan",
         "_report",
         "_requests",
         "_sklearn",
@@ -28,8 +29,10 @@ FLOORS = {
         "_state",
         "_targets",
         "_training_set",
+        "_unstored",
     ],
     "engines": ["_endpoint", "_path_replay", "_step_size"],
+    "kept": ["_kept_curvature"],
     "loop": ["_descent", "_newton"],
     "problem": ["_objective"],
     "parts": [
@@ -60,10 +63,11 @@ FLOORS = {
 SIDEWAYS = {
     ("__init__", "_pipeline"),
     ("_training_set", "_content"),
+    ("_unstored", "_training_set"),
 }
 
 # The floors that know nothing of scikit-learn.
-WITHOUT_SKLEARN = ["engines", "loop", "problem", "parts", "ground"]
+WITHOUT_SKLEARN = ["engines", "kept", "loop", "problem", "parts", "ground"]
 
 MAX_LINES = 480
 

@@ -157,6 +157,32 @@ def test_squared_distances(rows, n_rows):
     assert_allclose(distance, ((X[slots] - centre) ** 2).sum(axis=1), rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("n_rows", N_ROWS)
+@pytest.mark.parametrize("far", [[], [1], [0, 2, N_FEATURES - 1]])
+def test_gram_adds_the_lower_triangle(far, n_rows, dtype, read_only):
+    arrays, X = stored_rows("sparse", dtype, read_only)
+    rng = np.random.default_rng(6)
+    weight = rng.normal(size=n_rows)
+    before = rng.normal(size=(N_FEATURES, N_FEATURES))
+    slots = some_slots(n_rows)
+
+    centre = np.zeros(N_FEATURES)
+    centre[far] = rng.normal(size=len(far))
+
+    gram, total = before.copy(), before[0].copy()
+    _kernels.sparse.gram(
+        *arrays, slots, weight, centre, np.array(far, np.int64), gram, total
+    )
+
+    centred = X[slots] - centre
+    expected = (centred.T * weight) @ centred
+    assert_allclose(total, before[0] + weight @ centred, rtol=1e-12, atol=1e-13)
+    assert_allclose(gram, before + np.tril(expected), rtol=1e-12, atol=1e-13)
+    assert_array_equal(np.triu(gram, 1), np.triu(before, 1))
+
+
 def test_products_of_long_rows():
     """Rows far longer than a vector register, whose sums are cut into lanes."""
     rng = np.random.default_rng(6)
@@ -311,6 +337,104 @@ def test_step_tells_what_is_not_finite(place, value):
     iterate, gradient, after = np.ones((3, 2, 4))
     gradient[place] = value
     assert not _kernels.step.descend(iterate, gradient, 0.1, np.zeros(2), 3, after)
+
+
+# ---------------------------------------------------------------------------
+# Rank-one changes of a Cholesky factor
+# ---------------------------------------------------------------------------
+
+# Around a vector register.
+ORDERS = [1, 2, 3, 4, 5, 8, 9, 33]
+
+
+def definite(q, rng):
+    """A positive definite matrix."""
+    A = rng.normal(size=(q, q + 3))
+    return A @ A.T
+
+
+def upper(matrix):
+    return np.ascontiguousarray(np.linalg.cholesky(matrix).T)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("q", ORDERS)
+def test_cholesky_update(q, scale):
+    rng = np.random.default_rng(q)
+    matrix, v = definite(q, rng), scale * rng.normal(size=q)
+    factor = upper(matrix)
+    _kernels.cholesky.update(factor, v.copy())
+    changed = matrix + np.outer(v, v)
+    assert_allclose(factor.T @ factor, changed, rtol=1e-12, atol=1e-13)
+    if scale <= 1.0:
+        assert_allclose(factor, upper(changed), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("share", [1e-16, 0.1, 0.9, 1 - 1e-6])
+@pytest.mark.parametrize("q", ORDERS)
+def test_cholesky_downdate(q, share):
+    """``v' H^-1 v`` is the share of H that is taken away along v."""
+    rng = np.random.default_rng(q)
+    matrix, v = definite(q, rng), rng.normal(size=q)
+    v *= np.sqrt(share / (v @ np.linalg.solve(matrix, v)))
+    factor = upper(matrix)
+    assert _kernels.cholesky.downdate(factor, v.copy())
+    changed = matrix - np.outer(v, v)
+    size = abs(matrix).max()
+    assert_allclose(factor.T @ factor, changed, rtol=1e-11, atol=1e-12 * size)
+    lost = 1.0 / (1.0 - share)
+    assert_allclose(factor, upper(changed), atol=1e-12 * lost * np.sqrt(size))
+
+
+@pytest.mark.parametrize("share", [1.0, 1.0 + 1e-6, 2.0, np.nan])
+@pytest.mark.parametrize("q", ORDERS)
+def test_cholesky_downdate_tells_what_is_not_definite(q, share):
+    rng = np.random.default_rng(q)
+    matrix, v = definite(q, rng), rng.normal(size=q)
+    v *= np.sqrt(share / (v @ np.linalg.solve(matrix, v)))
+    assert not _kernels.cholesky.downdate(upper(matrix), v)
+
+
+@pytest.mark.parametrize("q", ORDERS)
+def test_cholesky_there_and_back(q):
+    rng = np.random.default_rng(q)
+    matrix, v = definite(q, rng), rng.normal(size=q)
+    factor, before = upper(matrix), upper(matrix)
+    for _ in range(20):
+        _kernels.cholesky.update(factor, v.copy())
+        assert _kernels.cholesky.downdate(factor, v.copy())
+    assert_allclose(factor, before, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("first", [0, 2, 5])
+def test_cholesky_changes_by_vectors_with_zeros(first):
+    """Rows of the factor above the first entry stay; zeros change nothing at all."""
+    rng = np.random.default_rng(12)
+    matrix, v = definite(5, rng), rng.normal(size=5)
+    v[:first] = 0
+    v[3] = 0
+    v *= 0.1
+    before = upper(matrix)
+    for kernel, sign in (
+        (_kernels.cholesky.update, 1.0),
+        (_kernels.cholesky.downdate, -1.0),
+    ):
+        factor = before.copy()
+        kernel(factor, v.copy())
+        assert_array_equal(factor[:first], before[:first])
+        expected = upper(matrix + sign * np.outer(v, v))
+        assert_allclose(factor, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_cholesky_changes_leave_what_is_below_the_diagonal():
+    rng = np.random.default_rng(13)
+    matrix, v = definite(6, rng), 0.1 * rng.normal(size=6)
+    below = np.tril(rng.normal(size=(6, 6)), -1)
+    for kernel in (_kernels.cholesky.update, _kernels.cholesky.downdate):
+        factor, alone = upper(matrix) + below, upper(matrix)
+        kernel(factor, v.copy())
+        kernel(alone, v.copy())
+        assert_array_equal(factor, alone + below)
 
 
 # ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, logsumexp, softmax
 
+from skdeltagrad import _objective
 from skdeltagrad._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
 from skdeltagrad._objective import Objective
 from skdeltagrad._rows import AbstractRows
@@ -15,7 +16,8 @@ from skdeltagrad._threads import limit_threads
 
 LOSSES = {
     "binomial": BinomialLoss(),
-    "multinomial": MultinomialLoss(4),
+    "multinomial_few": MultinomialLoss(3),
+    "multinomial": MultinomialLoss(5),
     "half_squared": HalfSquaredLoss(1),
     "half_squared_many": HalfSquaredLoss(3),
 }
@@ -66,9 +68,12 @@ class Problem:
             return X
         return np.column_stack([X - self.centre, np.ones(len(X))])
 
+    def raw(self, iterate, slots):
+        return self.design(slots) @ iterate.T
+
     def value(self, iterate, slots):
         """The data term over some rows."""
-        raw, y = self.design(slots) @ iterate.T, self.y[slots]
+        raw, y = self.raw(iterate, slots), self.y[slots]
         if isinstance(self.loss, HalfSquaredLoss):
             losses = ((raw - y) ** 2).sum(axis=1) / 2
         elif isinstance(self.loss, BinomialLoss):
@@ -88,6 +93,30 @@ class Problem:
         else:
             pointwise = softmax(raw, axis=1) - np.eye(raw.shape[1])[y]
         return (self.weight[slots, np.newaxis] * pointwise).T @ design
+
+    def hessian(self, iterate, slots, factor=1.0):
+        """Its second derivative in the outputs, (n_outputs * n_dof) squared."""
+        design, raw = self.design(slots), self.raw(iterate, slots)
+        weight = factor * self.weight[slots]
+        if isinstance(self.loss, HalfSquaredLoss):
+            curvatures = np.tile(np.eye(raw.shape[1]), (len(raw), 1, 1))
+        elif isinstance(self.loss, BinomialLoss):
+            curvatures = (expit(raw) * expit(-raw))[:, :, np.newaxis]
+        else:
+            p = softmax(raw, axis=1)
+            curvatures = p[:, :, np.newaxis] * (np.eye(p.shape[1]) - p[:, np.newaxis])
+        blocks = np.einsum("i,ijk,ia,ib->jakb", weight, curvatures, design, design)
+        return blocks.reshape(self.iterate.size, self.iterate.size)
+
+    def in_outputs(self, sums):
+        """What `hessian_sums` tells, as a matrix like that of `hessian`."""
+        n_outputs, n_dof = self.objective.shape
+        if self.loss.is_quadratic:
+            return np.kron(np.eye(n_outputs), sums)
+        basis = np.kron(
+            self.loss.to_outputs(np.eye(self.loss.n_coordinates)), np.eye(n_dof)
+        )
+        return basis @ sums @ basis.T
 
     def members(self, number):
         return self.slots[self.group[self.slots] == number]
@@ -265,3 +294,246 @@ def test_rows_are_cut_into_whole_parts(n_rows, n_features):
         assert len(bounds) == 17
     if n_rows * n_features < 10**5:
         assert len(bounds) == 2
+
+
+def test_measure(problem):
+    objective, slots = problem.objective, problem.slots
+    origin = problem.iterate + np.random.default_rng(4).normal(size=objective.shape)
+    measured = objective.measure(problem.iterate, slots, origin)
+    losses = [
+        problem.value(problem.iterate, problem.members(number))
+        for number in range(problem.n_groups)
+    ]
+    sums = objective.gradient_sums(problem.iterate, slots)
+    change = problem.raw(problem.iterate, slots) - problem.raw(origin, slots)
+    ranges = abs(change).max(axis=1)
+    if isinstance(problem.loss, MultinomialLoss):
+        ranges = change.max(axis=1) - change.min(axis=1)
+    assert measured.loss_sums.shape == (problem.n_groups,)
+    assert_allclose(measured.loss_sums, losses, rtol=1e-11)
+    assert_allclose(measured.gradient_sums, sums, rtol=1e-11, atol=1e-12)
+    assert_allclose(measured.largest_change, ranges.max(), rtol=1e-11)
+    step = problem.iterate - origin
+    assert_allclose(objective.largest_change(step, slots), ranges.max(), rtol=1e-11)
+
+
+def test_measuring_without_an_origin(problem):
+    measured = problem.objective.measure(problem.iterate, problem.slots)
+    again = problem.objective.measure(problem.iterate, problem.slots, problem.iterate)
+    assert measured.largest_change == again.largest_change == 0.0
+    assert_array_equal(measured.loss_sums, again.loss_sums)
+    assert_array_equal(measured.gradient_sums, again.gradient_sums)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_largest_change_is_that_of_any_block_or_group(loss, monkeypatch):
+    problem = Problem(loss, "dense", "centred", 3)
+    monkeypatch.setattr(type(problem.rows), "block_size", lambda rows: 7)
+    objective = problem.objective
+    step = np.random.default_rng(5).normal(size=objective.shape)
+    each = [objective.largest_change(step, np.array([slot])) for slot in range(60)]
+    for slots in (np.arange(60), np.argsort(each), np.argsort(each)[::-1]):
+        origin = problem.iterate - step
+        measured = objective.measure(problem.iterate, slots, origin)
+        assert_allclose(measured.largest_change, max(each), rtol=1e-11)
+        assert_allclose(objective.largest_change(step, slots), max(each), rtol=1e-11)
+
+
+def test_rows_of_weight_zero_change_too():
+    """What a row sees has nothing to do with its weight."""
+    problem = Problem("binomial", "dense", "plain", 1)
+    objective, slots = problem.objective, np.arange(60)
+    origin = np.zeros(objective.shape)
+    before = objective.measure(problem.iterate, slots, origin)
+    problem.weight[:] = 0.0
+    after = objective.measure(problem.iterate, slots, origin)
+    assert after.largest_change == before.largest_change
+    assert after.loss_sums == 0.0
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_far_from_every_optimum_nothing_overflows(loss, storage):
+    problem = Problem(loss, storage, "centred", 1)
+    iterate = 1e4 * problem.iterate
+    measured = problem.objective.measure(iterate, problem.slots)
+    expected = problem.value(iterate, problem.slots)
+    assert_allclose(measured.loss_sums[0], expected, rtol=1e-10)
+    assert np.isfinite(measured.gradient_sums).all()
+    assert np.isfinite(problem.objective.hessian_sums(iterate, problem.slots)).all()
+
+
+def test_hessian_sums(problem):
+    objective = problem.objective
+    sums = objective.hessian_sums(problem.iterate, problem.slots)
+    q = objective.n_curvatures * objective.n_dof
+    assert sums.shape == (problem.n_groups, q, q)
+    for number, found in enumerate(sums):
+        expected = problem.hessian(problem.iterate, problem.members(number))
+        assert_allclose(problem.in_outputs(found), expected, rtol=1e-10, atol=1e-11)
+        assert_allclose(found, found.T, rtol=1e-12, atol=1e-12)
+
+
+def test_hessian_sums_with_a_factor(problem):
+    objective, slots = problem.objective, problem.slots
+    factor = np.random.default_rng(6).normal(size=len(slots))  # of either sign
+    sums = objective.hessian_sums(problem.iterate, slots, factor)
+    for number, found in enumerate(sums):
+        mine = problem.group[slots] == number
+        expected = problem.hessian(problem.iterate, slots[mine], factor[mine])
+        assert_allclose(problem.in_outputs(found), expected, rtol=1e-10, atol=1e-11)
+
+
+def test_hessian_sums_by_finite_differences(problem):
+    objective, slots = problem.objective, problem.slots
+    sums = objective.hessian_sums(problem.iterate, slots)
+    hessians = [problem.in_outputs(found) for found in sums]
+    h = 1e-5
+    for number, shift in enumerate(h * np.eye(problem.iterate.size)):
+        shift = shift.reshape(objective.shape)
+        higher = objective.gradient_sums(problem.iterate + shift, slots)
+        lower = objective.gradient_sums(problem.iterate - shift, slots)
+        differences = (higher - lower).reshape(problem.n_groups, -1) / (2 * h)
+        columns = [hessian[number] for hessian in hessians]
+        assert_allclose(columns, differences, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_hessian_sums_block_by_block(loss, storage, monkeypatch):
+    problem = Problem(loss, storage, "centred", 3)
+    factor = np.random.default_rng(7).random(len(problem.slots))
+    arguments = problem.iterate, problem.slots, factor
+    whole = problem.objective.hessian_sums(*arguments)
+    monkeypatch.setattr(_objective, "_CURVATURE_BLOCK", 4)
+    parts = problem.objective.hessian_sums(*arguments)
+    assert_allclose(parts, whole, rtol=1e-11, atol=1e-11)
+
+
+def test_hessian_products(problem):
+    objective, slots = problem.objective, problem.slots
+    direction = np.random.default_rng(8).normal(size=objective.shape)
+    states = objective.curvature_states(problem.iterate, slots)
+    products = objective.hessian_products(states, direction, slots)
+    assert products.shape == (problem.n_groups, *objective.shape)
+    for number, product in enumerate(products):
+        hessian = problem.hessian(problem.iterate, problem.members(number))
+        expected = (hessian @ direction.ravel()).reshape(objective.shape)
+        assert_allclose(product, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_hessian_diagonals(problem):
+    objective, slots = problem.objective, problem.slots
+    diagonals = objective.hessian_diagonals(problem.iterate, slots)
+    m = problem.loss.n_coordinates
+    assert diagonals.shape == (problem.n_groups, m, objective.n_dof)
+    for sums, found in zip(
+        objective.hessian_sums(problem.iterate, slots), diagonals, strict=True
+    ):
+        expected = np.diagonal(sums).reshape(-1, objective.n_dof)
+        expected = np.broadcast_to(expected, found.shape)
+        assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_sums_of_curvatures_and_of_squares(problem):
+    objective = problem.objective
+    curvatures = objective.curvature_sums(problem.iterate, problem.slots)
+    moments = objective.second_moments(problem.slots)
+    for number in range(problem.n_groups):
+        members = problem.members(number)
+        expected = objective.curvatures(problem.iterate, members).sum(axis=0)
+        assert_allclose(curvatures[number], expected, rtol=1e-11, atol=1e-13)
+        design = problem.design(members)
+        expected = (design.T * problem.weight[members]) @ design
+        assert_allclose(moments[number], expected, rtol=1e-11, atol=1e-12)
+
+
+def test_row_gradients_sum_to_gradient_sums(problem):
+    objective = problem.objective
+    sums = objective.gradient_sums(problem.iterate, problem.slots)
+    for number in range(problem.n_groups):
+        members = problem.members(number)
+        gradients = objective.row_gradients(problem.iterate, members)
+        assert gradients.shape == (len(members), *objective.shape)
+        assert_allclose(gradients.sum(axis=0), sums[number], rtol=1e-11, atol=1e-11)
+        for member, gradient in zip(members[:5], gradients[:5], strict=True):
+            alone = problem.gradient(problem.iterate, np.array([member]))
+            assert_allclose(gradient, alone, rtol=1e-11, atol=1e-12)
+
+
+def test_curvatures_and_rows_make_up_the_hessian(problem):
+    objective, slots = problem.objective, problem.slots
+    curvatures = objective.curvatures(problem.iterate, slots)
+    m = objective.n_curvatures
+    assert curvatures.shape == (len(slots), m, m)
+    extended = objective.extended(slots)
+    assert_array_equal(extended, problem.design(slots))
+    hessian = np.einsum("ijk,ia,ib->jakb", curvatures, extended, extended)
+    q = m * objective.n_dof
+    sums = objective.hessian_sums(problem.iterate, slots).sum(axis=0)
+    assert_allclose(hessian.reshape(q, q), sums, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nobody_adds_nothing(loss, storage):
+    problem = Problem(loss, storage, "centred", 3)
+    objective, iterate = problem.objective, problem.iterate
+    nobody = np.zeros(0, np.int64)
+    measured = objective.measure(iterate, nobody, np.zeros_like(iterate))
+    assert not measured.loss_sums.any()
+    assert not measured.gradient_sums.any()
+    assert measured.largest_change == 0.0
+    assert objective.largest_change(iterate, nobody) == 0.0
+    assert not objective.hessian_sums(iterate, nobody).any()
+    assert not objective.hessian_sums(iterate, nobody, np.zeros(0)).any()
+    states = objective.curvature_states(iterate, nobody)
+    assert not objective.hessian_products(states, iterate, nobody).any()
+    assert not objective.hessian_diagonals(iterate, nobody).any()
+    assert not objective.curvature_sums(iterate, nobody).any()
+    assert not objective.second_moments(nobody).any()
+    assert objective.row_gradients(iterate, nobody).shape == (0, *objective.shape)
+    m = objective.n_curvatures
+    assert objective.curvatures(iterate, nobody).shape == (0, m, m)
+
+
+@pytest.mark.parametrize("n_groups", N_GROUPS)
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sparse_rows_are_dense_rows_to_every_derivative(loss, intercept, n_groups):
+    dense, csr = (
+        Problem(loss, storage, intercept, n_groups) for storage in ("dense", "csr")
+    )
+    iterate, slots = dense.iterate, dense.slots
+    origin = np.zeros_like(iterate)
+    assert_array_equal(dense.X, csr.X)
+    measured = [
+        problem.objective.measure(iterate, slots, origin) for problem in (dense, csr)
+    ]
+    for name in ("loss_sums", "gradient_sums", "largest_change"):
+        one, other = (getattr(each, name) for each in measured)
+        assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+    for name in ("hessian_sums", "hessian_diagonals", "row_gradients", "curvatures"):
+        one, other = (
+            getattr(problem.objective, name)(iterate, slots) for problem in (dense, csr)
+        )
+        assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_same_measurement_for_any_number_of_threads(storage):
+    problem = Problem("multinomial", storage, "centred", 1, 20_000, 40, 0.9)
+    objective, slots = problem.objective, problem.slots
+    work = objective.rows.n_entries(slots) * objective.n_outputs
+    assert len(objective._cut(len(slots), work)) > 2
+    origin = np.zeros(objective.shape)
+    found = []
+    for n_threads in (1, 2, 3):
+        with limit_threads(n_threads):
+            found.append(objective.measure(problem.iterate, slots, origin))
+    for measured in found[1:]:
+        assert_array_equal(measured.loss_sums, found[0].loss_sums)
+        assert_array_equal(measured.gradient_sums, found[0].gradient_sums)
+        assert measured.largest_change == found[0].largest_change
+    expected = problem.value(problem.iterate, slots)
+    assert_allclose(found[0].loss_sums[0], expected, rtol=1e-11)

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
+from skdeltagrad import _rows
 from skdeltagrad._arrays import GrowingArray, is_mapped
 from skdeltagrad._rows import AbstractRows, CsrRows, DenseRows, canonical
 
@@ -192,6 +193,126 @@ def test_squared_distances(case):
     assert_allclose(rows.squared_distances(slots, centre), expected, rtol=1e-13)
 
 
+CENTRES = ["without", "zeros", "centred"]
+
+
+def centre_of(name):
+    return {
+        "without": None,
+        "zeros": np.zeros(N_FEATURES),
+        "centred": np.random.default_rng(7).normal(size=N_FEATURES),
+    }[name]
+
+
+def extended_by_hand(X, centre):
+    if centre is None:
+        return X.astype(float)
+    return np.column_stack([X - centre, np.ones(len(X))])
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_extended(case, centre):
+    rows, X = case
+    slots, centre = some_slots(X), centre_of(centre)
+    before = stored(rows)
+    found = rows.extended(slots, centre)
+    assert found.dtype == np.float64
+    assert_array_equal(found, extended_by_hand(X[slots], centre))
+    found[:] = 7
+    assert stored(rows) == before
+
+
+@pytest.mark.parametrize("sign", ["positive", "negative", "mixed", "zero"])
+@pytest.mark.parametrize("centre", CENTRES)
+def test_grams_are_added(case, centre, sign):
+    rows, X = case
+    slots, centre = some_slots(X), centre_of(centre)
+    rng = np.random.default_rng(8)
+    weights = rng.random((3, len(slots)))
+    weights[:, 4] = 0
+    weights *= {
+        "positive": 1.0,
+        "negative": -1.0,
+        "mixed": rng.choice([-1.0, 1.0], size=weights.shape),
+        "zero": 0.0,
+    }[sign]
+    n_dof = N_FEATURES + (centre is not None)
+    grams = rng.normal(size=(3, n_dof, n_dof))
+    extended = extended_by_hand(X[slots], centre)
+    expected = [
+        before + (extended.T * weight) @ extended
+        for before, weight in zip(grams, weights, strict=True)
+    ]
+    content = stored(rows)
+    assert rows.add_grams(slots, weights, centre, grams) is None
+    assert_allclose(grams, expected, rtol=1e-12, atol=1e-13)
+    assert stored(rows) == content
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_squares_are_added(case, centre):
+    rows, X = case
+    slots, centre = some_slots(X), centre_of(centre)
+    rng = np.random.default_rng(12)
+    weights = rng.normal(size=(len(slots), 3))
+    squares = rng.normal(size=(3, N_FEATURES + (centre is not None)))
+    expected = squares + weights.T @ extended_by_hand(X[slots], centre) ** 2
+    content = stored(rows)
+    rows.add_squares(slots, weights, centre, squares)
+    assert_allclose(squares, expected, rtol=1e-12, atol=1e-13)
+    assert stored(rows) == content
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_grams_are_symmetric(case, centre):
+    rows, X = case
+    slots, centre = some_slots(X), centre_of(centre)
+    n_dof = N_FEATURES + (centre is not None)
+    grams = np.zeros((2, n_dof, n_dof))
+    weights = np.random.default_rng(9).normal(size=(2, len(slots)))
+    weights[0] = abs(weights[0])
+    rows.add_grams(slots, weights, centre, grams)
+    assert_allclose(grams, grams.swapaxes(1, 2), rtol=1e-13, atol=1e-15)
+    assert np.linalg.eigvalsh(grams[0])[0] > -1e-13
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_what_leaves_a_gram_is_what_came(case, centre):
+    rows, X = case
+    slots, centre = some_slots(X), centre_of(centre)
+    n_dof = N_FEATURES + (centre is not None)
+    grams = np.zeros((1, n_dof, n_dof))
+    weights = np.random.default_rng(10).random((1, len(slots)))
+    rows.add_grams(slots, weights, centre, grams)
+    rows.add_grams(slots, -weights, centre, grams)
+    assert_allclose(grams, 0, atol=1e-13)
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_grams_of_more_rows_than_are_copied_at_a_time(kind, centre, monkeypatch):
+    monkeypatch.setattr(_rows, "_GRAM_ENTRIES", 1)
+    X, given = matrix(*kind, n_rows=200)
+    rows, centre = AbstractRows.of(given), centre_of(centre)
+    weights = np.random.default_rng(11).random((2, 200))
+    weights[1, 150] = -1.0
+    extended = extended_by_hand(X, centre)
+    grams = np.zeros((2, extended.shape[1], extended.shape[1]))
+    rows.add_grams(np.arange(200), weights, centre, grams)
+    expected = [(extended.T * weight) @ extended for weight in weights]
+    assert_allclose(grams, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_grams_of_no_rows(case, centre):
+    rows, _ = case
+    nobody, centre = np.zeros(0, np.int64), centre_of(centre)
+    n_dof = N_FEATURES + (centre is not None)
+    assert rows.extended(nobody, centre).shape == (0, n_dof)
+    grams = np.ones((2, n_dof, n_dof))
+    rows.add_grams(nobody, np.zeros((2, 0)), centre, grams)
+    assert_array_equal(grams, 1.0)
+
+
 def test_no_rows_at_all(case):
     rows, _ = case
     nobody = np.zeros(0, np.int64)
@@ -360,3 +481,14 @@ def test_sums_of_float32_rows_are_in_float64():
     rows.rmatvec(np.ones((n_rows, 1)), everyone, accumulator)
     rows.deposit(accumulator, gradient)
     assert_allclose(gradient, exact, rtol=1e-10)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
+def test_grams_of_float32_rows_are_in_float64(container):
+    n_rows = 100_000
+    rows = AbstractRows.of(container(np.full((n_rows, 1), 0.1, np.float32)))
+    grams = np.zeros((1, 2, 2))
+    rows.add_grams(np.arange(n_rows), np.ones((1, n_rows)), np.zeros(1), grams)
+    x = float(np.float32(0.1))
+    expected = n_rows * np.array([[x * x, x], [x, 1.0]])
+    assert_allclose(grams[0], expected, rtol=1e-10)

@@ -113,17 +113,47 @@ def squared_distances(data, indices, starts, lengths, slots, centre, distance_ou
 
 
 @njit(nogil=True, cache=True)
-def gram(data, indices, starts, lengths, slots, weight, gram_out):
-    """``gram_out += sum_i weight[i] x_i x_i'``, the lower triangle of it.
+def gram(data, indices, starts, lengths, slots, weight, centre, far, gram_out, sum_out):
+    """Add ``weight[i] (x_i - c)(x_i - c)'`` and ``weight[i] (x_i - c)`` of the rows.
 
-    `weight` has shape (n_rows,); `gram_out` (n_features, n_features), C order.
+    The centre is subtracted entry by entry, in the columns `far` where it is not 0:
+    (x - c)(x - c)' has other digits than xx' - cx' - xc' + cc'.
+
+    ========== ========================= ===========================================
+    weight     (n_rows,)                 one for each of `slots`
+    centre     (n_features,)             c
+    far        (n_far,)                  columns where c is not 0, ascending
+    gram_out   (n_features, n_features)  OUT: the lower triangle
+    sum_out    (n_features,)             OUT
+    ========== ========================= ===========================================
     """
+    n_far = far.shape[0]
+    place = np.full(centre.shape[0], -1)
+    for f in range(n_far):
+        place[far[f]] = f
+    columns = np.empty(centre.shape[0], np.int64)
+    values = np.empty(centre.shape[0])
+    columns[:n_far] = far
     for i in range(slots.shape[0]):
         first = starts[slots[i]]
-        values = data[first : first + lengths[slots[i]]]
-        columns = indices[first : first + lengths[slots[i]]]
-        for s in range(values.shape[0]):  # columns ascend
-            row = gram_out[np.uintp(columns[s])]
+        for f in range(n_far):
+            values[f] = -centre[far[f]]
+        size = n_far
+        for s in range(first, first + lengths[slots[i]]):
+            column = np.uintp(indices[s])
+            if place[column] >= 0:
+                values[place[column]] += data[s]
+            else:
+                columns[size] = indices[s]
+                values[size] = data[s]
+                size += 1
+        for s in range(size):
             wx = weight[i] * values[s]
+            here = columns[s]
+            sum_out[here] += wx
             for t in range(s + 1):
-                row[np.uintp(columns[t])] += wx * values[t]
+                there = columns[t]
+                if there <= here:
+                    gram_out[np.uintp(here), np.uintp(there)] += wx * values[t]
+                else:
+                    gram_out[np.uintp(there), np.uintp(here)] += wx * values[t]

@@ -1,0 +1,219 @@
+"""The Hessian that is kept at the end of the path, and what the certificate needs.
+
+Made from all rows once (`Curvature.survey`), and changed by the touched rows alone from
+then on (`Curvature.changed`).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import _certificate
+from ._certificate import Bound
+from ._hessian import Hessian, roots
+
+# Removed rows that made up so much of a Hessian leave too little of it.
+_MOST_REMOVED = 0.9
+# Rows whose leverages are taken at a time.
+_BLOCK = 2**13
+_EPS = np.finfo(float).eps
+# Conditions that leave too few digits to call a bound one.
+_WORST_CONDITION = 1e-3 / _EPS
+# Why there is no bound.
+SINGULAR = "the Hessian is singular, or nearly so, in working precision"
+TOO_FAR = "the step is too large for the curvature that is kept"
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The Hessian that is kept, and what the certificate needs to know of the rows.
+
+    Attributes
+    ----------
+    hessian : Hessian
+        Of the rows that are there, at `place`.
+    place : ndarray of shape (n_outputs, n_dof)
+    is_quadratic : bool
+        Whether it is the same everywhere: nothing is to be bounded but rounding.
+    leverage : float
+        At least the largest leverage of a row (L in `_certificate`).
+    fourth : ndarray of shape (n_groups, q, q) or None
+        Q of `_certificate`, with the leverages that rows had when they came; None
+        where there is no certificate, and for a quadratic loss.
+    inflation : float
+        At least what those leverages' squares have grown by since.
+    amplification : float
+        What rounding of columns far from zero is worth next to that of centred ones.
+    stale : float
+        R between `place` and the reference.
+    debt : float
+        Passes made since the Hessian was, in Hessians.
+    """
+
+    hessian: Hessian
+    place: np.ndarray
+    is_quadratic: bool
+    leverage: float = 0.0
+    fourth: np.ndarray | None = None
+    inflation: float = 1.0
+    amplification: float = 1.0
+    stale: float = 0.0
+    debt: float = 0.0
+
+    @property
+    def nbytes(self):
+        fourth = 0 if self.fourth is None else self.fourth.nbytes
+        return self.hessian.nbytes + self.place.nbytes + fourth
+
+    @property
+    def is_certain(self):
+        """Whether there is a certificate: enough digits, and Q where it is needed."""
+        hessian = self.hessian
+        known = self.is_quadratic or self.fourth is not None
+        return known and hessian.is_exact and hessian.condition() < _WORST_CONDITION
+
+    @classmethod
+    def survey(cls, problem, roster, place):
+        """Everything anew from the rows: a Hessian, leverages and a second Hessian.
+
+        The leverages are left in the roster, so that rows can leave `fourth` again.
+        """
+        objective = problem.objective
+        hessian = problem.hessian(place)
+        amplification = 1.0
+        if objective.centre is not None:
+            spreads = hessian.spreads(objective.n_features)
+            offsets = np.abs(objective.centre)
+            far = offsets > 0.0
+            amplification += np.max(offsets[far] / np.maximum(spreads[far], 1e-300))
+        surveyed = cls(
+            hessian, place, objective.loss.is_quadratic,
+            amplification=float(amplification),
+        )  # fmt: skip
+        if not hessian.is_exact:
+            return surveyed
+        by_slot = np.zeros(len(roster.weight))
+        contrasts = objective.loss.contrasts()
+        for first in range(0, len(problem.slots), _BLOCK):
+            block = problem.slots[first : first + _BLOCK]
+            by_slot[block] = hessian.leverages(objective.extended(block), contrasts)
+        leverages = by_slot[problem.slots]
+        surveyed = replace(surveyed, leverage=float(leverages.max()))
+        if surveyed.is_quadratic:
+            return surveyed
+        roster.leverages = by_slot
+        fourth = objective.hessian_sums(place, problem.slots, leverages**2)
+        return replace(surveyed, fourth=fourth)
+
+    def changed(self, problem, roster, change, reference):
+        """The curvature after an edit, from the touched rows alone.
+
+        Returns None where what is left of it says too little.
+        """
+        objective = problem.objective
+        removed, added = change.removed_slots, change.added_slots
+        of_removed = objective.hessian_sums(self.place, removed)
+        sums = self.hessian.sums - of_removed
+        if len(added):
+            sums += objective.hessian_sums(self.place, added)
+        before, after = self.hessian.group_weight, problem.group_weight
+        if self.hessian.takes_roots(len(change) * objective.n_curvatures):
+            leaving = self._roots(objective, removed, before)
+            share = self.hessian.share_of_roots(leaving) if len(removed) else 0.0
+            joining = self._roots(objective, added, after)
+        else:
+            leaving = joining = None
+            share = self.hessian.share(np.tensordot(before, of_removed, axes=1))
+        if not share < _MOST_REMOVED:
+            return None
+        hessian = self.hessian.changed(sums, after, joining, leaving)
+        # H is at least this much of what it was: see `_certificate`.
+        rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
+        leverage = self.leverage / np.sqrt(rest)
+        of_added = np.zeros(0)
+        if len(added):
+            contrasts = objective.loss.contrasts()
+            of_added = hessian.leverages(objective.extended(added), contrasts)
+            leverage = max(leverage, of_added.max())
+        changed = replace(self, hessian=hessian, leverage=float(leverage))
+        if self.fourth is None:
+            return changed
+        squares = self._squares_of(objective, roster, removed)
+        fourth = self.fourth - objective.hessian_sums(self.place, removed, squares)
+        stale = self.stale
+        if len(added):
+            if roster.leverages is not None:
+                roster.leverages[added] = of_added
+            fourth += objective.hessian_sums(self.place, added, of_added**2)
+            moved = objective.largest_change(reference - self.place, added)
+            stale = max(stale, moved)
+        inflation = float(self.inflation / rest)
+        return replace(changed, fourth=fourth, stale=stale, inflation=inflation)
+
+    def _squares_of(self, objective, roster, slots):
+        """What rows' leverages, squared, have in `fourth`, or less."""
+        if roster.leverages is not None:
+            return roster.leverages[slots] ** 2
+        contrasts = objective.loss.contrasts()
+        leverages = self.hessian.leverages(objective.extended(slots), contrasts)
+        return leverages**2 / self.inflation
+
+    def _roots(self, objective, slots, group_weight):
+        curvatures = objective.curvatures(self.place, slots)
+        weight = np.ones(len(slots))
+        if objective.n_groups > 1:
+            weight = group_weight[objective.group[slots]]
+        return roots(objective.extended(slots), curvatures, weight)
+
+    def bound(self, gradient, noise):
+        """Where the optimum is, seen from the reference; or None, and why.
+
+        Parameters
+        ----------
+        gradient : ndarray of shape (n_systems, q)
+        noise : float
+            What rounding may have done to it, in the norm of H^-1.
+        """
+        nu = self.hessian.dual_norm(gradient) + self.amplification * noise
+        return self._judge(nu, self.stale)
+
+    def step(self, gradient, noise):
+        """The step to the optimum, -H^-1 g, and where it certainly leads.
+
+        Parameters are those of `bound`.
+
+        Returns
+        -------
+        step : ndarray of shape (n_systems, q)
+        length : float
+            ``||step||_H``.
+        bound : Bound or None
+        reason : str or None
+            Why there is no bound.
+        """
+        hessian = self.hessian
+        step = -hessian.solve(gradient)
+        length = hessian.norm(step)
+        unsolved = hessian.dual_norm(gradient + hessian.product(step))
+        left = self.amplification * noise + unsolved
+        left += _EPS * hessian.condition() * length
+        if self.is_quadratic:
+            return step, length, *self._judge(left, 0.0)
+        fourth = None
+        if self.fourth is not None:
+            weighted = np.tensordot(hessian.group_weight, self.fourth, axes=1)
+            squared = np.sum(step * (step @ weighted))
+            fourth = np.sqrt(self.inflation * max(0.0, squared))
+        left += _certificate.gradient_after_step(
+            length, self.leverage, self.stale, fourth
+        )
+        stale = self.stale + self.leverage * length
+        return step, length, *self._judge(left, stale)
+
+    def _judge(self, nu, stale):
+        if not self.is_certain:
+            return None, SINGULAR
+        if self.is_quadratic:
+            return Bound(nu, self.leverage * nu), None
+        bound = _certificate.after_gradient(nu, self.leverage, stale)
+        return bound, None if bound else TOO_FAR

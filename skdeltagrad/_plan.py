@@ -1,0 +1,59 @@
+"""What an edit would do."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """What an edit would do, foretold without doing it.
+
+    Attributes
+    ----------
+    n_removed : int
+        Number of rows that would leave.
+    n_not_found : int
+        Number of rows, ids or positions that are not there and would be passed over.
+    n_samples : int
+        Number of training rows after it.
+    n_passes : int
+        For "newton": passes over the rows; one where the curvature that is kept does
+        not certify the step alone. More may turn out to be necessary.
+    n_hessians : int
+        Hessians to be made from all rows (the first edit makes them).
+    n_steps, n_exact_steps : int
+        For "gd" and "sgd": steps of the path, and those whose gradient is computed.
+    refit : bool
+        Whether the model would be fitted anew.
+    reason : str or None
+        Why.
+    seconds : float
+        A rough guess, from the time that a few rows take now.
+    """
+
+    n_removed: int
+    n_not_found: int
+    n_samples: int
+    n_passes: int = 0
+    n_hessians: int = 0
+    n_steps: int = 0
+    n_exact_steps: int = 0
+    refit: bool = False
+    reason: str | None = None
+    seconds: float = 0.0
+
+    def to_dict(self):
+        """The plan as a dict of plain Python values."""
+        return asdict(self)
+
+    def __str__(self):
+        work = [f"{self.n_passes} passes", f"{self.n_hessians} Hessians"]
+        if self.n_steps:
+            work = [f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"]
+        missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""
+        lines = [
+            f"{self.n_removed:,} rows would leave{missing}, {self.n_samples:,} remain",
+            f"{', '.join(work)}, about {self.seconds:.2g} s",
+        ]
+        if self.refit:
+            lines.append(f"fitted anew: {self.reason}")
+        return "\n  ".join(lines)
