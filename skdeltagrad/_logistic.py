@@ -26,10 +26,11 @@ class DeltaGradLogisticRegression(
 
         sum_i s_i log-loss(y_i, x_i @ W + b) + ||W||^2 / (2 C),
 
-    binomial for two classes and multinomial for more, by gradient descent from zero,
-    and keeps every iterate and gradient. After an edit the run is replayed by
-    DeltaGrad [1]_: the model becomes what the same run on the edited rows would give,
-    at a fraction of the cost.
+    binomial for two classes and multinomial for more. After an edit the model becomes
+    what a fit on the edited rows would give, at a fraction of the cost, by DeltaGrad
+    [1]_: by default the optimum moves by one step from the cached gradient and Hessian,
+    and a bound says how far it may be off; with the solvers "gd" and "sgd" the whole
+    training run is cached and replayed.
 
     Parameters
     ----------
@@ -41,20 +42,39 @@ class DeltaGradLogisticRegression(
         Weights of the classes, multiplied with `sample_weight`. "balanced" weights
         are those of the rows that are there: every edit changes them.
     solver : {"newton", "gd", "sgd"}, default="newton"
-        Gradient descent on all rows, or on mini-batches. Both run exactly `max_iter`
-        epochs: the path is the model.
+        "newton" aims at scikit-learn's own solution, the optimum, and edits it at the
+        end of the path, with a certificate. "gd" and "sgd" (gradient descent on all
+        rows, or on mini-batches) run exactly `max_iter` epochs: the path is the model,
+        and an edit replays all of it, as in the paper.
     max_iter : int, default=100
-        Number of epochs (passes over the rows).
+        Largest number of Newton steps; number of epochs (passes over the rows) for
+        "gd" and "sgd".
+    tol : float, default=1e-4
+        For "newton": a fit stops where the largest entry of the gradient per unit of
+        weight is at most this, and what is left is at most a thousandth of what a
+        median row does to the optimum.
+    edit_tol : float, default=1e-2
+        For "newton": how far from the exact optimum an edit may end, as a share of the
+        way from where the rows were last read. Held by a bound where there is one.
+    curvature : {"auto", "exact", "kronecker", "diagonal"}, default="auto"
+        For "newton": "exact" keeps the Hessian, so that most edits take no pass over
+        the rows. The others keep none and solve by conjugate gradients, one pass each,
+        preconditioned by a Kronecker product (several classes) or by the diagonal.
+        "auto" takes the first that fits, by size and by the memory that is free.
+    store_data : bool, default=True
+        Whether the estimator keeps the training rows. Without them (for "newton" with
+        the exact Hessian) rows can be removed, given by their content, for as long as
+        `edit_tol` is certified; it is not checked that they were training rows.
     learning_rate : "auto", float or array-like of shape (max_iter,), default="auto"
-        Step size on the mean objective, for all epochs or for each. "auto" is one over
-        its smoothness, decided by `fit` and kept through edits like a
-        hyper-parameter: see `learning_rate_`.
+        For "gd" and "sgd": step size on the mean objective, for all epochs or for
+        each. "auto" is one over its smoothness, decided by `fit` and kept through
+        edits like a hyper-parameter: see `learning_rate_`.
     batch_size : int, default=1024
-        Rows in a batch, for "sgd". Rows are dealt to batches anew in every epoch; the
+        For "sgd": rows in a batch. Rows are dealt to batches anew in every epoch; the
         last one may be shorter.
     burn_in : int, default=10
-        Number of steps at the start of a replay whose gradients are computed (the
-        paper's j0).
+        For "gd" and "sgd": number of steps at the start of a replay whose gradients
+        are computed (the paper's j0).
     period : int, default=5
         After that one step in `period` is computed, the others are predicted (the
         paper's T0). With 1 every edit is an exact retraining.
@@ -75,11 +95,11 @@ class DeltaGradLogisticRegression(
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts.
     n_iter_ : ndarray of shape (1,), dtype int32
-        Number of epochs.
+        Number of Newton steps of the last fit, or of epochs.
     learning_rate_ : float or ndarray of shape (max_iter,)
-        Step size of each epoch.
+        Step size of each epoch, for "gd" and "sgd".
     trajectory_ : Trajectory
-        The cached run: iterates and gradient sums.
+        The cached run, for "gd" and "sgd": iterates and gradient sums.
     update_report_ : UpdateReport
         What the last fit or edit did.
     n_features_in_ : int
@@ -94,8 +114,8 @@ class DeltaGradLogisticRegression(
 
     Notes
     -----
-    The fitted estimator contains its training rows, and so does a dump of it.
-    `to_sklearn` returns a model without them.
+    The fitted estimator contains its training rows, and so does a dump of it, unless
+    ``store_data=False``. `to_sklearn` returns a model without them.
 
     References
     ----------
@@ -109,9 +129,10 @@ class DeltaGradLogisticRegression(
     >>> from skdeltagrad import DeltaGradLogisticRegression
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> X = scale(X)
-    >>> model = DeltaGradLogisticRegression(solver="gd").fit(X, y)
-    >>> model.unlearn(X[:5], y[:5]).update_report_.n_samples
-    564
+    >>> model = DeltaGradLogisticRegression().fit(X, y)
+    >>> report = model.unlearn(X[:5], y[:5]).update_report_
+    >>> report.n_samples, report.n_passes, report.relative_bound < 0.01
+    (564, 0.0, True)
     """
 
     _parameter_constraints = {

@@ -26,8 +26,8 @@ from ._arrays import GrowingArray
 # Rows worked on at a time: about half of a core's second-level cache, so that the
 # second product finds them there.
 _BLOCK_BYTES = 2**19
-# Entries copied at a time to be multiplied by BLAS: 8 MB.
-_GRAM_ENTRIES = 2**20
+# Entries copied at a time to be multiplied by BLAS: 4 MB.
+_GRAM_ENTRIES = 2**19
 
 
 def canonical(X):
@@ -197,22 +197,27 @@ class DenseRows(AbstractRows):
         _kernels.dense.rmatvec(self._X.values, slots, pointwise, accumulator)
 
     def extended(self, slots, centre):
-        return _extend(self._X.values[slots], centre)
+        return self._scaled(slots, centre, np.ones(len(slots)))
+
+    def _scaled(self, slots, centre, scale):
+        rows = np.empty((len(slots), self.n_features + (centre is not None)))
+        if centre is None:
+            centre = np.zeros(self.n_features)
+        _kernels.dense.extend(self._X.values, slots, centre, scale, rows)
+        return rows
 
     def add_grams(self, slots, weights, centre, grams_out):
-        # Blocks that are copied once for all grams, and multiplied by BLAS.
-        n_dof = self.n_features + (centre is not None)
-        block_size = max(_GRAM_ENTRIES // max(1, n_dof), 64)
+        # Blocks that stay in cache while BLAS multiplies them.
+        block_size = max(_GRAM_ENTRIES // max(1, self.n_features), 64)
         for first in range(0, len(slots), block_size):
             block = slice(first, first + block_size)
-            X = self.extended(slots[block], centre)
             for weight, gram in zip(weights[:, block], grams_out, strict=True):
-                weight = weight[:, np.newaxis]
-                if (weight >= 0).all():  # a product with itself is half the work
-                    weighted = np.sqrt(weight) * X
-                    gram += weighted.T @ weighted
+                # A product with itself is half the work.
+                half = self._scaled(slots[block], centre, np.sqrt(np.abs(weight)))
+                if (weight >= 0).all():
+                    gram += half.T @ half
                 else:
-                    gram += X.T @ (weight * X)
+                    gram += half.T @ (np.sign(weight)[:, np.newaxis] * half)
 
     def add_squares(self, slots, weights, centre, squares_out):
         n_dof = self.n_features + (centre is not None)

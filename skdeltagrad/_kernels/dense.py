@@ -146,3 +146,20 @@ def squared_distances(X, slots, centre, distance_out):
             difference = row[j] - centre[j]
             total += difference * difference
         distance_out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def extend(X, slots, centre, scale, rows_out):
+    """``rows_out[i] = scale[i] (X[slots[i]] - centre, 1)``.
+
+    `scale` has shape (n_rows,), `rows_out` (n_rows, n_features + 1), or
+    (n_rows, n_features): then there is no 1.
+    """
+    n_features = X.shape[1]
+    for i in range(slots.shape[0]):
+        row = X[slots[i]]
+        out = rows_out[i]
+        for j in range(n_features):
+            out[j] = scale[i] * (row[j] - centre[j])
+        for j in range(n_features, out.shape[0]):
+            out[j] = scale[i]
