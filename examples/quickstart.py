@@ -88,8 +88,9 @@ def tour(name, estimator, X, y, wrong, right):
 # What each step did
 # ------------------
 # For the default solver: how often the rows were read. For "gd" and "sgd": the steps
-# whose gradient was computed over the rows; the others were predicted. The exact retrain
-# is what an edit is measured against, as a share of how far the model was from it before.
+# whose gradient was computed over the rows; the others were predicted. The exact
+# retrain is what an edit is measured against, as a share of how far the model was from
+# it before.
 
 print(f"{'data':18}{'step':24}{'rows':>6}{'work':>17}{'seconds':>8}")
 print("-" * 100)

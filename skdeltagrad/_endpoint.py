@@ -145,20 +145,15 @@ class Endpoint:
         live = np.concatenate([roster.live_slots(), change.added_slots])
         census = self._count(roster, live)
         problem = self._problem(rows, roster, change, census)
-        try:
-            return self._fit(problem, census, np.zeros(problem.objective.shape))
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                "The columns of X are so large, or so nearly the same, that no Hessian "
-                "can be factorised in working precision. Standardise them."
-            ) from error
+        return self._fit(problem, census, np.zeros(problem.objective.shape))
 
     def surveyed(self, rows, roster):
         """With the curvature that the first edit would make, and a bound."""
         problem = self._problem(rows, roster, NO_CHANGE, self.census)
         curvature = Curvature.survey(problem, roster, self.reference)
         gradient = problem.gradient(self.gradient_sums, self.reference)
-        bound, no_bound = curvature.bound(gradient, self.noise)
+        reference = problem.vectors(self.reference)
+        bound, no_bound = curvature.bound(gradient, self.noise, reference)
         ledger = replace(
             self.ledger,
             n_hessians=self.ledger.n_hessians + 1,
@@ -192,7 +187,9 @@ class Endpoint:
             }  # fmt: skip
         sums = self._gradient_sums_after(problem, change)[0]
         gradient = problem.gradient(sums, self.reference)
-        step, _, bound, _ = curvature.step(gradient, self.noise)
+        step, _, bound, _ = curvature.step(
+            gradient, self.noise, problem.vectors(self.reference)
+        )
         moved = curvature.hessian.norm(step)
         seconds = perf_counter() - started
         if bound is not None and bound.distance <= settings.edit_tol * moved:
@@ -214,7 +211,8 @@ class Endpoint:
         except np.linalg.LinAlgError:
             followed = None
         if followed is None:
-            refit = self._fit(problem, census, self.iterate)
+            start = problem.lower(self.iterate, np.zeros_like(self.iterate))
+            refit = self._fit(problem, census, start)
             ledger = replace(refit.ledger, refit=True, reason=_TOO_MUCH)
             return replace(refit, ledger=ledger)
         return replace(followed, census=census)
@@ -231,21 +229,29 @@ class Endpoint:
             curvature = curvature.changed(problem, roster, change, reference)
             if curvature is None:
                 return None
-        noise = self.noise + _EPS * curvature.hessian.dual_norm(problem.data(touched))
+        slots = np.concatenate([change.removed_slots, change.added_slots])
+        noise = self.noise + problem.noise_of(slots, touched, curvature.hessian)
         gradient = problem.gradient(sums, reference)
         n_passes, before = 0, np.inf
         while True:
             # 2) a step, and how far it can be from the optimum
-            step, length, bound, no_bound = curvature.step(gradient, noise)
+            step, length, bound, no_bound = curvature.step(
+                gradient, noise, problem.vectors(reference)
+            )
             iterate = reference + problem.by_output(step)
             norm = curvature.hessian.norm
             moved = norm(problem.vectors(iterate - self.reference))
             floor = _FLOOR * norm(problem.vectors(iterate))
-            if bound is None:
-                enough = n_passes and length <= edit_tol * moved + floor
-            else:
+            if bound is not None:
                 enough = bound.distance <= problem.tolerance(edit_tol * moved, floor)
-            if enough or (n_passes and length <= curvature.amplification * noise):
+                # Where only rounding is left, another pass would find no more.
+                rounding = curvature.rounding(noise, problem.vectors(reference))
+                enough |= n_passes > 0 and length <= rounding
+            else:
+                # An estimate will do only where there never is a bound.
+                enough = n_passes > 0 and length <= edit_tol * moved + floor
+                enough &= not curvature.is_certain
+            if enough:
                 break
             if n_passes == _MOST_PASSES or not length < before:
                 return None
@@ -254,7 +260,9 @@ class Endpoint:
             n_passes += 1
             reference, sums = iterate, measured.gradient_sums
             gradient = problem.gradient(sums, reference)
-            noise, before = problem.noise(measured, curvature.leverage), length
+            if np.abs(np.sum(gradient * step)) > 0.5 * length**2 + floor**2:
+                return None  # downhill no more: too far for this Hessian
+            noise, before = problem.noise(measured), length
             stale = measured.largest_change
             debt = curvature.debt + 1.0 / problem.hessian_cost
             curvature = replace(curvature, stale=stale, debt=debt)
@@ -316,13 +324,19 @@ class Endpoint:
         )  # fmt: skip
 
     def _fit(self, problem, census, start):
-        optimum = minimise(problem, start, self.tol, self.max_iter)
+        try:
+            optimum = minimise(problem, start, self.tol, self.max_iter)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "The columns of X are so large, or so nearly the same, that no Hessian "
+                "can be factorised in working precision. Standardise them."
+            ) from error
         return replace(
             self,
             iterate=optimum.iterate,
             reference=optimum.iterate,
             gradient_sums=optimum.measured.gradient_sums,
-            noise=problem.noise(optimum.measured, 0.0),
+            noise=problem.noise(optimum.measured),
             curvature=None,
             census=census,
             n_iter=optimum.n_iter,

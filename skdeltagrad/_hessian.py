@@ -147,13 +147,10 @@ class Hessian:
             largest = max(largest, np.linalg.eigvalsh(half.T @ half)[-1])
         return float(largest)
 
-    def spreads(self, n_features):
-        """Standard deviations of the columns, weighted by the curvature of the rows.
-
-        For an intercept that follows `n_features` coefficients.
-        """
+    def spreads(self):
+        """Square roots of the diagonal of H, shape (n_systems, q)."""
         diagonal = self._matrix.diagonal()
-        return np.sqrt(np.maximum(diagonal[:n_features], 0.0) / diagonal[n_features])
+        return np.sqrt(np.maximum(diagonal, 0.0) + self.penalty)
 
     def takes_roots(self, n_roots):
         """Whether so few rank-one changes cost less than a new factor."""

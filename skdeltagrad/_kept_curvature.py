@@ -17,6 +17,8 @@ _MOST_REMOVED = 0.9
 # Rows whose leverages are taken at a time.
 _BLOCK = 2**13
 _EPS = np.finfo(float).eps
+# Rounding of a raw prediction.
+_ULPS = 4.0 * _EPS
 # Conditions that leave too few digits to call a bound one.
 _WORST_CONDITION = 1e-3 / _EPS
 # Why there is no bound.
@@ -82,10 +84,9 @@ class Curvature:
         hessian = problem.hessian(place)
         amplification = 1.0
         if objective.centre is not None:
-            spreads = hessian.spreads(objective.n_features)
-            offsets = np.abs(objective.centre)
-            far = offsets > 0.0
-            amplification += np.max(offsets[far] / np.maximum(spreads[far], 1e-300))
+            spreads = hessian.spreads()[0]
+            offsets = objective.centre / spreads[: objective.n_features]
+            amplification += np.linalg.norm(offsets) * spreads[objective.n_features]
         surveyed = cls(
             hessian, place, objective.loss.is_quadratic,
             amplification=float(amplification),
@@ -124,11 +125,11 @@ class Curvature:
         else:
             leaving = joining = None
             share = self.hessian.share(np.tensordot(before, of_removed, axes=1))
-        if not share < _MOST_REMOVED:
-            return None
-        hessian = self.hessian.changed(sums, after, joining, leaving)
         # H is at least this much of what it was: see `_certificate`.
         rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
+        if not rest > 1.0 - _MOST_REMOVED:
+            return None
+        hessian = self.hessian.changed(sums, after, joining, leaving)
         leverage = self.leverage / np.sqrt(rest)
         of_added = np.zeros(0)
         if len(added):
@@ -165,22 +166,25 @@ class Curvature:
             weight = group_weight[objective.group[slots]]
         return roots(objective.extended(slots), curvatures, weight)
 
-    def bound(self, gradient, noise):
+    def bound(self, gradient, noise, reference):
         """Where the optimum is, seen from the reference; or None, and why.
+
+        Parameters are those of `step`.
+        """
+        nu = self.hessian.dual_norm(gradient) + self.rounding(noise, reference)
+        return self._judge(nu, self.stale)
+
+    def step(self, gradient, noise, reference):
+        """The step to the optimum, -H^-1 g, and where it certainly leads.
 
         Parameters
         ----------
         gradient : ndarray of shape (n_systems, q)
         noise : float
-            What rounding may have done to it, in the norm of H^-1.
-        """
-        nu = self.hessian.dual_norm(gradient) + self.amplification * noise
-        return self._judge(nu, self.stale)
-
-    def step(self, gradient, noise):
-        """The step to the optimum, -H^-1 g, and where it certainly leads.
-
-        Parameters are those of `bound`.
+            What rounding may have done to it, in the norm of H^-1; to be multiplied by
+            the leverage where the loss is not quadratic.
+        reference : ndarray of shape (n_systems, q)
+            Where it was taken.
 
         Returns
         -------
@@ -194,8 +198,8 @@ class Curvature:
         hessian = self.hessian
         step = -hessian.solve(gradient)
         length = hessian.norm(step)
-        unsolved = hessian.dual_norm(gradient + hessian.product(step))
-        left = self.amplification * noise + unsolved
+        left = self.rounding(noise, reference)
+        left += hessian.dual_norm(gradient + hessian.product(step))
         left += _EPS * hessian.condition() * length
         if self.is_quadratic:
             return step, length, *self._judge(left, 0.0)
@@ -209,6 +213,19 @@ class Curvature:
         )
         stale = self.stale + self.leverage * length
         return step, length, *self._judge(left, stale)
+
+    def rounding(self, noise, reference):
+        """What rounding did to a gradient, in the norm of H^-1; see `step`.
+
+        To its sums, and to the raw predictions that it is made of.
+
+        A raw prediction is off by e_i <= eps |x_i| |w|, its derivative by l'' e_i, and
+        ``||sum_i l_i'' e_i x_i||_{H^-1}^2 <= sum_i l_i'' e_i^2``.
+        """
+        if not self.is_quadratic:
+            noise *= self.leverage
+        predictions = np.sum(np.abs(reference) * self.hessian.spreads())
+        return self.amplification * (noise + _ULPS * predictions)
 
     def _judge(self, nu, stale):
         if not self.is_certain:

@@ -46,7 +46,7 @@ _INNER = 0.1
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
 _ROUNDING = 8 * np.finfo(float).eps
 # What a step for a quadratic loss may lose, in units of what no step can undercut.
-_QUADRATIC = 1e4
+_QUADRATIC = 5e4
 
 
 class Problem:
@@ -120,6 +120,13 @@ class Problem:
         """The data term's gradient from its sums by group."""
         return self.vectors(np.tensordot(self.group_weight, gradient_sums, axes=1))
 
+    def lower(self, one, other):
+        """Where F is lower: one of two iterates."""
+        values = [
+            self.value(self.measure(iterate), iterate) for iterate in (one, other)
+        ]
+        return one if values[0] <= values[1] else other
+
     def gradient(self, gradient_sums, iterate):
         """Gradient of F from its data term's sums by group."""
         return self.data(gradient_sums) + self.penalty * self.vectors(iterate)
@@ -128,17 +135,22 @@ class Problem:
         """Largest entry of a gradient per unit of weight."""
         return float(np.abs(gradient).max() / self.weight)
 
-    def noise(self, measured, leverage):
-        """What rounding may do to a measured gradient, in the norm of H^-1.
+    def noise(self, measured):
+        """What rounding may do to a measured gradient: see `Curvature.step`.
 
         ``||sum_i e_i r_i x_i||_{H^-1} <= ||r||`` for a squared error, with any signs e;
-        at most ``sum_i s_i L`` for log-losses, whose derivatives are at most 1.
+        at most L times ``sum_i s_i`` for log-losses, whose derivatives are at most 1.
         """
+        size = self.weight
         if self.objective.loss.is_quadratic:
             size = np.sqrt(2.0 * self.group_weight @ measured.loss_sums)
-        else:
-            size = self.weight * leverage
         return float(_ROUNDING * size)
+
+    def noise_of(self, slots, touched, hessian):
+        """The same of the gradients of a few rows, of which `touched` is the sum."""
+        if self.objective.loss.is_quadratic:
+            return _ROUNDING * hessian.dual_norm(self.data(touched))
+        return float(_ROUNDING * self.objective.weight[slots].sum())
 
     def tolerance(self, asked, floor):
         """How far from the optimum is near enough.
@@ -174,13 +186,16 @@ class Problem:
         sums = self.objective.hessian_sums(iterate, self.slots)
         return Hessian(sums, self.group_weight, self.penalty)
 
-    def is_nothing(self, value):
-        """Whether log-losses are zero in working precision.
+    def is_done(self, value, n_iter):
+        """Whether there is nothing to gain but rounding, whatever the gradient says.
 
-        Where all weight is on one class, an intercept can lower them for ever.
+        A squared error takes one step, and one more for its rounding. Log-losses that
+        are zero in working precision can be lowered for ever, by the intercept, where
+        all weight is on one class.
         """
-        quadratic = self.objective.loss.is_quadratic
-        return not quadratic and value <= np.finfo(float).eps * self.weight
+        if self.objective.loss.is_quadratic:
+            return self.curvature == "exact" and n_iter >= 2
+        return value <= np.finfo(float).eps * self.weight
 
     def is_left_over(self, distance, iterate, hessian):
         """Whether a distance is nothing: next to what one row does, and to w.
@@ -263,7 +278,7 @@ def minimise(problem, start, tol, max_iter, tell=None):
             n_hessians += metric.n_hessians
             direction, decrement = metric.direction(point.gradient)
         # 2) stop
-        converged = problem.is_nothing(point.value) or (
+        converged = problem.is_done(point.value, n_iter) or (
             largest <= tol
             and problem.is_left_over(
                 np.sqrt(max(decrement, 0.0)), point.iterate, metric.hessian
@@ -274,8 +289,8 @@ def minimise(problem, start, tol, max_iter, tell=None):
         # 3) step
         trial, n_tried = _search(problem, point, direction, decrement)
         n_passes += n_tried + metric.n_products
-        if trial is None:  # F cannot be lowered any more, by rounding or at all
-            converged = decrement <= _NOISE * abs(point.value)
+        if trial is None:  # F cannot be lowered any more: what is left is rounding
+            converged = largest <= tol
             break
         moved = problem.vectors(trial.iterate - point.iterate)
         metric = metric.after(moved, trial.gradient - point.gradient)

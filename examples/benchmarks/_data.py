@@ -1,8 +1,8 @@
 """The data sets of the benchmarks: from a folder of .npz files, or fetched.
 
-Files: ``mnist.npz``, ``covtype_93k.npz``, ``higgs_23k.npz`` with arrays X and y;
-``news20.npz`` and ``rcv1_tiny.npz`` with the parts of a CSR matrix (data, indices,
-indptr, shape) and y.
+Files: ``mnist.npz``, ``covtype_93k.npz``, ``higgs_23k.npz``, ``california.npz`` and
+``blogfeedback.npz`` with arrays X and y; ``a9a.npz``, ``news20.npz`` and
+``rcv1_tiny.npz`` with the parts of a CSR matrix (data, indices, indptr, shape) and y.
 """
 
 from pathlib import Path
@@ -57,15 +57,51 @@ def higgs(folder=None, n_rows=None):
     return _resample(X, y.astype(int), n_rows, jitter=0.02)
 
 
-def news20(folder=None):
+def news20(folder=None, two_classes=True):
     """Word counts of newsgroup posts, rows of unit norm; first ten groups or not."""
     if folder is None:
         from sklearn.datasets import fetch_20newsgroups_vectorized
 
         X, y = fetch_20newsgroups_vectorized(return_X_y=True, normalize=False)
-        return _unit_rows(X), (y < 10).astype(int)
-    X, y = _load_sparse(folder, "news20")
-    return _unit_rows(X), (y <= 10).astype(int)
+        y = y + 1
+    else:
+        X, y = _load_sparse(folder, "news20")
+    return _unit_rows(X), (y <= 10).astype(int) if two_classes else y.astype(int)
+
+
+def a9a(folder=None):
+    """48,842 x 123 indicators of the census data "adult", dense; two classes."""
+    if folder is None:
+        from sklearn.datasets import fetch_openml
+
+        X, y = fetch_openml("a9a", version=1, return_X_y=True, parser="auto")
+        return sparse.csr_matrix(X).toarray(), (y.astype(float) > 0).astype(int)
+    X, y = _load_sparse(folder, "a9a")
+    return X.toarray(), (y > 0).astype(int)
+
+
+def california(folder=None):
+    """20,640 x 8 standardised columns, house prices."""
+    if folder is None:
+        from sklearn.datasets import fetch_california_housing
+
+        X, y = fetch_california_housing(return_X_y=True)
+        return standardised(X), y
+    data = _load(folder, "california")
+    return standardised(data["X"]), data["y"].astype(float)
+
+
+def blogfeedback(folder):
+    """60,021 x 280 standardised columns, number of comments."""
+    data = _load(folder, "blogfeedback")
+    return standardised(data["X"]), data["y"].astype(float)
+
+
+def standardised(X):
+    """Columns of mean 0 and standard deviation 1 (constant ones of 0)."""
+    X = np.asarray(X, dtype=float)
+    spread = X.std(axis=0)
+    return (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
 def rcv1(folder=None):

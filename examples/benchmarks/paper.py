@@ -22,18 +22,16 @@ import argparse
 import cProfile
 import dataclasses
 import json
-import platform
 import pstats
-import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, process_time
 
 import _data
 import numpy as np
+from _environment import environment
 from scipy import sparse
 from scipy.special import softmax
 from threadpoolctl import threadpool_limits
@@ -358,24 +356,6 @@ def run(experiment, quick):
 
 
 # Reporting ------------------------------------------------------------------------
-
-
-def environment():
-    """Machine, versions and command."""
-    cpu = "unknown processor"
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.split(":")[1].strip()
-                break
-    packages = ("skdeltagrad", "numpy", "scipy", "numba", "scikit-learn")
-    return {
-        "cpu": cpu,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "command": "python examples/benchmarks/paper.py " + " ".join(sys.argv[1:]),
-    }
 
 
 def markdown(results):

@@ -1,0 +1,500 @@
+"""The default solver against scikit-learn: fit, and edits after it.
+
+    python examples/benchmarks/peers.py --data-dir DIR --out peers-results
+
+Times are medians within one process, in turns. Opponents of `fit` are scikit-learn's
+solvers, each with the loosest `tol` (by decades) that reaches the objective gap;
+opponents of an edit are the same solvers warm-started from the old solution, each with
+the loosest `tol` that comes within 1e-2 of the exact optimum (as a share of how far the
+edit moves it), on rows that are already without the removed ones: making that copy is
+not counted. The exact optimum is scikit-learn's own, run to its floor.
+
+--only takes names of data sets. Results are JSON files and a markdown table.
+"""
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import _data
+import numpy as np
+from _environment import environment
+from scipy import sparse
+from scipy.special import logsumexp
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+
+TOLS = 10.0 ** -np.arange(3, 12)
+EDIT_TOL = 1e-2
+# An opponent that took so many times as long as ours is not tried more tightly.
+HOPELESS = 100.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A data set and what is tried on it."""
+
+    name: str
+    load: Callable
+    C: float = 1.0
+    solvers: tuple = ("lbfgs", "newton-cholesky", "newton-cg")
+    polish: str = "newton-cholesky"
+    is_ridge: bool = False
+
+
+def experiments(folder):
+    """The data sets; `folder` holds them."""
+    big = ("lbfgs", "newton-cg")
+    return [
+        Experiment("a9a", lambda: _data.a9a(folder)),
+        Experiment("covtype binary", lambda: _covtype(folder, binary=True)),
+        Experiment("higgs 1M", lambda: _data.higgs(folder, 1_000_000)),
+        Experiment("mnist odd/even", lambda: _odd(*_data.mnist(folder))),
+        Experiment("covtype 7 classes", lambda: _covtype(folder, binary=False)),
+        Experiment(
+            "mnist 10 classes", lambda: _data.mnist(folder), 1 / 60, big, "lbfgs"
+        ),
+        Experiment(
+            "news20", lambda: _data.news20(folder, False), 1.0, big, "lbfgs"
+        ),
+        Experiment("california", lambda: _data.california(folder), is_ridge=True,
+                   solvers=("cholesky", "lsqr", "svd"), polish="svd"),
+        Experiment("blogfeedback", lambda: _data.blogfeedback(folder), is_ridge=True,
+                   solvers=("cholesky", "lsqr", "svd"), polish="svd"),
+        Experiment("synthetic 1M x 100", _synthetic, is_ridge=True,
+                   solvers=("cholesky", "lsqr"), polish="cholesky"),
+    ]  # fmt: skip
+
+
+def _covtype(folder, binary):
+    X, y = _data.covtype(folder)
+    return _data.standardised(X), (y == 2).astype(int) if binary else y
+
+
+def _odd(X, y):
+    return X, y % 2
+
+
+def _synthetic():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1_000_000, 100))
+    return X, X @ rng.standard_normal(100) + rng.standard_normal(len(X))
+
+
+def timed(function, *args):
+    """Wall seconds and the result of a call."""
+    started = perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = function(*args)
+    return perf_counter() - started, result
+
+
+def flat(model):
+    """All coefficients of a fitted model."""
+    return np.concatenate([np.ravel(model.coef_), np.ravel(model.intercept_)])
+
+
+def objective(model, X, y, C):
+    """What both sides minimise."""
+    raw = np.asarray(X @ model.coef_.T + model.intercept_)
+    if raw.shape[1] == 1:
+        raw = np.hstack([np.zeros_like(raw), raw])
+    codes = np.searchsorted(model.classes_, y)
+    loss = logsumexp(raw, axis=1) - raw[np.arange(len(y)), codes]
+    return loss.sum() + np.sum(model.coef_**2) / (2 * C)
+
+
+class Study:
+    """Both sides on one data set, ours through edits."""
+
+    def __init__(self, experiment, n_draws):
+        self.experiment = experiment
+        self.n_draws = n_draws
+        self.X, self.y = experiment.load()
+        self.live = np.arange(self.X.shape[0])
+        self.rng = np.random.default_rng(1)
+
+    def ours(self):
+        """Our estimator, not fitted."""
+        if self.experiment.is_ridge:
+            return DeltaGradRidge()
+        return DeltaGradLogisticRegression(self.experiment.C)
+
+    def theirs(self, solver, tol):
+        """scikit-learn's estimator, not fitted."""
+        if self.experiment.is_ridge:
+            return Ridge(solver=solver, tol=tol)
+        C = self.experiment.C
+        return LogisticRegression(C=C, solver=solver, tol=tol, max_iter=20_000)
+
+    def polished(self, X, y, start=None):
+        """The exact optimum as nearly as scikit-learn gets there."""
+        model = self.theirs(self.experiment.polish, 1e-13)
+        if self.experiment.polish == "lbfgs":
+            model.set_params(tol=1e-9)
+        return timed(self._warm(model, start).fit, X, y)[1]
+
+    def _warm(self, model, start):
+        if start is None or self.experiment.is_ridge:
+            return model
+        model.set_params(warm_start=True)
+        for name in ("coef_", "intercept_", "classes_"):
+            setattr(model, name, np.array(getattr(start, name)))
+        return model
+
+    # Fit.
+
+    def fit(self):
+        """Time of both sides' fits at the same objective gap."""
+        X, y = self.X, self.y
+        exact = self.polished(X, y)
+        self.ours().fit(X[:2000], y[:2000])  # compiles
+        seconds = []
+        for _ in range(self.n_draws):
+            spent, self.model = timed(self.ours().fit, X, y)
+            seconds.append(spent)
+        report = self.model.update_report_
+        distance = np.linalg.norm(flat(self.model) - flat(exact))
+        result = {
+            "seconds": float(np.median(seconds)),
+            "passes": report.n_passes,
+            "hessians": report.n_hessians,
+            "curvature": report.curvature,
+            "cache_bytes": report.cache_bytes,
+            "distance": float(distance / np.linalg.norm(flat(exact))),
+        }
+        if self.experiment.is_ridge:
+            by_solver = {
+                solver: timed(self.theirs(solver, 1e-10).fit, X, y)[0]
+                for solver in self.experiment.solvers
+            }
+            return result | {"theirs": {"tight": by_solver}}
+        lowest = min(objective(m, X, y, self.experiment.C) for m in (exact, self.model))
+        gap = objective(self.model, X, y, self.experiment.C) / lowest - 1.0
+        theirs = {"1e-4": {}, "1e-8": {}}
+        for solver in self.experiment.solvers:
+            for tol in TOLS:
+                spent, model = timed(self.theirs(solver, tol).fit, X, y)
+                found = objective(model, X, y, self.experiment.C) / lowest - 1.0
+                for name, by_solver in theirs.items():
+                    if found <= float(name) and solver not in by_solver:
+                        again = timed(self.theirs(solver, tol).fit, X, y)[0]
+                        by_solver[solver] = min(spent, again)
+                if solver in theirs["1e-8"] or spent > HOPELESS * result["seconds"]:
+                    break
+        return result | {"gap": float(gap), "theirs": theirs}
+
+    # Edits.
+
+    def first_edit(self):
+        """The edit that makes the curvature."""
+        return self.edit(self.pick(1), compare=False)
+
+    def pick(self, n_rows):
+        """Random rows that are there."""
+        return self.rng.choice(self.live, n_rows, replace=False)
+
+    def worst(self, n_rows):
+        """The rows of largest leverage, or norm, that are there."""
+        leverages = self.model._training_set.roster.leverages
+        if leverages is None:
+            square = self.X.multiply(self.X) if sparse.issparse(self.X) else self.X**2
+            leverages = np.asarray(square.sum(axis=1)).ravel()
+        order = np.argsort(leverages[self.live])
+        return self.live[order[-n_rows:]]
+
+    def edit(self, rows, compare=True):
+        """Remove rows on both sides."""
+        before = self.model.to_sklearn()
+        seconds, _ = timed(lambda: self.model.unlearn(position=rows))
+        self.live = np.setdiff1d(self.live, rows)
+        report = self.model.update_report_
+        result = {
+            "n_rows": len(rows),
+            "seconds": seconds,
+            "passes": report.n_passes,
+            "hessians": report.n_hessians,
+            "relative_bound": report.relative_bound,
+            "refit": report.refit,
+        }
+        if not compare:
+            return result
+        X, y = self.X[self.live], self.y[self.live]
+        exact = self.polished(X, y, self.model.to_sklearn())
+        moved = np.linalg.norm(flat(before) - flat(exact))
+        result["error"] = float(np.linalg.norm(flat(self.model) - flat(exact)) / moved)
+        result["warm"], result["cold"] = {}, {}
+        for solver in self.experiment.solvers:
+            for name, start in (("warm", before), ("cold", None)):
+                if self.experiment.is_ridge and name == "warm":
+                    continue
+                for tol in TOLS:
+                    model = self._warm(self.theirs(solver, tol), start)
+                    spent, model = timed(model.fit, X, y)
+                    off = np.linalg.norm(flat(model) - flat(exact)) / moved
+                    if off <= EDIT_TOL:
+                        result[name][solver] = spent
+                        break
+                    if spent > HOPELESS * max(seconds, 0.1):
+                        break
+        result["newton_step"] = self.newton_step(before, exact, moved, X, y)
+        return result
+
+    def newton_step(self, before, exact, moved, X, y):
+        """One plain Newton step from the old solution: seconds and error."""
+        if self.experiment.is_ridge or before.coef_.shape[0] > 1:
+            return None
+        if X.shape[1] > 3000:
+            return None
+        started = perf_counter()
+        probability = before.predict_proba(X)[:, 1]
+        residual = probability - (y == before.classes_[1])
+        curvature = probability * (1.0 - probability)
+        weighted = X * curvature[:, np.newaxis]
+        d = X.shape[1]
+        H = np.empty((d + 1, d + 1))
+        H[:d, :d] = X.T @ weighted
+        H[:d, :d].flat[:: d + 1] += 1.0 / self.experiment.C
+        H[:d, d] = H[d, :d] = weighted.sum(axis=0)
+        H[d, d] = curvature.sum()
+        gradient = np.append(
+            X.T @ residual + before.coef_[0] / self.experiment.C, residual.sum()
+        )
+        after = flat(before) - np.linalg.solve(H, gradient)
+        seconds = perf_counter() - started
+        error = np.linalg.norm(after - flat(exact)) / moved
+        return {"seconds": seconds, "error": float(error)}
+
+    def sequence(self, n_edits):
+        """Single rows one after the other: times, and the error in the end."""
+        seconds, passes = [], 0.0
+        before = self.model.to_sklearn()
+        for row in self.pick(n_edits):
+            spent, _ = timed(lambda row=row: self.model.unlearn(position=row))
+            seconds.append(spent)
+            passes += self.model.update_report_.n_passes
+            self.live = self.live[self.live != row]
+        X, y = self.X[self.live], self.y[self.live]
+        exact = self.polished(X, y, self.model.to_sklearn())
+        moved = np.linalg.norm(flat(before) - flat(exact))
+        return {
+            "n_edits": n_edits,
+            "seconds": float(np.median(seconds)),
+            "mean_seconds": float(np.mean(seconds)),
+            "passes": passes,
+            "error": float(np.linalg.norm(flat(self.model) - flat(exact)) / moved),
+        }
+
+
+def run(experiment, n_draws, n_sequence):
+    """All measurements of one data set."""
+    study = Study(experiment, n_draws)
+    n_samples = study.X.shape[0]
+    result = {
+        "name": experiment.name,
+        "n_samples": n_samples,
+        "n_features": study.X.shape[1],
+        "fit": study.fit(),
+        "first_edit": study.first_edit(),
+    }
+    result["cache_bytes"] = study.model.update_report_.cache_bytes
+    result["edits"] = {
+        "1": study.edit(study.pick(1)),
+        "0.1%": study.edit(study.pick(n_samples // 1000)),
+        "1%": study.edit(study.pick(n_samples // 100)),
+        "worst 1": study.edit(study.worst(1)),
+        "worst 0.1%": study.edit(study.worst(n_samples // 1000)),
+    }
+    result["sequence"] = study.sequence(n_sequence)
+    return result
+
+
+def growth():
+    """One row of 20 columns, out of more and more rows."""
+    rng = np.random.default_rng(2)
+    result = {}
+    for n_samples in (100_000, 1_000_000, 10_000_000):
+        X = rng.standard_normal((n_samples, 20))
+        y = (X[:, 0] + rng.logistic(size=n_samples) > 0).astype(int)
+        model = DeltaGradLogisticRegression().fit(X, y)
+        del X
+        model.unlearn(position=0)
+        seconds = []
+        for row in range(1, 30):
+            started = perf_counter()
+            model.unlearn(position=row)
+            seconds.append(perf_counter() - started)
+        result[f"{n_samples:,}"] = float(np.median(seconds))
+    return result
+
+
+def ridge_edits(mean, condition, n_edits=10_000):
+    """Error of Ridge after single-row replacements, against a solution by SVD."""
+    rng = np.random.default_rng(3)
+    n_samples, n_features = 3_000, 20
+    scale = np.geomspace(1.0, condition**-0.5, n_features)
+
+    def draw(n_rows):
+        X = rng.standard_normal((n_rows, n_features)) * scale
+        return X, X @ (1.0 / scale) + rng.standard_normal(n_rows)
+
+    (X, y), (X_new, y_new) = draw(n_samples), draw(n_edits)
+    alpha = 1e-3 * scale[-1] ** 2
+    model = DeltaGradRidge(alpha).fit(X + mean, y)
+    passes = 0.0
+    for number in range(n_edits):
+        row = number % n_samples
+        X[row], y[row] = X_new[number], y_new[number]
+        model.partial_refit(X[[row]] + mean, y[[row]], position=row, replace=True)
+        passes += model.update_report_.n_passes
+    # The mean is a number: what rounding X + mean loses is lost to both.
+    rows = (X + mean) - mean
+    exact = Ridge(alpha, solver="svd").fit(rows, y).coef_
+    error = np.linalg.norm(model.coef_ - exact) / np.linalg.norm(exact)
+    return {"mean": mean, "condition": condition, "error": error, "passes": passes}
+
+
+# Reporting ------------------------------------------------------------------------
+
+
+def markdown(results, more):
+    """Tables of all results."""
+    lines = [
+        "| set | fit: ours | passes, Hessians | over the fastest at gap 1e-8 "
+        "| at gap 1e-4 | our gap | distance | kept |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        fit = result["fit"]
+        theirs = fit["theirs"]
+        tight = theirs.get("1e-8") or theirs.get("tight")
+        lines.append(
+            f"| {result['name']} | {fit['seconds']:.2f} s "
+            f"| {fit['passes']:g}, {fit['hessians']} ({fit['curvature']}) "
+            f"| {_over(fit['seconds'], tight)} "
+            f"| {_over(fit['seconds'], theirs.get('1e-4'))} "
+            f"| {_cell(fit.get('gap'), '.0e')} | {fit['distance']:.0e} "
+            f"| {result['cache_bytes'] / 1e6:.1f} MB |"
+        )
+    lines += [
+        "",
+        "| set | removed | ours | passes | bound | error | times faster than warm "
+        "| than cold | a Newton step: error |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        first = result["first_edit"]
+        lines.append(
+            f"| {result['name']} | the first edit | {_seconds(first['seconds'])} "
+            f"| {first['passes']:g} + {first['hessians']} Hessian | | | | | |"
+        )
+        for name, edit in result["edits"].items():
+            step = edit["newton_step"] or {}
+            lines.append(
+                f"| | {name} ({edit['n_rows']:,}) | {_seconds(edit['seconds'])} "
+                f"| {edit['passes']:g}{' (anew)' if edit['refit'] else ''} "
+                f"| {_cell(edit['relative_bound'], '.0e')} | {edit['error']:.0e} "
+                f"| {_faster(edit['seconds'], edit['warm'])} "
+                f"| {_faster(edit['seconds'], edit['cold'])} "
+                f"| {_cell(step.get('error'), '.0e')} |"
+            )
+    lines += [
+        "",
+        "| set | single rows in sequence | median | mean | passes | error in the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        sequence = result["sequence"]
+        lines.append(
+            f"| {result['name']} | {sequence['n_edits']:,} "
+            f"| {_seconds(sequence['seconds'])} | {_seconds(sequence['mean_seconds'])} "
+            f"| {sequence['passes']:g} | {sequence['error']:.0e} |"
+        )
+    if "growth" in more:
+        times = [f"{n}: {_seconds(spent)}" for n, spent in more["growth"].items()]
+        lines += ["", "One row out of n x 20: " + "; ".join(times) + "."]
+    for case in more.get("ridge", []):
+        lines += [
+            "",
+            f"Ridge, 3,000 x 20, columns of mean {case['mean']:g} and spread 1 to "
+            f"{case['condition'] ** -0.5:.0e}: after 10,000 replacements of a row "
+            f"{case['error']:.0e} from the solution by SVD, {case['passes']:g} passes.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _seconds(seconds):
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
+
+
+def _over(ours, theirs):
+    if not theirs:
+        return ""
+    solver = min(theirs, key=theirs.get)
+    return f"{ours / theirs[solver]:.2f} ({solver} {theirs[solver]:.2f} s)"
+
+
+def _faster(ours, theirs):
+    if not theirs:
+        return ""
+    solver = min(theirs, key=theirs.get)
+    return f"{theirs[solver] / ours:,.0f} ({solver})"
+
+
+def _cell(value, spec):
+    return "" if value is None else format(value, spec)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", help="folder with the data sets as .npz files")
+    parser.add_argument("--out", default="peers-results", help="folder for results")
+    parser.add_argument("--only", nargs="+", help="names of data sets")
+    parser.add_argument("--draws", type=int, default=5, help="fits, for their median")
+    parser.add_argument("--sequence", type=int, default=1000)
+    parser.add_argument("--more", action="store_true", help="growth and Ridge, too")
+    options = parser.parse_args()
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = experiments(options.data_dir)
+    names = [experiment.name for experiment in table]
+    for experiment in table:
+        if options.only and experiment.name not in options.only:
+            continue
+        started = perf_counter()
+        result = run(experiment, options.draws, options.sequence)
+        result["environment"] = environment()
+        file = folder / f"{experiment.name.replace(' ', '-').replace('/', '-')}.json"
+        file.write_text(json.dumps(result, indent=1))
+        print(f"{experiment.name}: {perf_counter() - started:.0f} s", flush=True)
+    more = folder / "more.json"
+    if options.more:
+        found = {
+            "growth": growth(),
+            "ridge": [
+                ridge_edits(0.0, 1.0),
+                ridge_edits(1e6, 1.0),
+                ridge_edits(0.0, 1e6),
+                ridge_edits(0.0, 1e10),
+            ],
+        }
+        more.write_text(json.dumps(found, indent=1))
+    results = [
+        json.loads(path.read_text()) for path in folder.glob("*.json") if path != more
+    ]
+    results.sort(key=lambda result: names.index(result["name"]))
+    found = json.loads(more.read_text()) if more.exists() else {}
+    (folder / "peers.md").write_text(markdown(results, found))
+    print((folder / "peers.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
