@@ -34,7 +34,7 @@ _MOST_PASSES = 8
 # Raw predictions that moved by this much call for a new Hessian at once; else it is
 # made when the passes that a stale one costs add up to so many Hessians.
 _MOST_STALE = 0.7
-_MOST_DEBT = 2.0
+_MOST_DEBT = 1.0
 # Largest order of a matrix that is kept; its factor costs seconds. How many such there
 # are for each group: Hessian and Q, each twice while an edit is made.
 _MOST_EXACT = 3000
@@ -267,7 +267,7 @@ class Endpoint:
             debt = curvature.debt + 1.0 / problem.hessian_cost
             curvature = replace(curvature, stale=stale, debt=debt)
             if stale > _MOST_STALE or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
-                curvature = Curvature.survey(problem, roster, reference)
+                curvature = curvature.refreshed(problem, roster, reference)
                 n_hessians += 1
         ledger = Account(
             n_passes=float(n_passes),

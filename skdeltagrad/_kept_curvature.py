@@ -14,6 +14,8 @@ from ._hessian import Hessian, roots
 
 # Removed rows that made up so much of a Hessian leave too little of it.
 _MOST_REMOVED = 0.9
+# What the square of Q may be too large by before it is made anew.
+_LOOSEST = 4.0
 # Rows whose leverages are taken at a time.
 _BLOCK = 2**13
 _EPS = np.finfo(float).eps
@@ -40,10 +42,15 @@ class Curvature:
     leverage : float
         At least the largest leverage of a row (L in `_certificate`).
     fourth : ndarray of shape (n_groups, q, q) or None
-        Q of `_certificate`, with the leverages that rows had when they came; None
-        where there is no certificate, and for a quadratic loss.
+        Q of `_certificate`, with second derivatives at `surveyed_at`, and the leverages
+        that rows had when they came; None where there is no certificate, and for a
+        quadratic loss.
+    surveyed_at : ndarray of shape (n_outputs, n_dof) or None
     inflation : float
         At least what those leverages' squares have grown by since.
+    moved : float
+        R between `surveyed_at` and `place`: second derivatives have grown by at most
+        its exponential.
     amplification : float
         What rounding of columns far from zero is worth next to that of centred ones.
     stale : float
@@ -57,7 +64,9 @@ class Curvature:
     is_quadratic: bool
     leverage: float = 0.0
     fourth: np.ndarray | None = None
+    surveyed_at: np.ndarray | None = None
     inflation: float = 1.0
+    moved: float = 0.0
     amplification: float = 1.0
     stale: float = 0.0
     debt: float = 0.0
@@ -104,7 +113,27 @@ class Curvature:
             return surveyed
         roster.leverages = by_slot
         fourth = objective.hessian_sums(place, problem.slots, leverages**2)
-        return replace(surveyed, fourth=fourth)
+        return replace(surveyed, fourth=fourth, surveyed_at=place)
+
+    def refreshed(self, problem, roster, place):
+        """With a new Hessian at a place that is `stale` away.
+
+        A third of a survey: leverages' squares, and second derivatives, have grown by
+        at most e^stale. All is surveyed where that is no bound to speak of any more.
+        """
+        looseness = self.inflation * np.exp(self.moved + 2.0 * self.stale)
+        if self.fourth is None or not looseness < _LOOSEST:
+            return self.survey(problem, roster, place)
+        return replace(
+            self,
+            hessian=problem.hessian(place),
+            place=place,
+            leverage=self.leverage * float(np.exp(0.5 * self.stale)),
+            inflation=self.inflation * float(np.exp(self.stale)),
+            moved=self.moved + self.stale,
+            stale=0.0,
+            debt=0.0,
+        )
 
     def changed(self, problem, roster, change, reference):
         """The curvature after an edit, from the touched rows alone.
@@ -140,16 +169,20 @@ class Curvature:
         if self.fourth is None:
             return changed
         squares = self._squares_of(objective, roster, removed)
-        fourth = self.fourth - objective.hessian_sums(self.place, removed, squares)
-        stale = self.stale
+        at = self.surveyed_at
+        fourth = self.fourth - objective.hessian_sums(at, removed, squares)
+        stale, since = self.stale, self.moved
         if len(added):
             if roster.leverages is not None:
                 roster.leverages[added] = of_added
-            fourth += objective.hessian_sums(self.place, added, of_added**2)
+            fourth += objective.hessian_sums(at, added, of_added**2)
             moved = objective.largest_change(reference - self.place, added)
             stale = max(stale, moved)
-        inflation = float(self.inflation / rest)
-        return replace(changed, fourth=fourth, stale=stale, inflation=inflation)
+            since = max(since, objective.largest_change(self.place - at, added))
+        return replace(
+            changed, fourth=fourth, stale=stale, moved=since,
+            inflation=float(self.inflation / rest),
+        )  # fmt: skip
 
     def _squares_of(self, objective, roster, slots):
         """What rows' leverages, squared, have in `fourth`, or less."""
@@ -207,7 +240,8 @@ class Curvature:
         if self.fourth is not None:
             weighted = np.tensordot(hessian.group_weight, self.fourth, axes=1)
             squared = np.sum(step * (step @ weighted))
-            fourth = np.sqrt(self.inflation * max(0.0, squared))
+            looseness = self.inflation * np.exp(self.moved)
+            fourth = np.sqrt(looseness * max(0.0, squared))
         left += _certificate.gradient_after_step(
             length, self.leverage, self.stale, fourth
         )

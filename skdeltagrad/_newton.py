@@ -24,7 +24,7 @@ from ._products import Diagonal, Kronecker, ProductHessian
 # Hessian: sooner where a Hessian costs about as much as a pass.
 _SLOW_IF_DEAR = 0.2
 _SLOW_IF_CHEAP = 0.02
-_DEAR = 4.0
+_DEAR = 5.0
 # Armijo's condition, and how often a step is halved.
 _SUFFICIENT = 1e-4
 _MOST_HALVINGS = 30
@@ -88,7 +88,7 @@ class Problem:
         """What a Hessian costs, in passes; measured on dense rows of several widths."""
         _, n_dof = self.objective.shape
         m = self.penalty.size // n_dof // self._n_systems
-        return max(1.0, n_dof * (m + 1) / 32)
+        return (3.0 + n_dof / 50.0) * (m + 1) / 2.0
 
     def vectors(self, by_output):
         """Something of shape (n_outputs, n_dof) in the coordinates of the loss."""

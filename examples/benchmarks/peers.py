@@ -33,7 +33,7 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 TOLS = 10.0 ** -np.arange(3, 12)
 EDIT_TOL = 1e-2
 # An opponent that took so many times as long as ours is not tried more tightly.
-HOPELESS = 100.0
+HOPELESS = 30.0
 
 
 @dataclass(frozen=True)
