@@ -121,8 +121,8 @@ class Curvature:
         A third of a survey: leverages' squares, and second derivatives, have grown by
         at most e^stale. All is surveyed where that is no bound to speak of any more.
         """
-        looseness = self.inflation * np.exp(self.moved + 2.0 * self.stale)
-        if self.fourth is None or not looseness < _LOOSEST:
+        looseness = np.log(self.inflation) + self.moved + 2.0 * self.stale
+        if self.fourth is None or looseness > np.log(_LOOSEST):
             return self.survey(problem, roster, place)
         return replace(
             self,

@@ -500,7 +500,8 @@ def test_what_bounds_rest_on_is_true_of_the_rows_after_every_edit(kind, is_spars
                 fourth = to_outputs.T @ objective.hessian() @ to_outputs
                 objective.weight, objective.penalty = whole
                 kept_fourth = np.tensordot(kept.group_weight, curvature.fourth, axes=1)
-                spare = curvature.inflation * kept_fourth - fourth
+                looseness = curvature.inflation * np.exp(curvature.moved)
+                spare = looseness * kept_fourth - fourth
                 assert np.linalg.eigvalsh(spare)[0] >= -1e-6 * np.trace(fourth)
             # 3) raw predictions moved by no more than that since the place
             moved = objective.ranges(path.reference - curvature.place).max()

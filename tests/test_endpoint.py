@@ -578,7 +578,7 @@ def test_a_tighter_tolerance_takes_passes():
     report = model.update_report_
     assert report.n_passes >= 1
     assert report.relative_bound <= 1e-10 or report.distance_bound < 1e-12
-    assert report.gradient_norm < 1e-8
+    assert report.gradient_norm < 1e-6  # before the last step
     assert_logistic(model, rows, rtol=1e-9)
 
 
