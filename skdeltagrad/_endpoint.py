@@ -36,9 +36,9 @@ _MOST_PASSES = 8
 _MOST_STALE = 0.7
 _MOST_DEBT = 1.0
 # Largest order of a matrix that is kept; its factor costs seconds. How many such there
-# are for each group: Hessian and Q, each twice while an edit is made.
+# are for each group: Hessian, Q and what is made of them, twice while an edit is made.
 _MOST_EXACT = 3000
-_N_SQUARES = 4
+_N_SQUARES = 6
 # What a plan counts on: passes of conjugate gradients, and a survey in Hessians.
 _USUAL_PASSES = 25
 _SURVEY = 3.0
@@ -84,6 +84,8 @@ class Endpoint:
         Of a fit: see `_newton.minimise`.
     kind : {"exact", "kronecker", "diagonal"}
         Of curvature: see `_newton.Problem`.
+    verbose : int
+        Above 1, a fit prints a line for every step.
     iterate : ndarray of shape (n_outputs, n_dof)
     reference : ndarray of shape (n_outputs, n_dof)
         Where the last pass was made.
@@ -108,6 +110,7 @@ class Endpoint:
     tol: float
     max_iter: int
     kind: str
+    verbose: int = 0
     iterate: np.ndarray | None = None
     reference: np.ndarray | None = None
     gradient_sums: np.ndarray | None = None
@@ -325,7 +328,10 @@ class Endpoint:
 
     def _fit(self, problem, census, start):
         try:
-            optimum = minimise(problem, start, self.tol, self.max_iter)
+            optimum = minimise(
+                problem, start, self.tol, self.max_iter,
+                _tell if self.verbose > 1 else None,
+            )  # fmt: skip
         except np.linalg.LinAlgError as error:
             raise ValueError(
                 "The columns of X are so large, or so nearly the same, that no Hessian "
@@ -376,19 +382,35 @@ class Endpoint:
         return Census.of_all(roster.weight[slots], group, self.n_groups)
 
 
-def cheapest_curvature(loss, n_features, n_groups):
+def _tell(n_iter, value, largest):
+    print(
+        f"step {n_iter}: objective {value:.10g}, largest gradient entry {largest:.2e}"
+    )
+
+
+def curvature_bytes(loss, alpha, n_features, n_groups):
+    """At most what the exact Hessian, all that goes with it, and an edit take."""
+    n_factors = len(np.unique(alpha)) if loss.is_quadratic else 1
+    n_squares = _N_SQUARES * (n_groups + 1) + 2 * n_factors
+    return n_squares * 8 * _order(loss, n_features) ** 2
+
+
+def cheapest_curvature(loss, alpha, n_features, n_groups):
     """What `curvature="auto"` stands for.
 
     The exact Hessian, where it is small enough to keep; else the Kronecker
     preconditioner, where there are several classes and the rows' second moments are
     small enough; else the diagonal.
     """
-    n_dof = n_features + 1
-    size = n_dof if loss.is_quadratic else n_dof * loss.n_coordinates
     available = _memory.available_bytes()
-    n_bytes = _N_SQUARES * (n_groups + 1) * 8 * size**2
-    if size <= _MOST_EXACT and (available is None or n_bytes <= available / 2):
+    n_bytes = curvature_bytes(loss, alpha, n_features, n_groups)
+    fits = available is None or n_bytes <= available / 2
+    if fits and _order(loss, n_features) <= _MOST_EXACT:
         return "exact"
-    if loss.n_coordinates > 1 and not loss.is_quadratic and n_dof <= _MOST_EXACT:
+    if loss.n_coordinates > 1 and not loss.is_quadratic and n_features < _MOST_EXACT:
         return "kronecker"
     return "diagonal"
+
+
+def _order(loss, n_features):
+    return (n_features + 1) * (1 if loss.is_quadratic else loss.n_coordinates)

@@ -74,7 +74,8 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     random_state : int, RandomState instance or None, default=None
         Decides which rows share a batch, for "sgd".
     verbose : int, default=0
-        If positive, `update_report_` is printed after `fit` and every edit.
+        If positive, the memory that curvature may take is printed before `fit`, and
+        `update_report_` after it and every edit; above 1 every Newton step, too.
 
     Attributes
     ----------

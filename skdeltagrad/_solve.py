@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from . import _memory
 from ._census import balanced_factors
 from ._change import Change
-from ._endpoint import Endpoint, cheapest_curvature
+from ._endpoint import Endpoint, cheapest_curvature, curvature_bytes
 from ._path_replay import Path
 from ._roster import GONE
 from ._schedule import FullBatch, MiniBatches
@@ -40,6 +41,7 @@ class Settings:
     burn_in: int
     period: int
     history_size: int
+    verbose: int
 
     def check_learning_rates(self):
         """A number per epoch, or None for "auto"."""
@@ -176,13 +178,27 @@ def _adapt(settings, transaction, training_set, engine, change, targets):
 
 
 def _endpoint(settings, training_set, targets, centre):
+    model = (
+        targets.loss, targets.alpha, training_set.rows.n_features, targets.n_groups,
+    )  # fmt: skip
     kind = settings.curvature
     if kind == "auto":
-        n_features = training_set.rows.n_features
-        kind = cheapest_curvature(targets.loss, n_features, targets.n_groups)
+        kind = cheapest_curvature(*model)
+    if kind == "exact":
+        n_bytes = curvature_bytes(*model)
+        _memory.require(
+            n_bytes,
+            "the Hessian, what goes with it, and an edit of them",
+            'Use curvature="kronecker" or "diagonal", or fewer columns.',
+        )
+        if settings.verbose:
+            print(
+                f"curvature: exact Hessian, at most {n_bytes / 1e6:,.1f} MB with all "
+                "that goes with it, while an edit is made"
+            )
     return Endpoint(
         targets.loss, targets.alpha, centre, targets.n_groups, settings.tol,
-        settings.max_iter, kind,
+        settings.max_iter, kind, int(settings.verbose),
     )  # fmt: skip
 
 
