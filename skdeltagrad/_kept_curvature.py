@@ -12,8 +12,10 @@ from . import _certificate
 from ._certificate import Bound
 from ._hessian import Hessian, roots
 
-# Removed rows that made up so much of a Hessian leave too little of it.
-_MOST_REMOVED = 0.9
+# Shares of a Hessian, where rows that leave made up the rest, that are too little to go
+# on with: for the constants of the certificate; for the digits.
+_LEAST_LEFT = 0.1
+_LEAST_LEFT_QUADRATIC = 1e-9
 # What the square of Q may be too large by before it is made anew.
 _LOOSEST = 4.0
 # Rows whose leverages are taken at a time.
@@ -156,7 +158,7 @@ class Curvature:
             share = self.hessian.share(np.tensordot(before, of_removed, axes=1))
         # H is at least this much of what it was: see `_certificate`.
         rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
-        if not rest > 1.0 - _MOST_REMOVED:
+        if not rest > (_LEAST_LEFT_QUADRATIC if self.is_quadratic else _LEAST_LEFT):
             return None
         hessian = self.hessian.changed(sums, after, joining, leaving)
         leverage = self.leverage / np.sqrt(rest)
@@ -165,7 +167,10 @@ class Curvature:
             contrasts = objective.loss.contrasts()
             of_added = hessian.leverages(objective.extended(added), contrasts)
             leverage = max(leverage, of_added.max())
-        changed = replace(self, hessian=hessian, leverage=float(leverage))
+        changed = replace(
+            self, hessian=hessian, leverage=float(leverage),
+            inflation=float(self.inflation / rest),
+        )  # fmt: skip
         if self.fourth is None:
             return changed
         squares = self._squares_of(objective, roster, removed)
@@ -179,10 +184,7 @@ class Curvature:
             moved = objective.largest_change(reference - self.place, added)
             stale = max(stale, moved)
             since = max(since, objective.largest_change(self.place - at, added))
-        return replace(
-            changed, fourth=fourth, stale=stale, moved=since,
-            inflation=float(self.inflation / rest),
-        )  # fmt: skip
+        return replace(changed, fourth=fourth, stale=stale, moved=since)
 
     def _squares_of(self, objective, roster, slots):
         """What rows' leverages, squared, have in `fourth`, or less."""
@@ -233,7 +235,8 @@ class Curvature:
         length = hessian.norm(step)
         left = self.rounding(noise, reference)
         left += hessian.dual_norm(gradient + hessian.product(step))
-        left += _EPS * hessian.condition() * length
+        # What left took its digits along.
+        left += _EPS * hessian.condition() * self.inflation * length
         if self.is_quadratic:
             return step, length, *self._judge(left, 0.0)
         fourth = None
