@@ -53,8 +53,9 @@ class Curvature:
     moved : float
         R between `surveyed_at` and `place`: second derivatives have grown by at most
         its exponential.
-    amplification : float
-        What rounding of columns far from zero is worth next to that of centred ones.
+    offsets : ndarray of shape (n_dof,)
+        How far from zero the columns are, in standard deviations: their rounding is
+        worth so much more than that of centred ones.
     stale : float
         R between `place` and the reference.
     debt : float
@@ -69,7 +70,7 @@ class Curvature:
     surveyed_at: np.ndarray | None = None
     inflation: float = 1.0
     moved: float = 0.0
-    amplification: float = 1.0
+    offsets: np.ndarray | None = None
     stale: float = 0.0
     debt: float = 0.0
 
@@ -93,14 +94,13 @@ class Curvature:
         """
         objective = problem.objective
         hessian = problem.hessian(place)
-        amplification = 1.0
+        offsets = np.zeros(objective.n_dof)
         if objective.centre is not None:
-            spreads = hessian.spreads()[0]
-            offsets = objective.centre / spreads[: objective.n_features]
-            amplification += np.linalg.norm(offsets) * spreads[objective.n_features]
+            spreads = hessian.spreads()[0][: objective.n_dof]
+            offsets[:-1] = np.abs(objective.centre) * spreads[-1] / spreads[:-1]
         surveyed = cls(
             hessian, place, objective.loss.is_quadratic,
-            amplification=float(amplification),
+            offsets=offsets,
         )  # fmt: skip
         if not hessian.is_exact:
             return surveyed
@@ -261,8 +261,9 @@ class Curvature:
         """
         if not self.is_quadratic:
             noise *= self.leverage
-        predictions = np.sum(np.abs(reference) * self.hessian.spreads())
-        return self.amplification * (noise + _ULPS * predictions)
+        predictions = np.abs(reference) * self.hessian.spreads()
+        predictions = predictions.reshape(-1, len(self.offsets)) * (1.0 + self.offsets)
+        return (1.0 + np.linalg.norm(self.offsets)) * noise + _ULPS * predictions.sum()
 
     def _judge(self, nu, stale):
         if not self.is_certain:

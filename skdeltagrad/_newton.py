@@ -46,7 +46,7 @@ _INNER = 0.1
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
 _ROUNDING = 8 * np.finfo(float).eps
 # What a step for a quadratic loss may lose, in units of what no step can undercut.
-_QUADRATIC = 5e4
+_QUADRATIC = 4e5
 
 
 class Problem:

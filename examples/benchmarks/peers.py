@@ -361,10 +361,11 @@ def ridge_edits(mean, condition, n_edits=10_000):
     rng = np.random.default_rng(3)
     n_samples, n_features = 3_000, 20
     scale = np.geomspace(1.0, condition**-0.5, n_features)
+    rotation, _ = np.linalg.qr(rng.standard_normal((n_features, n_features)))
 
     def draw(n_rows):
-        X = rng.standard_normal((n_rows, n_features)) * scale
-        return X, X @ (1.0 / scale) + rng.standard_normal(n_rows)
+        X = rng.standard_normal((n_rows, n_features)) * scale @ rotation
+        return X, X.sum(axis=1) + rng.standard_normal(n_rows)
 
     (X, y), (X_new, y_new) = draw(n_samples), draw(n_edits)
     alpha = 1e-3 * scale[-1] ** 2
@@ -444,8 +445,8 @@ def markdown(results, more):
     for case in more.get("ridge", []):
         lines += [
             "",
-            f"Ridge, 3,000 x 20, columns of mean {case['mean']:g} and spread 1 to "
-            f"{case['condition'] ** -0.5:.0e}: after 10,000 replacements of a row "
+            f"Ridge, 3,000 x 20, columns of mean {case['mean']:g}, condition "
+            f"{case['condition']:.0e}: after 10,000 replacements of a row "
             f"{case['error']:.0e} from the solution by SVD, {case['passes']:g} passes.",
         ]
     return "\n".join(lines) + "\n"
