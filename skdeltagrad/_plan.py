@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+from ._report import counted
+
 
 @dataclass(frozen=True)
 class EditPlan:
@@ -46,7 +48,10 @@ class EditPlan:
         return asdict(self)
 
     def __str__(self):
-        work = [f"{self.n_passes} passes", f"{self.n_hessians} Hessians"]
+        work = [
+            counted(self.n_passes, "pass", "passes"),
+            counted(self.n_hessians, "new Hessian", "new Hessians"),
+        ]
         if self.n_steps:
             work = [f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"]
         missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""

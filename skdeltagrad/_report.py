@@ -118,9 +118,10 @@ class UpdateReport:
             return f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
         if self.curvature is None:
             return "nothing to do"
-        work = "no pass" if not self.n_passes else f"{self.n_passes:g} passes"
-        hessians = f", {self.n_hessians} Hessians" if self.n_hessians else ""
-        return f"{work}{hessians} ({self.curvature})"
+        work = counted(self.n_passes, "pass", "passes")
+        if self.n_hessians:
+            work += ", " + counted(self.n_hessians, "Hessian", "Hessians")
+        return f"{work} ({self.curvature})"
 
     def _certificate(self):
         if self.curvature is None:
@@ -135,3 +136,10 @@ class UpdateReport:
             + relative,
             f"decision values off by at most {self.decision_bound:.2g}",
         ]
+
+
+def counted(number, one, many):
+    """A number of things in words."""
+    if not number:
+        return f"no {one}"
+    return f"{number:g} {one if number == 1 else many}"

@@ -63,6 +63,7 @@ FLOORS = {
 SIDEWAYS = {
     ("__init__", "_pipeline"),
     ("_training_set", "_content"),
+    ("_plan", "_report"),
     ("_unstored", "_training_set"),
 }
 
