@@ -409,7 +409,8 @@ def with_targets(n_features=6, n_targets=None, seed=1, offset=0.0, sparsity=0.0)
 
 def assert_ridge(model, rows, solver="svd", rtol=1e-9):
     X, y, weight = rows.remaining
-    oracle = Ridge(model.alpha, fit_intercept=model.fit_intercept, solver=solver)
+    alpha = model.alpha if np.isscalar(model.alpha) else np.array(model.alpha)
+    oracle = Ridge(alpha, fit_intercept=model.fit_intercept, solver=solver)
     oracle.fit(X, y, sample_weight=weight)
     assert model.coef_.shape == oracle.coef_.shape
     error = np.linalg.norm(model.coef_ - oracle.coef_)

@@ -146,7 +146,7 @@ def test_ridge_by_conjugate_gradients():
     model = DeltaGradRidge(alpha=[0.1, 2.0], curvature="diagonal", edit_tol=1e-6)
     model.fit(sparse.csr_matrix(X), Y)
     model.unlearn(position=range(5))
-    exact = Ridge(alpha=[0.1, 2.0]).fit(X[5:], Y[5:])
+    exact = Ridge(alpha=np.array([0.1, 2.0])).fit(X[5:], Y[5:])
     assert_allclose(model.coef_, exact.coef_, rtol=1e-4, atol=1e-4)
 
 
