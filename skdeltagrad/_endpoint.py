@@ -23,8 +23,9 @@ from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
 from ._kept_curvature import Curvature
 from ._losses import AbstractLoss
-from ._newton import Problem, minimise
+from ._newton import minimise
 from ._objective import Objective
+from ._problem import Problem
 
 _EPS = np.finfo(float).eps
 # What no bound can undercut: units in the last place of the iterate.
@@ -83,7 +84,7 @@ class Endpoint:
     max_iter : int
         Of a fit: see `_newton.minimise`.
     kind : {"exact", "kronecker", "diagonal"}
-        Of curvature: see `_newton.Problem`.
+        Of curvature: see `_problem.Problem`.
     verbose : int
         Above 1, a fit prints a line for every step.
     iterate : ndarray of shape (n_outputs, n_dof)

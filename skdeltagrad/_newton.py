@@ -4,211 +4,36 @@
 
 A Hessian is dear next to a pass (a loss with its gradient), so its factor is kept while
 the steps still gain enough, and curvature pairs of the steps are laid over it (BFGS:
-Nocedal and Wright, Numerical Optimization, algorithm 7.4, started from the factor).
+Nocedal and Wright, Numerical Optimization, algorithm 7.4, started from the factor). The
+first steps, far from the optimum, are made on a sample of the rows.
 Where it is too large, systems are solved by its products with vectors, after some steps
 of L-BFGS from SciPy.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-from time import perf_counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize
 
-from ._hessian import Hessian
 from ._objective import Measurement
-from ._products import Diagonal, Kronecker, ProductHessian
 
 # A step that leaves more than this share of the Newton decrement calls for a new
-# Hessian: sooner where a Hessian costs about as much as a pass.
-_SLOW_IF_DEAR = 0.2
-_SLOW_IF_CHEAP = 0.02
-_DEAR = 5.0
+# Hessian. Sooner (0.02 to 0.1) was no faster where a Hessian costs as little as two or
+# three passes, and much slower where it costs many.
+_SLOW = 0.2
 # Armijo's condition, and how often a step is halved.
 _SUFFICIENT = 1e-4
 _MOST_HALVINGS = 30
-# What may be left of the way: as a share of the influence of a median row, and of w.
-_LEFTOVER = 1e-3
-_LEFTOVER_OF_ALL = 1e-8
-_N_SAMPLED = 256
-_SAMPLED_ENTRIES = 2**24
 # Pairs kept over a factor.
 _MOST_PAIRS = 20
 # Differences of F below this share of it are rounding.
 _NOISE = 1e-12
-# Rows whose time tells that of a pass.
-_N_TIMED = 2**14
 # Steps of L-BFGS before Newton's where there are only products; and how exactly its
 # systems are solved then.
 _N_LBFGS = 30
 _INNER = 0.1
-# Rounding of a sum over the rows, in a few units in the last place of its terms.
-_ROUNDING = 8 * np.finfo(float).eps
-# What a step for a quadratic loss may lose, in units of what no step can undercut.
-_QUADRATIC = 4e5
-
-
-class Problem:
-    """An objective with its penalty, in the vectors that `Hessian` reads.
-
-    Parameters
-    ----------
-    objective : Objective
-    alpha : ndarray of shape (n_outputs,)
-    group_weight : ndarray of shape (n_groups,)
-    find_slots : callable
-        The rows of the data term; called when a pass is made, for most edits make none.
-    weight : float
-        Their total weight, groups' factors included.
-    curvature : {"exact", "kronecker", "diagonal"}
-        A Hessian that is kept, or the preconditioner of one that is not.
-    """
-
-    def __init__(self, objective, alpha, group_weight, find_slots, weight, curvature):
-        self.objective = objective
-        self.group_weight = group_weight
-        self._find_slots = find_slots
-        self.curvature = curvature
-        loss = objective.loss
-        n_features, n_dof = objective.n_features, objective.n_dof
-        penalty = np.zeros((loss.n_coordinates, n_dof))
-        penalty[:, :n_features] = alpha[: loss.n_coordinates, np.newaxis]
-        self._n_systems = loss.n_coordinates if loss.is_quadratic else 1
-        self.penalty = penalty.reshape(self._n_systems, -1)
-        self.weight = weight
-
-    @cached_property
-    def slots(self):
-        """Slots of all rows: O(n)."""
-        return self._find_slots()
-
-    @property
-    def hessian_cost(self):
-        """What a Hessian costs, in passes; measured on dense rows of several widths."""
-        _, n_dof = self.objective.shape
-        m = self.penalty.size // n_dof // self._n_systems
-        return (3.0 + n_dof / 50.0) * (m + 1) / 2.0
-
-    def vectors(self, by_output):
-        """Something of shape (n_outputs, n_dof) in the coordinates of the loss."""
-        coordinates = self.objective.loss.to_coordinates(by_output)
-        return coordinates.reshape(self._n_systems, -1)
-
-    def by_output(self, vectors):
-        """The inverse of `vectors`."""
-        coordinates = vectors.reshape(-1, self.objective.n_dof)
-        return np.ascontiguousarray(self.objective.loss.to_outputs(coordinates))
-
-    def measure(self, iterate, origin=None):
-        """One pass over all rows."""
-        return self.objective.measure(iterate, self.slots, origin)
-
-    def seconds_per_pass(self, iterate, n_rows):
-        """About what a pass takes now, by the time of some rows."""
-        some = self.slots[:_N_TIMED]
-        started = perf_counter()
-        self.objective.measure(iterate, some)
-        return (perf_counter() - started) * max(1.0, n_rows / len(some))
-
-    def value(self, measurement, iterate):
-        """F."""
-        data = self.group_weight @ measurement.loss_sums
-        return data + 0.5 * np.sum(self.penalty * self.vectors(iterate) ** 2)
-
-    def data(self, gradient_sums):
-        """The data term's gradient from its sums by group."""
-        return self.vectors(np.tensordot(self.group_weight, gradient_sums, axes=1))
-
-    def lower(self, one, other):
-        """Where F is lower: one of two iterates."""
-        values = [
-            self.value(self.measure(iterate), iterate) for iterate in (one, other)
-        ]
-        return one if values[0] <= values[1] else other
-
-    def gradient(self, gradient_sums, iterate):
-        """Gradient of F from its data term's sums by group."""
-        return self.data(gradient_sums) + self.penalty * self.vectors(iterate)
-
-    def largest(self, gradient):
-        """Largest entry of a gradient per unit of weight."""
-        return float(np.abs(gradient).max() / self.weight)
-
-    def noise(self, measured):
-        """What rounding may do to a measured gradient: see `Curvature.step`.
-
-        ``||sum_i e_i r_i x_i||_{H^-1} <= ||r||`` for a squared error, with any signs e;
-        at most L times ``sum_i s_i`` for log-losses, whose derivatives are at most 1.
-        """
-        size = self.weight
-        if self.objective.loss.is_quadratic:
-            size = np.sqrt(2.0 * self.group_weight @ measured.loss_sums)
-        return float(_ROUNDING * size)
-
-    def noise_of(self, slots, touched, hessian):
-        """The same of the gradients of a few rows, of which `touched` is the sum."""
-        if self.objective.loss.is_quadratic:
-            return _ROUNDING * hessian.dual_norm(self.data(touched))
-        return float(_ROUNDING * self.objective.weight[slots].sum())
-
-    def tolerance(self, asked, floor):
-        """How far from the optimum is near enough.
-
-        The step of a quadratic loss is exact but for rounding: less than that means
-        that digits were lost, and a pass brings them back.
-        """
-        if self.objective.loss.is_quadratic:
-            asked = min(asked, _QUADRATIC * floor)
-        return asked + floor
-
-    def products(self, iterate):
-        """Hessian of F by its products, with a preconditioner."""
-        if self.curvature == "kronecker":
-            precondition = Kronecker(self, self._eigen, iterate)
-        else:
-            precondition = Diagonal(self, iterate)
-        return ProductHessian(self, iterate, precondition)
-
-    @cached_property
-    def _eigen(self):
-        moments = self.objective.second_moments(self.slots)
-        return Kronecker.decompose(np.tensordot(self.group_weight, moments, axes=1))
-
-    def metric(self, iterate):
-        """What turns gradients into steps."""
-        if self.curvature == "exact":
-            return _Kept(self.hessian(iterate))
-        return _Passing(self.products(iterate))
-
-    def hessian(self, iterate):
-        """Hessian of F, factorised."""
-        sums = self.objective.hessian_sums(iterate, self.slots)
-        return Hessian(sums, self.group_weight, self.penalty)
-
-    def is_done(self, value, n_iter):
-        """Whether there is nothing to gain but rounding, whatever the gradient says.
-
-        A squared error takes one step, and one more for its rounding. Log-losses that
-        are zero in working precision can be lowered for ever, by the intercept, where
-        all weight is on one class.
-        """
-        if self.objective.loss.is_quadratic:
-            return self.curvature == "exact" and n_iter >= 2
-        return value <= np.finfo(float).eps * self.weight
-
-    def is_left_over(self, distance, iterate, hessian):
-        """Whether a distance is nothing: next to what one row does, and to w.
-
-        The influence of a row is ``||g_i||_{H^-1}``; taken at the median of some.
-        """
-        if distance > _LEFTOVER_OF_ALL * hessian.norm(self.vectors(iterate)):
-            return False
-        n_sampled = min(_N_SAMPLED, max(8, _SAMPLED_ENTRIES // iterate.size))
-        some = self.slots[:: max(1, len(self.slots) // n_sampled)]
-        gradients = self.objective.row_gradients(iterate, some)
-        gradients = np.stack([self.vectors(gradient) for gradient in gradients])
-        return distance <= _LEFTOVER * np.median(hessian.dual_norms(gradients))
+# What the importance of rows costs.
+_IMPORTANCE_PASSES = 0.5
 
 
 @dataclass(frozen=True)
@@ -222,7 +47,10 @@ class Optimum:
         What the last pass told about it.
     gradient_norm : float
         Largest entry of the gradient of F per unit of weight.
-    n_iter, n_passes, n_hessians : int
+    n_iter : int
+        Number of steps on all rows.
+    n_passes, n_hessians : float
+        Those over some of the rows count by their share.
     converged : bool
     """
 
@@ -230,8 +58,8 @@ class Optimum:
     measured: Measurement
     gradient_norm: float
     n_iter: int
-    n_passes: int
-    n_hessians: int
+    n_passes: float
+    n_hessians: float
     converged: bool
 
 
@@ -256,11 +84,44 @@ def minimise(problem, start, tol, max_iter, tell=None):
     -------
     optimum : Optimum
     """
+    n_passes = n_hessians = 0.0
+    if not start.any():
+        start, n_passes, n_hessians = _warm_start(problem, start, max_iter)
+
+    def is_enough(largest, decrement, iterate, hessian):
+        distance = np.sqrt(max(decrement, 0.0))
+        return largest <= tol and problem.is_left_over(distance, iterate, hessian)
+
+    found = _descend(problem, start, tol, max_iter, is_enough, tell)
+    return replace(
+        found,
+        n_passes=n_passes + found.n_passes,
+        n_hessians=n_hessians + found.n_hessians,
+    )
+
+
+def _warm_start(problem, start, max_iter):
+    """A better start than zero; and the passes and Hessians that it took."""
+    if problem.curvature != "exact":
+        start, n_passes = _by_lbfgs(problem, start)
+        return start, n_passes, 0.0
+    some = problem.sampled()
+    if some is None:
+        return start, 0.0, 0.0
+
+    def is_enough(largest, decrement, iterate, hessian):
+        # Two samples' optima are further than that from each other.
+        return decrement <= problem.penalty.size
+
+    found = _descend(some, start, np.inf, max_iter, is_enough)
+    share = len(some.slots) / len(problem.slots)
+    n_passes = _IMPORTANCE_PASSES + share * found.n_passes
+    return found.iterate, n_passes, share * found.n_hessians
+
+
+def _descend(problem, start, tol, max_iter, is_enough, tell=None):
+    """Newton's method from a start, until it is enough: see `minimise`."""
     n_passes, n_hessians, metric, before = 1, 0, None, np.inf
-    if problem.curvature != "exact" and not start.any():
-        start, n_tried = _by_lbfgs(problem, start)
-        n_passes += n_tried
-    slow = _SLOW_IF_DEAR if problem.hessian_cost >= _DEAR else _SLOW_IF_CHEAP
     point = _Point.at(problem, start)
     for n_iter in range(max_iter + 1):
         largest = problem.largest(point.gradient)
@@ -269,20 +130,17 @@ def minimise(problem, start, tol, max_iter, tell=None):
         # 1) direction, by a new Hessian where the kept one does not gain any more
         if metric is not None:
             direction, decrement = metric.direction(point.gradient)
-        if metric is None or decrement > slow * before:
+        if metric is None or decrement > _SLOW * before:
             noise = _NOISE * abs(point.value)
             if metric is not None and metric.is_new and decrement <= noise:
                 converged = True  # only rounding is left
                 break
-            metric = problem.metric(point.iterate)
+            metric = _metric(problem, point.iterate)
             n_hessians += metric.n_hessians
             direction, decrement = metric.direction(point.gradient)
         # 2) stop
-        converged = problem.is_done(point.value, n_iter) or (
-            largest <= tol
-            and problem.is_left_over(
-                np.sqrt(max(decrement, 0.0)), point.iterate, metric.hessian
-            )
+        converged = problem.is_done(point.value, n_iter) or is_enough(
+            largest, decrement, point.iterate, metric.hessian
         )
         if converged or n_iter == max_iter:
             break
@@ -299,6 +157,13 @@ def minimise(problem, start, tol, max_iter, tell=None):
         point.iterate, point.measured, float(largest), n_iter, n_passes, n_hessians,
         bool(converged),
     )  # fmt: skip
+
+
+def _metric(problem, iterate):
+    """What turns gradients into steps."""
+    if problem.curvature == "exact":
+        return _Kept(problem.hessian(iterate))
+    return _Passing(problem.products(iterate))
 
 
 def _by_lbfgs(problem, start):

@@ -12,7 +12,9 @@ row leaves. Gradients are therefore summed per *group* of rows that share such a
 factor, without the factor: one group per class then, one group of all rows otherwise.
 """
 
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,10 +27,14 @@ _PART_WORK = 2**19
 # What the loss of a row costs per output, in multiplications: an exponential, and a
 # target and a weight from somewhere in memory.
 _LOSS_WORK = 64
-
-
+# Sums of outer products are made in parts of at most so many entries together, or in
+# one where that allows only few.
+_GRAM_BUFFERS = 2**24
+_FEWEST_GRAM_PARTS = 8
 # Rows whose second derivatives are made at a time.
 _CURVATURE_BLOCK = 2**14
+# Rows that tell how far columns spread.
+_N_SPREAD = 2**15
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,9 @@ class Objective:
         moments = np.zeros((self.n_groups, self.n_dof, self.n_dof))
         for members, moment in zip(self._by_group(slots), moments, strict=True):
             weight = self.weight[members][np.newaxis]
-            self.rows.add_grams(members, weight, self._shift(), moment[np.newaxis])
+            self._add_grams(
+                members, lambda block, w=weight: w[:, block], moment[np.newaxis]
+            )
         return moments
 
     def hessian_sums(self, iterate, slots, factor=None):
@@ -240,8 +248,14 @@ class Objective:
             In the coordinates of the loss, q = n_coordinates * n_dof; where outputs do
             not meet, q = n_dof: that of every output.
         """
+
+        def weigh(slots, factor, block):
+            some = slots[block]
+            curvatures = self._curvatures(affine, some)[:, *upper]
+            curvatures *= (self.weight[some] * factor[block])[:, np.newaxis]
+            return np.ascontiguousarray(curvatures.T)
+
         affine = self._affine(iterate)
-        centre = self._shift()
         m = self.n_curvatures
         upper = np.triu_indices(m)
         sums = np.zeros((self.n_groups, m, m, self.n_dof, self.n_dof))
@@ -256,18 +270,52 @@ class Objective:
             grams = sums[number, 0]
             if m > 1:
                 grams = np.zeros((len(upper[0]), self.n_dof, self.n_dof))
-            for first in range(0, len(members), _CURVATURE_BLOCK):
-                block = slice(first, first + _CURVATURE_BLOCK)
-                some = members[block]
-                curvatures = self.loss.curvatures(self._raw(affine, some))[:, *upper]
-                curvatures *= (self.weight[some] * factors[block])[:, np.newaxis]
-                weights = np.ascontiguousarray(curvatures.T)
-                self.rows.add_grams(some, weights, centre, grams)
+            self._add_grams(members, partial(weigh, members, factors), grams)
             if m > 1:
                 sums[number][upper] = grams
                 sums[number][upper[::-1]] = grams
         q = m * self.n_dof
         return sums.swapaxes(2, 3).reshape(self.n_groups, q, q)
+
+    def reweighted(self, weight):
+        """This objective with other weights, by slot."""
+        other = copy(self)
+        other.weight = weight
+        return other
+
+    @np.errstate(over="ignore", invalid="ignore")  # beyond all others, or no number
+    def importance(self, slots):
+        """How much each row may matter to an optimum: shape (n_rows,).
+
+        Its share in the standardised columns' squares, and in its group. A row that
+        stands alone in a column, or in a group, matters as much as many others.
+        """
+        some = slots[:: max(1, len(slots) // _N_SPREAD)]
+        weight = self.weight[some]
+        _, sums, squares = self.rows.column_moments(some, weight)
+        total = weight.sum()
+        mean = np.zeros(self.n_features)
+        if self.fit_intercept:
+            mean = sums / total
+        # Constant columns spread as little as rounding; rare entries as little as can
+        # be told apart from nothing.
+        least = np.fmax(np.finfo(float).eps * mean**2, np.finfo(float).tiny)
+        variance = np.fmax(squares / total - mean**2, least)
+        length = np.empty(len(slots))
+
+        def add_part(number):
+            mine = slice(bounds[number], bounds[number + 1])
+            length[mine] = self.rows.squared_distances(slots[mine], mean, 1 / variance)
+
+        bounds = self._cut(len(slots), self.rows.n_entries(slots))
+        _threads.run(add_part, len(bounds) - 1)
+        group = np.zeros(len(slots), np.int64)
+        if self.group is not None:
+            group = self.group[slots]
+        in_group = np.bincount(group)
+        rarity = len(slots) / (np.count_nonzero(in_group) * in_group[group])
+        length = np.fmin(length / self.n_dof, len(slots))
+        return self.weight[slots] * (length + rarity)
 
     def row_gradients(self, iterate, slots):
         """Gradient of every row alone: (n_rows, n_outputs, n_dof)."""
@@ -277,8 +325,14 @@ class Objective:
 
     def curvatures(self, iterate, slots):
         """Second derivatives of rows, weights included: (n_rows, m, m)."""
-        curvatures = self.loss.curvatures(self._raw(self._affine(iterate), slots))
+        curvatures = self._curvatures(self._affine(iterate), slots)
         return curvatures * self.weight[slots, np.newaxis, np.newaxis]
+
+    def _curvatures(self, affine, slots):
+        """The same without weights."""
+        if self.loss.is_quadratic:  # wherever it is: the rows need not be read
+            return np.ones((len(slots), 1, 1))
+        return self.loss.curvatures(self._raw(affine, slots))
 
     def extended(self, slots):
         """Dense copies of rows, centred, with a column of ones for the intercept."""
@@ -360,6 +414,33 @@ class Objective:
             if self.centre is not None:
                 gradient_out[:, : self.n_features] -= np.outer(residual, self.centre)
         return sum(seen, [])
+
+    def _add_grams(self, slots, weigh, grams_out):
+        """Add ``sum_i weigh(i)_g x_i x_i'`` to matrices g.
+
+        ``weigh(block)`` gives the weights of a slice of the rows, shape
+        (n_grams, n_rows); may run in several threads.
+        """
+        shift = self._shift()
+
+        def add_part(number):
+            last = bounds[number + 1]
+            for first in range(bounds[number], last, _CURVATURE_BLOCK):
+                block = slice(first, min(first + _CURVATURE_BLOCK, last))
+                self.rows.add_grams(slots[block], weigh(block), shift, sums[number])
+
+        work = self.rows.n_entries(slots) * self.n_dof * len(grams_out)
+        n_parts = min(_MAX_PARTS, work // _PART_WORK, _GRAM_BUFFERS // grams_out.size)
+        if n_parts < _FEWEST_GRAM_PARTS:  # BLAS does the large ones in threads
+            bounds, sums = [0, len(slots)], grams_out[np.newaxis]
+            add_part(0)
+            return
+        bounds = [len(slots) * i // n_parts for i in range(n_parts + 1)]
+        sums = np.zeros((n_parts, *grams_out.shape))
+        with _threads.single_threaded_blas():
+            _threads.run(add_part, n_parts)
+        for part in sums:
+            grams_out += part
 
     def _cut(self, n_rows, work):
         """Bounds of the parts that may run at the same time."""

@@ -125,8 +125,8 @@ class AbstractRows(ABC):
         """Entries other than 0, weighted sums of x and of x^2: (n_features,) each."""
 
     @abstractmethod
-    def squared_distances(self, slots, centre):
-        """``||x[slots] - centre||^2``, shape (n_rows,)."""
+    def squared_distances(self, slots, centre, scale=None):
+        """``sum_j scale_j (x_ij - centre_j)^2``, shape (n_rows,); scale 1 if None."""
 
     @abstractmethod
     def read(self, slots):
@@ -231,9 +231,10 @@ class DenseRows(AbstractRows):
         _kernels.dense.column_moments(self._X.values, slots, weight, *moments)
         return moments
 
-    def squared_distances(self, slots, centre):
+    def squared_distances(self, slots, centre, scale=None):
+        scale = np.ones(self.n_features) if scale is None else scale
         distance = np.empty(len(slots))
-        _kernels.dense.squared_distances(self._X.values, slots, centre, distance)
+        _kernels.dense.squared_distances(self._X.values, slots, centre, scale, distance)
         return distance
 
     def read(self, slots):
@@ -348,9 +349,12 @@ class CsrRows(AbstractRows):
         _kernels.sparse.column_moments(*self._matrix(), slots, weight, *moments)
         return moments
 
-    def squared_distances(self, slots, centre):
+    def squared_distances(self, slots, centre, scale=None):
+        scale = np.ones(self.n_features) if scale is None else scale
         distance = np.empty(len(slots))
-        _kernels.sparse.squared_distances(*self._matrix(), slots, centre, distance)
+        _kernels.sparse.squared_distances(
+            *self._matrix(), slots, centre, scale, distance
+        )
         return distance
 
     def _entries(self, slots):

@@ -8,15 +8,18 @@ when two Python threads enter it at once.
 """
 
 import contextlib
+import functools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
+from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _pool = None
 _n_threads = None
+_blas_lock = threading.Lock()
 
 
 def thread_count():
@@ -41,6 +44,22 @@ def limit_threads(n_threads):
         yield
     finally:
         _n_threads = before
+
+
+@contextlib.contextmanager
+def single_threaded_blas():
+    """One thread for each product of matrices inside a ``with`` block (process-wide).
+
+    For tasks that multiply small ones, in threads of ours. Others wait to enter: of
+    two that overlap, the one that leaves last would leave its limit for good.
+    """
+    with _blas_lock, _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _blas():
+    return ThreadpoolController()
 
 
 def run(task, n_tasks):
@@ -87,9 +106,10 @@ def _get_pool():
 
 def _forget_pool():
     # The threads of a pool do not survive a fork; the child starts its own.
-    global _pool, _lock
+    global _pool, _lock, _blas_lock
     _pool = None
     _lock = threading.Lock()
+    _blas_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -34,7 +34,8 @@ FLOORS = {
     "engines": ["_endpoint", "_path_replay", "_step_size"],
     "kept": ["_kept_curvature"],
     "loop": ["_descent", "_newton"],
-    "problem": ["_objective"],
+    "problem": ["_problem"],
+    "data term": ["_objective"],
     "parts": [
         "_centring",
         "_certificate",
@@ -44,6 +45,7 @@ FLOORS = {
         "_products",
         "_roster",
         "_rows",
+        "_sampling",
         "_schedule",
         "_trajectory",
     ],
@@ -68,7 +70,7 @@ SIDEWAYS = {
 }
 
 # The floors that know nothing of scikit-learn.
-WITHOUT_SKLEARN = ["engines", "kept", "loop", "problem", "parts", "ground"]
+WITHOUT_SKLEARN = ["engines", "kept", "loop", "problem", "data term", "parts", "ground"]
 
 MAX_LINES = 480
 

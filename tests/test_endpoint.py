@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _problem
 
 
 class Rows:
@@ -606,6 +606,40 @@ def test_a_fit_has_no_bound_yet():
     assert report.distance_bound is report.relative_bound is None
     assert report.no_bound
     assert not report.refit
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_steps_are_made_on_a_sample(case, monkeypatch):
+    monkeypatch.setattr(_problem, "_LEAST_TO_SAMPLE", 100)
+    model, rows = logistic_case(**CASES[case], n_rows=1500)
+    report = model.update_report_
+    # What a sample costs counts by its share.
+    assert report.n_passes % 1 > 0
+    assert report.n_hessians % 1 > 0
+    assert model.n_iter_ < report.n_passes
+    assert_logistic(model, rows)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_sample_holds_the_rows_that_stand_alone(fit_intercept, monkeypatch):
+    monkeypatch.setattr(_problem, "_LEAST_TO_SAMPLE", 100)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 12))
+    X[:, 8:] = 0.0
+    for column in range(8, 12):
+        X[rng.choice(3000, 2), column] = 100.0
+    y = (X[:, 0] + rng.logistic(size=3000) > 3).astype(int)
+    model = DeltaGradLogisticRegression(fit_intercept=fit_intercept).fit(X, y)
+    exact = LogisticRegression(
+        solver="newton-cholesky", tol=1e-12, fit_intercept=fit_intercept
+    ).fit(X, y)
+    assert_allclose(model.coef_, exact.coef_, rtol=1e-6, atol=1e-8)
+
+
+def test_ridge_makes_no_sample(monkeypatch):
+    monkeypatch.setattr(_problem, "_LEAST_TO_SAMPLE", 10)
+    model, _ = ridge_case()
+    assert model.update_report_.n_hessians == 1
 
 
 def test_a_fit_that_is_cut_short_warns():

@@ -148,13 +148,14 @@ def test_column_moments_add(rows, n_rows):
 @pytest.mark.parametrize("n_rows", N_ROWS)
 def test_squared_distances(rows, n_rows):
     kernels, arrays, X, _ = rows
-    centre = np.random.default_rng(5).normal(size=N_FEATURES)
+    rng = np.random.default_rng(5)
+    centre, scale = rng.normal(size=N_FEATURES), rng.exponential(size=N_FEATURES)
     slots = some_slots(n_rows)
     distance = np.full(n_rows, np.nan)
 
-    kernels.squared_distances(*arrays, slots, centre, distance)
+    kernels.squared_distances(*arrays, slots, centre, scale, distance)
 
-    assert_allclose(distance, ((X[slots] - centre) ** 2).sum(axis=1), rtol=1e-13)
+    assert_allclose(distance, (X[slots] - centre) ** 2 @ scale, rtol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -521,6 +521,72 @@ def test_sparse_rows_are_dense_rows_to_every_derivative(loss, intercept, n_group
 
 
 @pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_same_hessian_for_any_number_of_threads(loss, storage):
+    problem = Problem(loss, storage, "centred", 2, 4_000, 20)
+    objective, slots = problem.objective, problem.slots
+    found = []
+    for n_threads in (1, 2, 3):
+        with limit_threads(n_threads):
+            found.append(objective.hessian_sums(problem.iterate, slots))
+    for sums in found[1:]:
+        assert_array_equal(sums, found[0])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_hessian_sums_in_parts_and_at_once(loss, monkeypatch):
+    problem = Problem(loss, "dense", "centred", 2, 4_000, 20)
+    arguments = problem.iterate, problem.slots
+    work = problem.objective.rows.n_entries(problem.slots) * 20
+    assert work > 2 * _objective._PART_WORK
+    monkeypatch.setattr(_objective, "_FEWEST_GRAM_PARTS", 2)
+    parts = problem.objective.hessian_sums(*arguments)
+    monkeypatch.setattr(_objective, "_GRAM_BUFFERS", 1)
+    whole = problem.objective.hessian_sums(*arguments)
+    assert_allclose(parts, whole, rtol=1e-11, atol=1e-9)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_the_importance_of_rows(intercept, storage):
+    problem = Problem("binomial", storage, intercept, 3)
+    objective, slots = problem.objective, np.arange(60)
+    X, weight = problem.X, problem.weight
+    mean = np.zeros(5) if intercept == "without" else weight @ X / weight.sum()
+    variance = weight @ X**2 / weight.sum() - mean**2
+    length = ((X - mean) ** 2 / variance).sum(axis=1) / objective.n_dof
+    in_group = np.bincount(problem.group)[problem.group]
+    expected = weight * (length + 60 / (3 * in_group))
+    assert_allclose(objective.importance(slots), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_a_row_alone_in_a_column_is_as_important_as_all_others(storage, monkeypatch):
+    problem = Problem("binomial", storage, "plain", 1, 500)
+    X = problem.X.copy()
+    X[:, 2] = 0.0
+    X[:, 3] = 0.1  # its mean is rounded: far from it, in units of its spread
+    X[123, 2] = 1e-3
+    rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+    objective = Objective(rows, problem.y, np.ones(500), problem.loss, problem.centre)
+    monkeypatch.setattr(_objective, "_N_SPREAD", 50)  # 123 is not among them
+    importance = objective.importance(np.arange(500))
+    assert importance[123] >= 500
+    assert np.delete(importance, 123).max() < 20
+
+
+def test_entries_that_overflow_are_important():
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    X[7, 1] = 1e300
+    objective = Objective(
+        AbstractRows.of(X), np.zeros(100, int), np.ones(100), BinomialLoss(),
+        np.zeros(3),
+    )  # fmt: skip
+    importance = objective.importance(np.arange(100))
+    assert np.isfinite(importance).all()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
 def test_the_same_measurement_for_any_number_of_threads(storage):
     problem = Problem("multinomial", storage, "centred", 1, 20_000, 40, 0.9)
     objective, slots = problem.objective, problem.slots

@@ -10,8 +10,8 @@ from sklearn.preprocessing import scale
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 from skdeltagrad._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
-from skdeltagrad._newton import Problem
 from skdeltagrad._objective import Objective
+from skdeltagrad._problem import Problem
 from skdeltagrad._rows import AbstractRows
 
 LOSSES = [BinomialLoss(), MultinomialLoss(4), HalfSquaredLoss(2)]

@@ -189,8 +189,12 @@ def test_squared_distances(case):
     rows, X = case
     slots = some_slots(X)
     centre = np.random.default_rng(6).normal(size=N_FEATURES)
-    expected = ((X[slots].astype(float) - centre) ** 2).sum(axis=1)
-    assert_allclose(rows.squared_distances(slots, centre), expected, rtol=1e-13)
+    squares = (X[slots].astype(float) - centre) ** 2
+    found = rows.squared_distances(slots, centre)
+    assert_allclose(found, squares.sum(axis=1), rtol=1e-13)
+    scale = np.random.default_rng(7).exponential(size=N_FEATURES)
+    found = rows.squared_distances(slots, centre, scale)
+    assert_allclose(found, squares @ scale, rtol=1e-13)
 
 
 CENTRES = ["without", "zeros", "centred"]

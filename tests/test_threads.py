@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info
 
 import skdeltagrad
 from skdeltagrad import _threads
-from skdeltagrad._threads import limit_threads, run
+from skdeltagrad._threads import limit_threads, run, single_threaded_blas
 
 N_THREADS = [1, 2, 3, 8]
 
@@ -128,6 +129,45 @@ def test_a_task_may_run_tasks():
     with limit_threads(2):
         run(lambda outer: run(lambda inner: done.append((outer, inner)), 4), 6)
     assert sorted(done) == [(outer, inner) for outer in range(6) for inner in range(4)]
+
+
+def blas_threads():
+    return [
+        library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    ]
+
+
+def test_blas_gets_its_threads_back():
+    before = blas_threads()
+    with single_threaded_blas():
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+    with pytest.raises(ValueError, match="stop"), single_threaded_blas():
+        raise ValueError("stop")
+    assert blas_threads() == before
+
+
+def test_blas_gets_its_threads_back_from_several_callers():
+    before = blas_threads()
+    n_inside, most_inside = [], []
+
+    def caller():
+        for _ in range(20):
+            with single_threaded_blas():
+                n_inside.append(1)
+                most_inside.append(len(n_inside))
+                time.sleep(1e-4)
+                n_inside.pop()
+
+    callers = [threading.Thread(target=caller) for _ in range(4)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(60)
+    assert most_inside == [1] * 80
+    assert blas_threads() == before
 
 
 def test_the_limit_ends_with_its_block():

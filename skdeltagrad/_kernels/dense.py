@@ -137,14 +137,14 @@ def column_moments(X, slots, weight, count_out, sum_out, square_out):
 
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)
-def squared_distances(X, slots, centre, distance_out):
-    """``distance_out[i] = ||X[slots[i]] - centre||^2``."""
+def squared_distances(X, slots, centre, scale, distance_out):
+    """``distance_out[i] = sum_j scale[j] (X[slots[i], j] - centre[j])^2``."""
     for i in range(slots.shape[0]):
         row = X[slots[i]]
         total = 0.0
         for j in range(X.shape[1]):
             difference = row[j] - centre[j]
-            total += difference * difference
+            total += scale[j] * difference * difference
         distance_out[i] = total
 
 

@@ -94,21 +94,24 @@ def column_moments(
 
 
 @njit(nogil=True, cache=True)
-def squared_distances(data, indices, starts, lengths, slots, centre, distance_out):
-    """``distance_out[i] = ||x[slots[i]] - centre||^2``, centre of shape (n_features,).
+def squared_distances(
+    data, indices, starts, lengths, slots, centre, scale, distance_out
+):
+    """``distance_out[i] = sum_j scale[j] (x[slots[i], j] - centre[j])^2``.
 
-    ``||x - c||^2 = ||c||^2 + sum over stored entries of (x - c)^2 - c^2``.
+    That of a row of zeros, and over the stored entries of (x - c)^2 - c^2; centre and
+    scale have shape (n_features,).
     """
     centre_squared = 0.0
     for j in range(centre.shape[0]):
-        centre_squared += centre[j] * centre[j]
+        centre_squared += scale[j] * centre[j] * centre[j]
     for i in range(slots.shape[0]):
         first = starts[slots[i]]
         total = centre_squared
         for s in range(first, first + lengths[slots[i]]):
             c = centre[indices[s]]
             difference = data[s] - c
-            total += difference * difference - c * c
+            total += scale[indices[s]] * (difference * difference - c * c)
         distance_out[i] = total
 
 

@@ -1,0 +1,208 @@
+"""An objective with its penalty: what the loop minimises, and what it is told of it.
+
+F(w) = sum_groups group_weight * losses + sum alpha / 2 w^2
+"""
+
+from copy import copy
+from functools import cached_property
+from time import perf_counter
+
+import numpy as np
+
+from ._hessian import Hessian
+from ._products import Diagonal, Kronecker, ProductHessian
+from ._sampling import sample
+
+# What may be left of the way: as a share of the influence of a median row, and of w.
+_LEFTOVER = 1e-3
+_LEFTOVER_OF_ALL = 1e-8
+_N_SAMPLED = 256
+_SAMPLED_ENTRIES = 2**24
+# Rows whose time tells that of a pass.
+_N_TIMED = 2**14
+# Rounding of a sum over the rows, in a few units in the last place of its terms.
+_ROUNDING = 8 * np.finfo(float).eps
+# What a step for a quadratic loss may lose, in units of what no step can undercut.
+_QUADRATIC = 4e5
+# A sample: this share of the rows, and so many for each coefficient; and the fewest
+# rows that are worth it.
+_SAMPLE = 0.15
+_SAMPLE_PER_COEFFICIENT = 10
+_LEAST_TO_SAMPLE = 2**13
+
+
+class Problem:
+    """An objective with its penalty, in the vectors that `Hessian` reads.
+
+    Parameters
+    ----------
+    objective : Objective
+    alpha : ndarray of shape (n_outputs,)
+    group_weight : ndarray of shape (n_groups,)
+    find_slots : callable
+        The rows of the data term; called when a pass is made, for most edits make none.
+    weight : float
+        Their total weight, groups' factors included.
+    curvature : {"exact", "kronecker", "diagonal"}
+        A Hessian that is kept, or the preconditioner of one that is not.
+    """
+
+    def __init__(self, objective, alpha, group_weight, find_slots, weight, curvature):
+        self.objective = objective
+        self.group_weight = group_weight
+        self._find_slots = find_slots
+        self.curvature = curvature
+        loss = objective.loss
+        n_features, n_dof = objective.n_features, objective.n_dof
+        penalty = np.zeros((loss.n_coordinates, n_dof))
+        penalty[:, :n_features] = alpha[: loss.n_coordinates, np.newaxis]
+        self._n_systems = loss.n_coordinates if loss.is_quadratic else 1
+        self.penalty = penalty.reshape(self._n_systems, -1)
+        self.weight = weight
+
+    @cached_property
+    def slots(self):
+        """Slots of all rows: O(n)."""
+        return self._find_slots()
+
+    @property
+    def hessian_cost(self):
+        """What a Hessian costs, in passes; measured on dense rows of several widths."""
+        _, n_dof = self.objective.shape
+        m = self.penalty.size // n_dof // self._n_systems
+        return (3.0 + n_dof / 50.0) * (m + 1) / 2.0
+
+    def sampled(self):
+        """This problem on some of the rows, weighted; or None where that gains little.
+
+        It is the same problem on average. A uniform sample will not do: columns that
+        are absent from it, or nearly, would have no curvature but the penalty's.
+        """
+        n_rows = len(self.slots)
+        n_expected = _SAMPLE_PER_COEFFICIENT * self.penalty.size
+        n_expected = max(_SAMPLE * n_rows, n_expected, _LEAST_TO_SAMPLE)
+        if self.objective.loss.is_quadratic or 2 * n_expected > n_rows:
+            return None
+        importance = self.objective.importance(self.slots)
+        rng = np.random.default_rng(0)  # the optimum does not depend on it
+        drawn, probability = sample(importance, n_expected, rng)
+        weight = np.zeros(len(self.objective.weight))
+        other = copy(self)
+        other.slots = self.slots[drawn]
+        weight[other.slots] = self.objective.weight[other.slots] / probability
+        other.objective = self.objective.reweighted(weight)
+        return other
+
+    def vectors(self, by_output):
+        """Something of shape (n_outputs, n_dof) in the coordinates of the loss."""
+        coordinates = self.objective.loss.to_coordinates(by_output)
+        return coordinates.reshape(self._n_systems, -1)
+
+    def by_output(self, vectors):
+        """The inverse of `vectors`."""
+        coordinates = vectors.reshape(-1, self.objective.n_dof)
+        return np.ascontiguousarray(self.objective.loss.to_outputs(coordinates))
+
+    def measure(self, iterate, origin=None):
+        """One pass over all rows."""
+        return self.objective.measure(iterate, self.slots, origin)
+
+    def seconds_per_pass(self, iterate, n_rows):
+        """About what a pass takes now, by the time of some rows."""
+        some = self.slots[:_N_TIMED]
+        started = perf_counter()
+        self.objective.measure(iterate, some)
+        return (perf_counter() - started) * max(1.0, n_rows / len(some))
+
+    def value(self, measurement, iterate):
+        """F."""
+        data = self.group_weight @ measurement.loss_sums
+        return data + 0.5 * np.sum(self.penalty * self.vectors(iterate) ** 2)
+
+    def data(self, gradient_sums):
+        """The data term's gradient from its sums by group."""
+        return self.vectors(np.tensordot(self.group_weight, gradient_sums, axes=1))
+
+    def lower(self, one, other):
+        """Where F is lower: one of two iterates."""
+        values = [
+            self.value(self.measure(iterate), iterate) for iterate in (one, other)
+        ]
+        return one if values[0] <= values[1] else other
+
+    def gradient(self, gradient_sums, iterate):
+        """Gradient of F from its data term's sums by group."""
+        return self.data(gradient_sums) + self.penalty * self.vectors(iterate)
+
+    def largest(self, gradient):
+        """Largest entry of a gradient per unit of weight."""
+        return float(np.abs(gradient).max() / self.weight)
+
+    def noise(self, measured):
+        """What rounding may do to a measured gradient: see `Curvature.step`.
+
+        ``||sum_i e_i r_i x_i||_{H^-1} <= ||r||`` for a squared error, with any signs e;
+        at most L times ``sum_i s_i`` for log-losses, whose derivatives are at most 1.
+        """
+        size = self.weight
+        if self.objective.loss.is_quadratic:
+            size = np.sqrt(2.0 * self.group_weight @ measured.loss_sums)
+        return float(_ROUNDING * size)
+
+    def noise_of(self, slots, touched, hessian):
+        """The same of the gradients of a few rows, of which `touched` is the sum."""
+        if self.objective.loss.is_quadratic:
+            return _ROUNDING * hessian.dual_norm(self.data(touched))
+        return float(_ROUNDING * self.objective.weight[slots].sum())
+
+    def tolerance(self, asked, floor):
+        """How far from the optimum is near enough.
+
+        The step of a quadratic loss is exact but for rounding: less than that means
+        that digits were lost, and a pass brings them back.
+        """
+        if self.objective.loss.is_quadratic:
+            asked = min(asked, _QUADRATIC * floor)
+        return asked + floor
+
+    def products(self, iterate):
+        """Hessian of F by its products, with a preconditioner."""
+        if self.curvature == "kronecker":
+            precondition = Kronecker(self, self._eigen, iterate)
+        else:
+            precondition = Diagonal(self, iterate)
+        return ProductHessian(self, iterate, precondition)
+
+    @cached_property
+    def _eigen(self):
+        moments = self.objective.second_moments(self.slots)
+        return Kronecker.decompose(np.tensordot(self.group_weight, moments, axes=1))
+
+    def hessian(self, iterate):
+        """Hessian of F, factorised."""
+        sums = self.objective.hessian_sums(iterate, self.slots)
+        return Hessian(sums, self.group_weight, self.penalty)
+
+    def is_done(self, value, n_iter):
+        """Whether there is nothing to gain but rounding, whatever the gradient says.
+
+        A squared error takes one step, and one more for its rounding. Log-losses that
+        are zero in working precision can be lowered for ever, by the intercept, where
+        all weight is on one class.
+        """
+        if self.objective.loss.is_quadratic:
+            return self.curvature == "exact" and n_iter >= 2
+        return value <= np.finfo(float).eps * self.weight
+
+    def is_left_over(self, distance, iterate, hessian):
+        """Whether a distance is nothing: next to what one row does, and to w.
+
+        The influence of a row is ``||g_i||_{H^-1}``; taken at the median of some.
+        """
+        if distance > _LEFTOVER_OF_ALL * hessian.norm(self.vectors(iterate)):
+            return False
+        n_sampled = min(_N_SAMPLED, max(8, _SAMPLED_ENTRIES // iterate.size))
+        some = self.slots[:: max(1, len(self.slots) // n_sampled)]
+        gradients = self.objective.row_gradients(iterate, some)
+        gradients = np.stack([self.vectors(gradient) for gradient in gradients])
+        return distance <= _LEFTOVER * np.median(hessian.dual_norms(gradients))
