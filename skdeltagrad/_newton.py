@@ -32,6 +32,8 @@ _NOISE = 1e-12
 # systems are solved then.
 _N_LBFGS = 30
 _INNER = 0.1
+_TIGHTEST = 1e-3
+_TINY = np.finfo(float).tiny
 # What the importance of rows costs.
 _IMPORTANCE_PASSES = 0.5
 
@@ -67,7 +69,7 @@ def minimise(problem, start, tol, max_iter, tell=None):
     """Minimise F from a start; never uphill.
 
     It stops where the largest entry of the gradient per unit of weight is at most
-    `tol`, as scikit-learn does, *and* what is left is at most a thousandth of the
+    `tol`, as scikit-learn does, *and* what is left is next to nothing beside the
     influence of a median row: one row among many moves the gradient by less than any
     fixed tolerance. Or where only rounding is left.
 
@@ -84,15 +86,16 @@ def minimise(problem, start, tol, max_iter, tell=None):
     -------
     optimum : Optimum
     """
+    if problem.curvature != "exact":
+        return _by_products(problem, start, tol, max_iter, tell)
+
+    def is_enough(largest, distance, iterate, hessian):
+        return largest <= tol and distance <= problem.leftover(iterate, hessian)
+
     n_passes = n_hessians = 0.0
     if not start.any():
-        start, n_passes, n_hessians = _warm_start(problem, start, max_iter)
-
-    def is_enough(largest, decrement, iterate, hessian):
-        distance = np.sqrt(max(decrement, 0.0))
-        return largest <= tol and problem.is_left_over(distance, iterate, hessian)
-
-    found = _descend(problem, start, tol, max_iter, is_enough, tell)
+        start, n_passes, n_hessians = _on_a_sample(problem, start, max_iter)
+    found = _by_factors(problem, start, tol, max_iter, is_enough, tell)
     return replace(
         found,
         n_passes=n_passes + found.n_passes,
@@ -100,58 +103,56 @@ def minimise(problem, start, tol, max_iter, tell=None):
     )
 
 
-def _warm_start(problem, start, max_iter):
+def _on_a_sample(problem, start, max_iter):
     """A better start than zero; and the passes and Hessians that it took."""
-    if problem.curvature != "exact":
-        start, n_passes = _by_lbfgs(problem, start)
-        return start, n_passes, 0.0
     some = problem.sampled()
     if some is None:
         return start, 0.0, 0.0
 
-    def is_enough(largest, decrement, iterate, hessian):
+    def is_enough(largest, distance, iterate, hessian):
         # Two samples' optima are further than that from each other.
-        return decrement <= problem.penalty.size
+        return distance**2 <= problem.penalty.size
 
-    found = _descend(some, start, np.inf, max_iter, is_enough)
+    found = _by_factors(some, start, np.inf, max_iter, is_enough)
     share = len(some.slots) / len(problem.slots)
     n_passes = _IMPORTANCE_PASSES + share * found.n_passes
     return found.iterate, n_passes, share * found.n_hessians
 
 
-def _descend(problem, start, tol, max_iter, is_enough, tell=None):
-    """Newton's method from a start, until it is enough: see `minimise`."""
-    n_passes, n_hessians, metric, before = 1, 0, None, np.inf
+def _by_factors(problem, start, tol, max_iter, is_enough, tell=None):
+    """Newton's method with factors of Hessians that are kept: see `minimise`."""
+    n_passes, n_hessians, factor, before = 1, 0, None, np.inf
     point = _Point.at(problem, start)
     for n_iter in range(max_iter + 1):
         largest = problem.largest(point.gradient)
         if tell is not None:
             tell(n_iter, point.value, largest)
         # 1) direction, by a new Hessian where the kept one does not gain any more
-        if metric is not None:
-            direction, decrement = metric.direction(point.gradient)
-        if metric is None or decrement > _SLOW * before:
+        if factor is not None:
+            direction, decrement = factor.direction(point.gradient)
+        if factor is None or decrement > _SLOW * before:
             noise = _NOISE * abs(point.value)
-            if metric is not None and metric.is_new and decrement <= noise:
+            if factor is not None and factor.is_new and decrement <= noise:
                 converged = True  # only rounding is left
                 break
-            metric = _metric(problem, point.iterate)
-            n_hessians += metric.n_hessians
-            direction, decrement = metric.direction(point.gradient)
+            factor = _Kept(problem.hessian(point.iterate))
+            n_hessians += 1
+            direction, decrement = factor.direction(point.gradient)
         # 2) stop
+        distance = np.sqrt(max(decrement, 0.0))
         converged = problem.is_done(point.value, n_iter) or is_enough(
-            largest, decrement, point.iterate, metric.hessian
+            largest, distance, point.iterate, factor.hessian
         )
         if converged or n_iter == max_iter:
             break
         # 3) step
         trial, n_tried = _search(problem, point, direction, decrement)
-        n_passes += n_tried + metric.n_products
+        n_passes += n_tried
         if trial is None:  # F cannot be lowered any more: what is left is rounding
             converged = largest <= tol
             break
         moved = problem.vectors(trial.iterate - point.iterate)
-        metric = metric.after(moved, trial.gradient - point.gradient)
+        factor.add_pair(moved, trial.gradient - point.gradient)
         point, before = trial, decrement
     return Optimum(
         point.iterate, point.measured, float(largest), n_iter, n_passes, n_hessians,
@@ -159,11 +160,46 @@ def _descend(problem, start, tol, max_iter, is_enough, tell=None):
     )  # fmt: skip
 
 
-def _metric(problem, iterate):
-    """What turns gradients into steps."""
-    if problem.curvature == "exact":
-        return _Kept(problem.hessian(iterate))
-    return _Passing(problem.products(iterate))
+def _by_products(problem, start, tol, max_iter, tell):
+    """Newton's method with systems solved by products: see `minimise`.
+
+    Systems are solved the more exactly the better the last step did (Eisenstat and
+    Walker 1996, choice 2). How far a step leads is what the system was solved to and
+    what the gradient changed by besides: an estimate.
+    """
+    n_passes, inner, left, nothing = 1, _INNER, np.inf, 0.0
+    if not start.any():
+        start, n_tried = _by_lbfgs(problem, start)
+        n_passes += n_tried
+    point, hessian = _Point.at(problem, start), None
+    largest = problem.largest(point.gradient)
+    for n_iter in range(max_iter + 1):
+        if tell is not None:
+            tell(n_iter, point.value, largest)
+        converged = problem.is_done(point.value, n_iter) or (
+            largest <= tol and left <= nothing
+        )
+        if converged or n_iter == max_iter:
+            break
+        hessian = problem.products(point.iterate)
+        direction, residual, error = hessian.solve(point.gradient, inner)
+        decrement = float(np.sum(point.gradient * direction))
+        trial, n_tried = _search(problem, point, direction, decrement)
+        n_passes += n_tried + hessian.n_products
+        if trial is None:  # F cannot be lowered any more: what is left is rounding
+            converged = largest <= tol
+            break
+        point, before = trial, largest
+        largest = problem.largest(point.gradient)
+        left = error + hessian.dual_norm(point.gradient - residual)
+        nothing = problem.leftover(point.iterate, hessian)
+        inner = max(
+            (largest / before) ** 2, 0.5 * nothing / max(left, _TINY), _TIGHTEST
+        )
+        inner = min(inner, _INNER)
+    return Optimum(
+        point.iterate, point.measured, largest, n_iter, n_passes, 0.0, bool(converged)
+    )
 
 
 def _by_lbfgs(problem, start):
@@ -202,8 +238,6 @@ class _Point:
 class _Kept:
     """A Hessian that is kept, and the curvature pairs of the steps since."""
 
-    n_hessians, n_products = 1, 0
-
     def __init__(self, hessian):
         self.hessian = hessian
         self._pairs = []
@@ -225,33 +259,11 @@ class _Kept:
             direction = direction + correction * moved
         return direction, float(np.sum(gradient * direction))
 
-    def after(self, moved, response):
-        """With the curvature pair of a step, if its curvature is clearly positive."""
+    def add_pair(self, moved, response):
+        """The curvature pair of a step, if its curvature is clearly positive."""
         curvature = np.sum(moved * response)
         if curvature > 1e-8 * np.sqrt(np.sum(moved**2) * np.sum(response**2)):
             self._pairs = [*self._pairs, (moved, response, curvature)][-_MOST_PAIRS:]
-        return self
-
-
-class _Passing:
-    """A Hessian known by its products, good for one step."""
-
-    n_hessians = 0
-
-    def __init__(self, hessian):
-        self.hessian = hessian
-
-    @property
-    def n_products(self):
-        return self.hessian.n_products
-
-    def direction(self, gradient):
-        """Down the hill: nearly H^-1 g, and g'H^-1 g."""
-        direction, _, _ = self.hessian.solve(gradient, _INNER)
-        return direction, float(np.sum(gradient * direction))
-
-    def after(self, moved, response):
-        """Nothing: another iterate, another Hessian, at no cost."""
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a step too far is halved

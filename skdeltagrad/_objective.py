@@ -83,6 +83,7 @@ class Objective:
         self.n_features = rows.n_features
         self.n_outputs = loss.n_outputs
         self.n_dof = rows.n_features + self.fit_intercept
+        self._accumulators = []
 
     @property
     def n_curvatures(self):
@@ -284,19 +285,13 @@ class Objective:
         return other
 
     @np.errstate(over="ignore", invalid="ignore")  # beyond all others, or no number
-    def importance(self, slots):
-        """How much each row may matter to an optimum: shape (n_rows,).
-
-        Its share in the standardised columns' squares, and in its group. A row that
-        stands alone in a column, or in a group, matters as much as many others.
-        """
+    def standardised_squares(self, slots):
+        """Mean squared entry of each row, its columns standardised: (n_rows,)."""
         some = slots[:: max(1, len(slots) // _N_SPREAD)]
         weight = self.weight[some]
         _, sums, squares = self.rows.column_moments(some, weight)
         total = weight.sum()
-        mean = np.zeros(self.n_features)
-        if self.fit_intercept:
-            mean = sums / total
+        mean = sums / total if self.fit_intercept else np.zeros(self.n_features)
         # Constant columns spread as little as rounding; rare entries as little as can
         # be told apart from nothing.
         least = np.fmax(np.finfo(float).eps * mean**2, np.finfo(float).tiny)
@@ -309,13 +304,7 @@ class Objective:
 
         bounds = self._cut(len(slots), self.rows.n_entries(slots))
         _threads.run(add_part, len(bounds) - 1)
-        group = np.zeros(len(slots), np.int64)
-        if self.group is not None:
-            group = self.group[slots]
-        in_group = np.bincount(group)
-        rarity = len(slots) / (np.count_nonzero(in_group) * in_group[group])
-        length = np.fmin(length / self.n_dof, len(slots))
-        return self.weight[slots] * (length + rarity)
+        return length / self.n_dof
 
     def row_gradients(self, iterate, slots):
         """Gradient of every row alone: (n_rows, n_outputs, n_dof)."""
@@ -393,21 +382,27 @@ class Objective:
         n_parts = len(bounds) - 1
         # A few rows are added in place. Many are summed in buffers that stay in cache,
         # while the gradient may be memory of the trajectory that was never touched.
-        in_place = work < self.n_outputs * self.n_dof
-        partial = [gradient_out] if in_place else np.zeros((n_parts, *self.shape))
+        own = None
+        if work < self.n_outputs * self.n_dof:
+            own = self.rows.as_accumulator(gradient_out)
+        accumulators = [own]
+        if own is None:
+            accumulators = self._cleared(n_parts)
         residual = np.zeros((n_parts, self.n_outputs))
         seen = [None] * n_parts
 
         def add_part(number):
             mine = slots[bounds[number] : bounds[number + 1]]
             seen[number] = self._accumulate(
-                affine, mine, pointwise, partial[number], residual[number]
+                affine, mine, pointwise, accumulators[number], residual[number]
             )
 
         _threads.run(add_part, n_parts)
-        if not in_place:
-            for part in partial:
-                gradient_out += part
+        if own is None:
+            total = accumulators[0]
+            for other in accumulators[1:]:
+                total += other
+            self.rows.deposit(total, gradient_out)
         if self.fit_intercept:
             residual = residual.sum(axis=0)
             gradient_out[:, self.n_features] += residual
@@ -442,6 +437,17 @@ class Objective:
         for part in sums:
             grams_out += part
 
+    def _cleared(self, n_parts):
+        """So many accumulators, all 0; the same ones for every pass.
+
+        Fresh memory costs more than clearing it: its pages are made when first touched.
+        """
+        for accumulator in self._accumulators[:n_parts]:
+            accumulator.fill(0.0)
+        while len(self._accumulators) < n_parts:
+            self._accumulators.append(self.rows.accumulator(self.shape))
+        return self._accumulators[:n_parts]
+
     def _cut(self, n_rows, work):
         """Bounds of the parts that may run at the same time."""
         # A part must outweigh clearing and adding its buffer, too.
@@ -451,9 +457,8 @@ class Objective:
         return [n_rows * i // n_parts for i in range(n_parts + 1)]
 
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
-    def _accumulate(self, affine, slots, pointwise, gradient_out, residual_out):
+    def _accumulate(self, affine, slots, pointwise, accumulator, residual_out):
         """Add the products of some rows, block by block while they are in cache."""
-        accumulator = self.rows.accumulator(gradient_out)
         blocks = self._blocks(slots)
         buffer = np.empty((len(blocks[0]), self.n_outputs))
         seen = []
@@ -463,5 +468,4 @@ class Objective:
             seen.append(pointwise(raw, block))
             self.rows.rmatvec(raw, block, accumulator)
             residual_out += raw.sum(axis=0)
-        self.rows.deposit(accumulator, gradient_out)
         return seen

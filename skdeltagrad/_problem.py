@@ -11,13 +11,15 @@ import numpy as np
 
 from ._hessian import Hessian
 from ._products import Diagonal, Kronecker, ProductHessian
-from ._sampling import sample
+from ._sampling import importance, sample
 
 # What may be left of the way: as a share of the influence of a median row, and of w.
 _LEFTOVER = 1e-3
 _LEFTOVER_OF_ALL = 1e-8
 _N_SAMPLED = 256
-_SAMPLED_ENTRIES = 2**24
+_SAMPLED_ENTRIES = 2**22
+# More may be left where every digit costs passes.
+_DEAR_DIGIT = 10.0
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
@@ -83,14 +85,17 @@ class Problem:
         n_expected = max(_SAMPLE * n_rows, n_expected, _LEAST_TO_SAMPLE)
         if self.objective.loss.is_quadratic or 2 * n_expected > n_rows:
             return None
-        importance = self.objective.importance(self.slots)
+        objective = self.objective
+        squares = objective.standardised_squares(self.slots)
+        matters = importance(squares, objective.group[self.slots])
+        matters *= objective.weight[self.slots]
         rng = np.random.default_rng(0)  # the optimum does not depend on it
-        drawn, probability = sample(importance, n_expected, rng)
-        weight = np.zeros(len(self.objective.weight))
+        drawn, probability = sample(matters, n_expected, rng)
+        weight = np.zeros(len(objective.weight))
         other = copy(self)
         other.slots = self.slots[drawn]
-        weight[other.slots] = self.objective.weight[other.slots] / probability
-        other.objective = self.objective.reweighted(weight)
+        weight[other.slots] = objective.weight[other.slots] / probability
+        other.objective = objective.reweighted(weight)
         return other
 
     def vectors(self, by_output):
@@ -194,15 +199,16 @@ class Problem:
             return self.curvature == "exact" and n_iter >= 2
         return value <= np.finfo(float).eps * self.weight
 
-    def is_left_over(self, distance, iterate, hessian):
-        """Whether a distance is nothing: next to what one row does, and to w.
+    def leftover(self, iterate, hessian):
+        """How far from the optimum is nothing: next to what one row does, and to w.
 
         The influence of a row is ``||g_i||_{H^-1}``; taken at the median of some.
         """
-        if distance > _LEFTOVER_OF_ALL * hessian.norm(self.vectors(iterate)):
-            return False
         n_sampled = min(_N_SAMPLED, max(8, _SAMPLED_ENTRIES // iterate.size))
         some = self.slots[:: max(1, len(self.slots) // n_sampled)]
         gradients = self.objective.row_gradients(iterate, some)
         gradients = np.stack([self.vectors(gradient) for gradient in gradients])
-        return distance <= _LEFTOVER * np.median(hessian.dual_norms(gradients))
+        of_row = _LEFTOVER * np.median(hessian.dual_norms(gradients))
+        of_all = _LEFTOVER_OF_ALL * hessian.norm(self.vectors(iterate))
+        nothing = float(min(of_row, of_all))
+        return nothing if self.curvature == "exact" else _DEAR_DIGIT * nothing

@@ -11,8 +11,7 @@ Conventions
 * ``coef`` is an iterate of shape (n_outputs, n_dof), C order, whose columns from
   n_features on (the intercept) are ignored; `layout` brings it into the order that the
   kernels of a storage read best.
-* An *accumulator* collects gradients in that same order: a view of the gradient where
-  that is the same, else an array of its own that `deposit` adds to the gradient.
+* An *accumulator* collects gradients in that same order; `deposit` adds it to one.
 """
 
 from abc import ABC, abstractmethod
@@ -73,12 +72,16 @@ class AbstractRows(ABC):
         """Coefficients in the order that `matvec` reads."""
 
     @abstractmethod
-    def accumulator(self, gradient):
-        """What `rmatvec` adds to, for a gradient of shape (n_outputs, n_dof)."""
+    def accumulator(self, shape):
+        """Zeros that `rmatvec` adds to, for a gradient of shape (n_outputs, n_dof)."""
+
+    @abstractmethod
+    def as_accumulator(self, gradient):
+        """A gradient to be added to itself; None where its order is another."""
 
     @abstractmethod
     def deposit(self, accumulator, gradient_out):
-        """Add an accumulator to its gradient, unless it is a view of it."""
+        """Add an accumulator to a gradient."""
 
     @abstractmethod
     def matvec(self, coef, intercept, slots, raw_out):
@@ -184,11 +187,14 @@ class DenseRows(AbstractRows):
     def layout(self, coef):
         return coef
 
-    def accumulator(self, gradient):
+    def accumulator(self, shape):
+        return np.zeros(shape)
+
+    def as_accumulator(self, gradient):
         return gradient
 
     def deposit(self, accumulator, gradient_out):
-        pass  # a view
+        gradient_out += accumulator
 
     def matvec(self, coef, intercept, slots, raw_out):
         _kernels.dense.matvec(self._X.values, slots, coef, intercept, raw_out)
@@ -296,14 +302,14 @@ class CsrRows(AbstractRows):
     def layout(self, coef):
         return np.ascontiguousarray(coef.T)
 
-    def accumulator(self, gradient):
-        if len(gradient) == 1:
-            return gradient.T
-        return np.zeros(gradient.shape[::-1])
+    def accumulator(self, shape):
+        return np.zeros(shape[::-1])
+
+    def as_accumulator(self, gradient):
+        return gradient.T if len(gradient) == 1 else None
 
     def deposit(self, accumulator, gradient_out):
-        if len(gradient_out) > 1:
-            gradient_out += accumulator.T
+        gradient_out += accumulator.T
 
     def matvec(self, coef, intercept, slots, raw_out):
         _kernels.sparse.matvec(*self._matrix(), slots, coef, intercept, raw_out)

@@ -6,6 +6,28 @@ import numpy as np
 _ROUNDS = 5
 
 
+def importance(squares, group):
+    """How much each row may matter to an optimum.
+
+    Its share in the standardised columns' squares, and in its group. A row that stands
+    alone in a column, or in a group, matters as much as all others.
+
+    Parameters
+    ----------
+    squares : ndarray of shape (n_rows,)
+        See `Objective.standardised_squares`. May be beyond all numbers, or none.
+    group : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    importance : ndarray of shape (n_rows,)
+    """
+    n_rows = len(squares)
+    in_group = np.bincount(group)
+    rarity = n_rows / (np.count_nonzero(in_group) * in_group[group])
+    return np.fmin(squares, n_rows) + rarity
+
+
 def sample(importance, n_expected, rng):
     """Draw each with a probability that is proportional to its importance, up to 1.
 

@@ -163,7 +163,7 @@ def test_products(case, n_outputs, n_intercepts):
 
     before = rng.normal(size=(n_outputs, n_dof))
     gradient = before.copy()
-    accumulator = rows.accumulator(gradient)
+    accumulator = rows.accumulator(gradient.shape)
     rows.rmatvec(raw, slots, accumulator)
     rows.rmatvec(raw[:5], slots[:5], accumulator)
     rows.deposit(accumulator, gradient)
@@ -481,7 +481,7 @@ def test_sums_of_float32_rows_are_in_float64():
     assert_allclose(sums, exact, rtol=1e-10)
     assert_allclose(squares, exact * float(np.float32(0.1)), rtol=1e-10)
     gradient = np.zeros((1, 1))
-    accumulator = rows.accumulator(gradient)
+    accumulator = rows.accumulator(gradient.shape)
     rows.rmatvec(np.ones((n_rows, 1)), everyone, accumulator)
     rows.deposit(accumulator, gradient)
     assert_allclose(gradient, exact, rtol=1e-10)

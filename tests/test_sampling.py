@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdeltagrad._sampling import sample
+from skdeltagrad._sampling import importance, sample
 
 
 def heavy_tailed(n):
@@ -56,3 +56,16 @@ def test_one_that_outweighs_all_others_does_not_crowd_them_out():
     assert 7 in drawn
     assert probability[drawn == 7] == 1.0
     assert 60 < len(drawn) < 140
+
+
+def test_importance_is_the_share_in_columns_and_in_the_group():
+    squares = np.array([0.5, 2.0, 1.0, 0.5])
+    group = np.array([0, 0, 0, 2])  # nobody in group 1
+    expected = squares + np.array([2 / 3, 2 / 3, 2 / 3, 2.0])
+    assert_allclose(importance(squares, group), expected)
+
+
+def test_squares_that_overflow_are_as_important_as_all_rows():
+    squares = np.array([1.0, np.inf, np.nan, 1e300])
+    found = importance(squares, np.zeros(4, int))
+    assert_allclose(found, [2.0, 5.0, 5.0, 5.0])
