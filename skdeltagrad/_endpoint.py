@@ -14,11 +14,12 @@ measures the gradient at the new iterate, which becomes the reference.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from time import perf_counter
 
 import numpy as np
 
-from . import _memory
+from . import _memory, _threads
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
 from ._kept_curvature import Curvature
@@ -47,6 +48,17 @@ _SURVEY = 3.0
 _LATER = "the curvature for it is made at the first edit"
 _TOO_LARGE = "the Hessian of so many coefficients is not kept"
 _TOO_MUCH = "the edit is too large for steps from the old optimum"
+
+
+def _with_few_threads(method):
+    """A method of `Endpoint` with as many threads of BLAS as its Hessian is worth."""
+
+    @wraps(method)
+    def inside(self, rows, *arguments):
+        with _threads.blas_for(_order(self.loss, rows.n_features)):
+            return method(self, rows, *arguments)
+
+    return inside
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,7 @@ class Endpoint:
         kept = 0 if self.curvature is None else self.curvature.nbytes
         return kept + sum(array.nbytes for array in arrays)
 
+    @_with_few_threads
     def train(self, rows, roster, change=NO_CHANGE):
         """The optimum of the rows of a roster and an edit, from nothing."""
         live = np.concatenate([roster.live_slots(), change.added_slots])
@@ -151,6 +164,7 @@ class Endpoint:
         problem = self._problem(rows, roster, change, census)
         return self._fit(problem, census, np.zeros(problem.objective.shape))
 
+    @_with_few_threads
     def surveyed(self, rows, roster):
         """With the curvature that the first edit would make, and a bound."""
         problem = self._problem(rows, roster, NO_CHANGE, self.census)
@@ -167,6 +181,7 @@ class Endpoint:
         )
         return replace(self, curvature=curvature, ledger=ledger)
 
+    @_with_few_threads
     def plan(self, rows, roster, change, settings):
         """What an edit would do, as attributes of `EditPlan`."""
         census = self._census_after(roster, change)
@@ -201,6 +216,7 @@ class Endpoint:
         seconds += problem.seconds_per_pass(self.reference, n_live)
         return {"n_passes": 1, "seconds": seconds}
 
+    @_with_few_threads
     def edited(self, rows, roster, change, settings):
         """The optimum after an edit, by a step from the reference where that will do.
 

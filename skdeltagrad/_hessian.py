@@ -12,7 +12,7 @@ Vectors have shape (n_systems, q).
 from copy import copy
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
+from scipy.linalg import cholesky, lapack
 
 from . import _kernels
 
@@ -20,6 +20,8 @@ from . import _kernels
 # that of BLAS.
 _RANK_ONE_SHARE = 16
 _MOST_JITTER = 1e-6
+# What rows make up of a Hessian, by a bound that is enough when it is so small.
+_SMALL_SHARE = 0.05
 
 
 class Hessian:
@@ -62,6 +64,11 @@ class Hessian:
         self._condition = None
 
     @property
+    def order(self):
+        """q."""
+        return len(self._matrix)
+
+    @property
     def nbytes(self):
         matrix = self._matrix.nbytes if len(self.sums) > 1 else 0
         return self.sums.nbytes + matrix + sum(f.nbytes for f in self._factors)
@@ -87,7 +94,7 @@ class Hessian:
         """``sqrt(v' H^-1 v)`` of each v in an array (n_vectors, n_systems, q)."""
         squares = np.zeros(len(many))
         for system, number in enumerate(self._which):
-            half = self._half(self._factors[number], many[:, system])
+            half = _half(self._factors[number], many[:, system])
             squares += np.einsum("ij,ij->j", half, half)
         return np.sqrt(squares)
 
@@ -119,14 +126,16 @@ class Hessian:
         """The inverse along every contrast, shape (n_dof, n_dof) each."""
         if self._inverse is None:
             q = len(self._matrix)
-            self._inverse = cho_solve((self._factors[0], False), np.eye(q))
+            self._inverse = _solution(self._factors[0], np.eye(q))
         m = len(self._inverse) // n_dof
         blocks = self._inverse.reshape(m, n_dof, m, n_dof)
         for contrast in contrasts:
             yield np.einsum("a,aibj,b->ij", contrast, blocks, contrast, optimize=True)
 
     def share(self, part):
-        """Largest eigenvalue of ``H^-1 part``: how much of H some rows make up.
+        """At least the largest eigenvalue of ``H^-1 part``: what some rows make up.
+
+        Their sum of squares will do where it is small: it takes no eigenvalues.
 
         Parameters
         ----------
@@ -135,15 +144,19 @@ class Hessian:
         """
         largest = 0.0
         for factor in self._factors:
-            half = self._half(factor, self._half(factor, part))
-            largest = max(largest, np.linalg.eigvalsh(half)[-1])
+            ratio = _solution(factor, part)
+            share = np.sqrt(max(0.0, np.sum(ratio * ratio.T)))
+            if share > _SMALL_SHARE:
+                half = _half(factor, _half(factor, part))
+                share = np.linalg.eigvalsh(half)[-1]
+            largest = max(largest, share)
         return float(largest)
 
     def share_of_roots(self, roots):
-        """The same of a few vectors whose outer products sum to the rows' Hessian."""
+        """The same of vectors whose outer products sum to the rows' Hessian."""
         largest = 0.0
         for factor in self._factors:
-            half = self._half(factor, roots)
+            half = _half(factor, roots)
             largest = max(largest, np.linalg.eigvalsh(half.T @ half)[-1])
         return float(largest)
 
@@ -180,18 +193,11 @@ class Hessian:
             other._factorise()
         return other
 
-    @staticmethod
-    def _half(factor, vectors):
-        """``U^-T v`` of vectors in rows, as columns."""
-        return solve_triangular(factor, vectors.T, trans="T", check_finite=False)
-
     def _solve(self, vectors):
         solution = np.empty_like(vectors)
         for number, factor in enumerate(self._factors):
             mine = self._which == number
-            solution[mine] = cho_solve(
-                (factor, False), vectors[mine].T, check_finite=False
-            ).T
+            solution[mine] = _solution(factor, vectors[mine])
         return solution
 
     def _factor(self, penalty):
@@ -211,6 +217,22 @@ class Hessian:
                 self.is_exact &= jitter == 0.0 and not empty.any()
                 return np.ascontiguousarray(factor)
         raise np.linalg.LinAlgError("the Hessian is not positive definite")
+
+
+# LAPACK reads an upper factor in C order as the lower one in its own; SciPy's solvers
+# would copy it first.
+
+
+def _solution(factor, vectors):
+    """``H^-1 v`` of vectors in rows."""
+    solution, _ = lapack.dpotrs(factor.T, vectors.T, lower=1)
+    return solution.T
+
+
+def _half(factor, vectors):
+    """``U^-T v`` of vectors in rows, as columns."""
+    half, _ = lapack.dtrtrs(factor.T, vectors.T, lower=1)
+    return half
 
 
 def _rotated(factor, added, removed):

@@ -114,7 +114,8 @@ class Curvature:
         if surveyed.is_quadratic:
             return surveyed
         roster.leverages = by_slot
-        fourth = objective.hessian_sums(place, problem.slots, leverages**2)
+        fourth = np.zeros_like(hessian.sums)
+        objective.add_hessian_sums(place, problem.slots, fourth, leverages**2)
         return replace(surveyed, fourth=fourth, surveyed_at=place)
 
     def refreshed(self, problem, roster, place):
@@ -144,18 +145,21 @@ class Curvature:
         """
         objective = problem.objective
         removed, added = change.removed_slots, change.added_slots
-        of_removed = objective.hessian_sums(self.place, removed)
-        sums = self.hessian.sums - of_removed
-        if len(added):
-            sums += objective.hessian_sums(self.place, added)
+        sums = self.hessian.sums.copy()
+        objective.add_hessian_sums(self.place, removed, sums, -np.ones(len(removed)))
         before, after = self.hessian.group_weight, problem.group_weight
-        if self.hessian.takes_roots(len(change) * objective.n_curvatures):
+        leaving = joining = None
+        share = 0.0
+        if len(removed) * objective.n_curvatures <= self.hessian.order:
             leaving = self._roots(objective, removed, before)
-            share = self.hessian.share_of_roots(leaving) if len(removed) else 0.0
-            joining = self._roots(objective, added, after)
+            if len(removed):
+                share = self.hessian.share_of_roots(leaving)
         else:
-            leaving = joining = None
-            share = self.hessian.share(np.tensordot(before, of_removed, axes=1))
+            of_removed = np.tensordot(before, self.hessian.sums - sums, axes=1)
+            share = self.hessian.share(of_removed)
+        objective.add_hessian_sums(self.place, added, sums, np.ones(len(added)))
+        if self.hessian.takes_roots(len(change) * objective.n_curvatures):
+            joining = self._roots(objective, added, after)
         # H is at least this much of what it was: see `_certificate`.
         rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
         if not rest > (_LEAST_LEFT_QUADRATIC if self.is_quadratic else _LEAST_LEFT):
@@ -175,12 +179,13 @@ class Curvature:
             return changed
         squares = self._squares_of(objective, roster, removed)
         at = self.surveyed_at
-        fourth = self.fourth - objective.hessian_sums(at, removed, squares)
+        fourth = self.fourth.copy()
+        objective.add_hessian_sums(at, removed, fourth, -squares)
         stale, since = self.stale, self.moved
         if len(added):
             if roster.leverages is not None:
                 roster.leverages[added] = of_added
-            fourth += objective.hessian_sums(at, added, of_added**2)
+            objective.add_hessian_sums(at, added, fourth, of_added**2)
             moved = objective.largest_change(reference - self.place, added)
             stale = max(stale, moved)
             since = max(since, objective.largest_change(self.place - at, added))

@@ -277,20 +277,21 @@ class DeltaGradLogisticRegression(
         return factors[codes]
 
     def _edit_targets(self, removed, added):
-        if added is None:
-            added = self.classes_[:0]
-        else:
-            added = column_or_1d(added)
-            check_classification_targets(added)
-            unique_labels(self.classes_, added)  # refuses text among numbers
+        counts = np.bincount(removed, minlength=len(self.classes_))
+        counts = self._class_counts - counts
+        if added is None and counts.all():
+            nobody = np.zeros(0, np.int64)
+            return self._targets(nobody, np.ones(0), self.classes_, counts)
+        added = self.classes_[:0] if added is None else column_or_1d(added)
+        check_classification_targets(added)
+        unique_labels(self.classes_, added)  # refuses text among numbers
         factor = self._weight_factor(added)
         # Codes in use: those of the fitted classes, then those of new ones.
         codes = self._code_targets(added)
         new, new_codes = np.unique(added[codes == _UNKNOWN], return_inverse=True)
         codes[codes == _UNKNOWN] = len(self.classes_) + new_codes
         labels = np.concatenate([self.classes_, new])
-        counts = np.concatenate([self._class_counts, np.zeros(len(new), np.int64)])
-        counts = counts - np.bincount(removed, minlength=len(labels))
+        counts = np.concatenate([counts, np.zeros(len(new), np.int64)])
         counts = counts + np.bincount(codes, minlength=len(labels))
         if counts.all() and not len(new):
             return self._targets(codes, factor, self.classes_, counts)

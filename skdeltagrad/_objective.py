@@ -233,15 +233,13 @@ class Objective:
             )
         return moments
 
-    def hessian_sums(self, iterate, slots, factor=None):
+    def hessian_sums(self, iterate, slots):
         """Sum of the Hessians of some rows at an iterate, for each group.
 
         Parameters
         ----------
         iterate : ndarray of shape (n_outputs, n_dof)
         slots : ndarray of shape (n_rows,)
-        factor : ndarray of shape (n_rows,), optional
-            Multiplies the weights of the rows.
 
         Returns
         -------
@@ -249,6 +247,13 @@ class Objective:
             In the coordinates of the loss, q = n_coordinates * n_dof; where outputs do
             not meet, q = n_dof: that of every output.
         """
+        q = self.n_curvatures * self.n_dof
+        sums = np.zeros((self.n_groups, q, q))
+        self.add_hessian_sums(iterate, slots, sums, np.ones(len(slots)))
+        return sums
+
+    def add_hessian_sums(self, iterate, slots, sums_out, factor):
+        """Add the Hessians of some rows, each times a factor, to the sums of groups."""
 
         def weigh(slots, factor, block):
             some = slots[block]
@@ -257,26 +262,25 @@ class Objective:
             return np.ascontiguousarray(curvatures.T)
 
         affine = self._affine(iterate)
-        m = self.n_curvatures
+        m, n_dof = self.n_curvatures, self.n_dof
         upper = np.triu_indices(m)
-        sums = np.zeros((self.n_groups, m, m, self.n_dof, self.n_dof))
-        if factor is None:
-            factor = np.ones(len(slots))
         group = np.zeros(len(slots), np.int64)
         if self.n_groups > 1:
             group = self.group[slots]
-        for number in range(self.n_groups):
+        for number, total in enumerate(sums_out):
             mine = group == number
-            members, factors = slots[mine], factor[mine]
-            grams = sums[number, 0]
-            if m > 1:
-                grams = np.zeros((len(upper[0]), self.n_dof, self.n_dof))
-            self._add_grams(members, partial(weigh, members, factors), grams)
-            if m > 1:
-                sums[number][upper] = grams
-                sums[number][upper[::-1]] = grams
-        q = m * self.n_dof
-        return sums.swapaxes(2, 3).reshape(self.n_groups, q, q)
+            members = slots[mine]
+            weights = partial(weigh, members, factor[mine])
+            if m == 1:
+                self._add_grams(members, weights, total[np.newaxis])
+                continue
+            grams = np.zeros((len(upper[0]), n_dof, n_dof))
+            self._add_grams(members, weights, grams)
+            blocks = total.reshape(m, n_dof, m, n_dof)
+            for j, k, gram in zip(*upper, grams, strict=True):
+                blocks[j, :, k] += gram
+                if j != k:
+                    blocks[k, :, j] += gram
 
     def reweighted(self, weight):
         """This objective with other weights, by slot."""
@@ -432,7 +436,7 @@ class Objective:
             return
         bounds = [len(slots) * i // n_parts for i in range(n_parts + 1)]
         sums = np.zeros((n_parts, *grams_out.shape))
-        with _threads.single_threaded_blas():
+        with _threads.blas_for(order=1):  # for every part has a thread
             _threads.run(add_part, n_parts)
         for part in sums:
             grams_out += part

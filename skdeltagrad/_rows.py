@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import blas
 
 from . import _kernels
 from ._arrays import GrowingArray
@@ -27,6 +28,8 @@ from ._arrays import GrowingArray
 _BLOCK_BYTES = 2**19
 # Entries copied at a time to be multiplied by BLAS: 4 MB.
 _GRAM_ENTRIES = 2**19
+# Fewer rows than this share of the columns are few.
+_FEW = 0.25
 
 
 def canonical(X):
@@ -215,6 +218,15 @@ class DenseRows(AbstractRows):
     def add_grams(self, slots, weights, centre, grams_out):
         # Blocks that stay in cache while BLAS multiplies them.
         block_size = max(_GRAM_ENTRIES // max(1, self.n_features), 64)
+        if len(slots) < _FEW * self.n_features:
+            # A product of the matrices' size, to be added, would be most of the work.
+            X = self.extended(slots, centre)
+            for weight, gram in zip(weights, grams_out, strict=True):
+                blas.dgemm(
+                    1.0, (weight[:, np.newaxis] * X).T, X.T, trans_b=True,
+                    beta=1.0, c=gram.T, overwrite_c=True,
+                )  # fmt: skip
+            return
         for first in range(0, len(slots), block_size):
             block = slice(first, first + block_size)
             for weight, gram in zip(weights[:, block], grams_out, strict=True):

@@ -374,13 +374,20 @@ def test_hessian_sums(problem):
         assert_allclose(found, found.T, rtol=1e-12, atol=1e-12)
 
 
-def test_hessian_sums_with_a_factor(problem):
-    objective, slots = problem.objective, problem.slots
+@pytest.mark.parametrize("few", [True, False])
+def test_adding_hessians_times_a_factor(problem, few):
+    objective = problem.objective
+    slots = problem.slots[:1] if few else problem.slots
     factor = np.random.default_rng(6).normal(size=len(slots))  # of either sign
-    sums = objective.hessian_sums(problem.iterate, slots, factor)
+    before = objective.hessian_sums(problem.iterate, problem.slots)
+    sums = before.copy()
+    objective.add_hessian_sums(problem.iterate, slots, sums, factor)
     for number, found in enumerate(sums):
         mine = problem.group[slots] == number
-        expected = problem.hessian(problem.iterate, slots[mine], factor[mine])
+        expected = problem.in_outputs(before[number])
+        expected = expected + problem.hessian(
+            problem.iterate, slots[mine], factor[mine]
+        )
         assert_allclose(problem.in_outputs(found), expected, rtol=1e-10, atol=1e-11)
 
 
@@ -402,8 +409,7 @@ def test_hessian_sums_by_finite_differences(problem):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_hessian_sums_block_by_block(loss, storage, monkeypatch):
     problem = Problem(loss, storage, "centred", 3)
-    factor = np.random.default_rng(7).random(len(problem.slots))
-    arguments = problem.iterate, problem.slots, factor
+    arguments = problem.iterate, problem.slots
     whole = problem.objective.hessian_sums(*arguments)
     monkeypatch.setattr(_objective, "_CURVATURE_BLOCK", 4)
     parts = problem.objective.hessian_sums(*arguments)
@@ -486,7 +492,6 @@ def test_nobody_adds_nothing(loss, storage):
     assert measured.largest_change == 0.0
     assert objective.largest_change(iterate, nobody) == 0.0
     assert not objective.hessian_sums(iterate, nobody).any()
-    assert not objective.hessian_sums(iterate, nobody, np.zeros(0)).any()
     states = objective.curvature_states(iterate, nobody)
     assert not objective.hessian_products(states, iterate, nobody).any()
     assert not objective.hessian_diagonals(iterate, nobody).any()

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info
 
 import skdeltagrad
 from skdeltagrad import _threads
-from skdeltagrad._threads import limit_threads, run, single_threaded_blas
+from skdeltagrad._threads import blas_for, limit_threads, run
 
 N_THREADS = [1, 2, 3, 8]
 
@@ -139,35 +139,45 @@ def blas_threads():
     ]
 
 
-def test_blas_gets_its_threads_back():
+def test_small_matrices_take_one_thread_of_blas():
     before = blas_threads()
-    with single_threaded_blas():
+    with blas_for(100):
+        assert set(blas_threads()) == {1}
+        with blas_for(10):
+            assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {1}
     assert blas_threads() == before
-    with pytest.raises(ValueError, match="stop"), single_threaded_blas():
+    with blas_for(5000):
+        assert blas_threads() == before
+    with pytest.raises(ValueError, match="stop"), blas_for(100):
         raise ValueError("stop")
     assert blas_threads() == before
 
 
 def test_blas_gets_its_threads_back_from_several_callers():
+    """Whoever leaves last must not leave its limit to others for good."""
     before = blas_threads()
-    n_inside, most_inside = [], []
+    barrier = threading.Barrier(2, timeout=30)
 
-    def caller():
-        for _ in range(20):
-            with single_threaded_blas():
-                n_inside.append(1)
-                most_inside.append(len(n_inside))
-                time.sleep(1e-4)
-                n_inside.pop()
+    def first():
+        with blas_for(100):
+            barrier.wait()
+            barrier.wait()
+        barrier.wait()
 
-    callers = [threading.Thread(target=caller) for _ in range(4)]
-    for thread in callers:
-        thread.start()
-    for thread in callers:
-        thread.join(60)
-    assert most_inside == [1] * 80
-    assert blas_threads() == before
+    def second():
+        barrier.wait()
+        with blas_for(100):
+            barrier.wait()
+            barrier.wait()  # the first has left
+
+    for _ in range(3):
+        callers = [threading.Thread(target=one) for one in (first, second)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(60)
+        assert blas_threads() == before
 
 
 def test_the_limit_ends_with_its_block():
