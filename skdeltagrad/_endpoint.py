@@ -41,6 +41,8 @@ _MOST_DEBT = 1.0
 # are for each group: Hessian, Q and what is made of them, twice while an edit is made.
 _MOST_EXACT = 3000
 _N_SQUARES = 6
+# What systems may leave, where they are solved by products: of what an edit may.
+_INNER = 0.3
 # What a plan counts on: passes of conjugate gradients, and a survey in Hessians.
 _USUAL_PASSES = 25
 _SURVEY = 3.0
@@ -69,7 +71,7 @@ class Account:
     """
 
     n_passes: float = 0.0
-    n_hessians: int = 0
+    n_hessians: float = 0.0
     curvature: str | None = None
     gradient_norm: float | None = None
     distance_bound: float | None = None
@@ -316,11 +318,11 @@ class Endpoint:
         reference = self.reference
         sums, _ = self._gradient_sums_after(problem, change)
         gradient = problem.gradient(sums, reference)
-        n_passes, moved = 0, 0.0
+        n_passes, moved, tolerance = 0, 0.0, _INNER * edit_tol
         for _ in range(_MOST_PASSES):
             # 1) a step, to a part of the error that is allowed
             hessian = problem.products(reference)
-            step, residual, error = hessian.solve(-gradient, 0.3 * edit_tol)
+            step, residual, error = hessian.solve(-gradient, tolerance)
             iterate = reference + problem.by_output(step)
             # 2) a pass: what is left of the gradient, but for the systems' residual, is
             # what the Hessian changed by
@@ -332,6 +334,7 @@ class Endpoint:
             reference = iterate
             if error <= edit_tol * moved:
                 break
+            tolerance = min(_INNER, _INNER * edit_tol * moved / error)
         else:
             return None
         ledger = Account(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import _certificate
+from . import _certificate, _threads
 from ._certificate import Bound
 from ._hessian import Hessian, roots
 
@@ -19,7 +19,7 @@ _LEAST_LEFT_QUADRATIC = 1e-9
 # What the square of Q may be too large by before it is made anew.
 _LOOSEST = 4.0
 # Rows whose leverages are taken at a time.
-_BLOCK = 2**13
+_BLOCK = 2**12
 _EPS = np.finfo(float).eps
 # Rounding of a raw prediction.
 _ULPS = 4.0 * _EPS
@@ -106,9 +106,13 @@ class Curvature:
             return surveyed
         by_slot = np.zeros(len(roster.weight))
         contrasts = objective.loss.contrasts()
-        for first in range(0, len(problem.slots), _BLOCK):
-            block = problem.slots[first : first + _BLOCK]
+        hessian.leverages(objective.extended(problem.slots[:1]), contrasts)  # inverts
+
+        def take_block(number):
+            block = problem.slots[number * _BLOCK : (number + 1) * _BLOCK]
             by_slot[block] = hessian.leverages(objective.extended(block), contrasts)
+
+        _threads.run(take_block, -(-len(problem.slots) // _BLOCK))
         leverages = by_slot[problem.slots]
         surveyed = replace(surveyed, leverage=float(leverages.max()))
         if surveyed.is_quadratic:

@@ -72,7 +72,7 @@ class Problem:
         """What a Hessian costs, in passes; measured on dense rows of several widths."""
         _, n_dof = self.objective.shape
         m = self.penalty.size // n_dof // self._n_systems
-        return (3.0 + n_dof / 50.0) * (m + 1) / 2.0
+        return (1.0 + n_dof / 40.0) * (m + 1) / 2.0
 
     def sampled(self):
         """This problem on some of the rows, weighted; or None where that gains little.

@@ -26,9 +26,9 @@ class UpdateReport:
         of the others were predicted.
     n_passes : float
         Number of times that the rows were read for a loss and its gradient, for
-        "newton".
-    n_hessians : int
-        Number of Hessians made from all rows.
+        "newton". What reads some of them counts by its share.
+    n_hessians : float
+        Number of Hessians made from all rows, counted alike.
     curvature : str or None
         Kind of curvature that steps were made with.
     gradient_norm : float or None
@@ -69,7 +69,7 @@ class UpdateReport:
     n_steps: int = 0
     n_exact_steps: int = 0
     n_passes: float = 0.0
-    n_hessians: int = 0
+    n_hessians: float = 0.0
     curvature: str | None = None
     gradient_norm: float | None = None
     distance_bound: float | None = None
@@ -142,4 +142,4 @@ def counted(number, one, many):
     """A number of things in words."""
     if not number:
         return f"no {one}"
-    return f"{number:g} {one if number == 1 else many}"
+    return f"{round(number, 1):g} {one if number == 1 else many}"

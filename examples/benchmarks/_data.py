@@ -101,7 +101,8 @@ def standardised(X):
     """Columns of mean 0 and standard deviation 1 (constant ones of 0)."""
     X = np.asarray(X, dtype=float)
     spread = X.std(axis=0)
-    return (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    X = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return np.ascontiguousarray(X)
 
 
 def rcv1(folder=None):
