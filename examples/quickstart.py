@@ -58,6 +58,8 @@ def tour(name, estimator, X, y, wrong, right):
     estimator.unlearn(X[:5], y[:5])
     bound = estimator.update_report_.relative_bound
     note = "" if bound is None else f"certified: at most {bound:.0e} of the way off"
+    if estimator.update_report_.error_estimate is not None:
+        note = f"about {estimator.update_report_.error_estimate:.0e} off, an estimate"
     show(name, "unlearn 5 rows", estimator, note)
     replayed = estimator.to_sklearn()
     print(f"{'':18}{assert_erased(estimator, X[:5])}")

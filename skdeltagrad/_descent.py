@@ -55,7 +55,7 @@ class ExactOracle(AbstractOracle):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # found and reported by step 2
-def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
+def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory, steps=None):
     """Run gradient descent from the first iterate of a trajectory and record it.
 
         w_{t+1} = w_t - eta_t (g_t / S_b + alpha w_t / S)
@@ -75,6 +75,9 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
         Coefficients from here on are intercepts.
     trajectory : Trajectory
         OUT; its first iterate is the start, all else is zero.
+    steps : range, optional
+        A part of the run, from where it starts; all of it if None. One that was made
+        before is made again only by an oracle that does not add to what is there.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
         When an iterate is not finite.
     """
     iterates, gradient_sums = trajectory.iterates, trajectory.gradient_sums
-    for step in range(trajectory.n_steps):
+    for step in range(trajectory.n_steps) if steps is None else steps:
         sums = gradient_sums[step]
         if rate[step] == 0.0:
             iterates[step + 1] = iterates[step]

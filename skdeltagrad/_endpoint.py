@@ -41,6 +41,8 @@ _MOST_DEBT = 1.0
 # are for each group: Hessian, Q and what is made of them, twice while an edit is made.
 _MOST_EXACT = 3000
 _N_SQUARES = 6
+# What sums of outer products are made in, in several threads.
+_BUFFER_BYTES = 2**26
 # What systems may leave, where they are solved by products: of what an edit may.
 _INNER = 0.3
 # What a plan counts on: passes of conjugate gradients, and a survey in Hessians.
@@ -412,7 +414,7 @@ def curvature_bytes(loss, alpha, n_features, n_groups):
     """At most what the exact Hessian, all that goes with it, and an edit take."""
     n_factors = len(np.unique(alpha)) if loss.is_quadratic else 1
     n_squares = _N_SQUARES * (n_groups + 1) + 2 * n_factors
-    return n_squares * 8 * _order(loss, n_features) ** 2
+    return n_squares * 8 * _order(loss, n_features) ** 2 + _BUFFER_BYTES
 
 
 def cheapest_curvature(loss, alpha, n_features, n_groups):

@@ -41,7 +41,10 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         ],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "burn_in": [Interval(Integral, 0, None, closed="left")],
-        "period": [Interval(Integral, 1, None, closed="left")],
+        "period": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "history_size": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],

@@ -20,6 +20,8 @@ from . import _kernels
 # that of BLAS.
 _RANK_ONE_SHARE = 16
 _MOST_JITTER = 1e-6
+# What an estimate of the condition may have grown by before another is made.
+_MOST_GROWTH = 2.0
 # What rows make up of a Hessian, by a bound that is enough when it is so small.
 _SMALL_SHARE = 0.05
 
@@ -61,7 +63,7 @@ class Hessian:
         """Upper Cholesky factors, one for each different penalty."""
         self.is_exact = True
         self._factors = [self._factor(penalty) for penalty in self._penalties]
-        self._condition = None
+        self._condition, self._growth = None, 1.0
 
     @property
     def order(self):
@@ -99,10 +101,15 @@ class Hessian:
         return np.sqrt(squares)
 
     def condition(self):
-        """Estimate of the condition number, after scaling the diagonal to 1."""
+        """Estimate of the condition number, after scaling the diagonal to 1.
+
+        What is left of a Hessian whose condition is known takes that over, with what it
+        may have grown by.
+        """
         if self._condition is None:
             self._condition = max(_condition(factor) for factor in self._factors)
-        return self._condition
+            self._growth = 1.0
+        return self._condition * self._growth
 
     def leverages(self, X, contrasts):
         """Largest ``||c (x) x_i||_{H^-1}`` over some contrasts c, for every row.
@@ -169,7 +176,7 @@ class Hessian:
         """Whether so few rank-one changes cost less than a new factor."""
         return self.is_exact and n_roots <= len(self._matrix) / _RANK_ONE_SHARE
 
-    def changed(self, sums, group_weight, added=None, removed=None):
+    def changed(self, sums, group_weight, added=None, removed=None, rest=0.0):
         """This Hessian after rows joined and left.
 
         Parameters
@@ -180,6 +187,8 @@ class Hessian:
         added, removed : ndarray of shape (n_roots, q), optional
             Vectors whose outer products sum to the change; the factors are then
             changed by them.
+        rest : float
+            At least what is left of H without those that leave, as a share.
         """
         other = copy(self)
         other._take(sums, group_weight)
@@ -188,7 +197,10 @@ class Hessian:
             other._factors = [
                 _rotated(factor, added, removed) for factor in self._factors
             ]
-            other._condition = None
+            if len(added) or self._growth > _MOST_GROWTH * rest:
+                other._condition = None
+            else:
+                other._growth = self._growth / rest
         if not rotates or any(factor is None for factor in other._factors):
             other._factorise()
         return other

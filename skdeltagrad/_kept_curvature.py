@@ -168,7 +168,7 @@ class Curvature:
         rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
         if not rest > (_LEAST_LEFT_QUADRATIC if self.is_quadratic else _LEAST_LEFT):
             return None
-        hessian = self.hessian.changed(sums, after, joining, leaving)
+        hessian = self.hessian.changed(sums, after, joining, leaving, rest)
         leverage = self.leverage / np.sqrt(rest)
         of_added = np.zeros(0)
         if len(added):
@@ -250,7 +250,9 @@ class Curvature:
             return step, length, *self._judge(left, 0.0)
         fourth = None
         if self.fourth is not None:
-            weighted = np.tensordot(hessian.group_weight, self.fourth, axes=1)
+            weighted = self.fourth[0]  # a single group has factor 1
+            if len(self.fourth) > 1:
+                weighted = np.tensordot(hessian.group_weight, self.fourth, axes=1)
             squared = np.sum(step * (step @ weighted))
             looseness = self.inflation * np.exp(self.moved)
             fourth = np.sqrt(looseness * max(0.0, squared))

@@ -29,8 +29,8 @@ _PART_WORK = 2**19
 _LOSS_WORK = 64
 # Sums of outer products are made in parts of at most so many entries together, or in
 # one where that allows only few.
-_GRAM_BUFFERS = 2**24
-_FEWEST_GRAM_PARTS = 8
+_GRAM_BUFFERS = 2**22
+_FEWEST_GRAM_PARTS = 4
 # Rows whose second derivatives are made at a time.
 _CURVATURE_BLOCK = 2**14
 # Rows that tell how far columns spread.
@@ -309,6 +309,10 @@ class Objective:
         bounds = self._cut(len(slots), self.rows.n_entries(slots))
         _threads.run(add_part, len(bounds) - 1)
         return length / self.n_dof
+
+    def weight_by_group(self, slots):
+        """Total weight of some rows, shape (n_groups,)."""
+        return np.array([self.weight[some].sum() for some in self._by_group(slots)])
 
     def row_gradients(self, iterate, slots):
         """Gradient of every row alone: (n_rows, n_outputs, n_dof)."""

@@ -16,7 +16,7 @@ Curvature pairs are per unit of weight: the Hessian of a batch grows with its we
 and the last batch of an epoch may be short.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -29,11 +29,25 @@ from ._descent import AbstractOracle, ExactOracle, descend
 from ._losses import AbstractLoss
 from ._objective import Objective
 from ._schedule import AbstractSchedule
+from ._seed import Seed, affordable_share, is_sampled
+from ._seeded_replay import (
+    MOST_MEASURED,
+    PASSES_PER_NODE,
+    SeededOracle,
+    seeded_replay,
+)
 from ._trajectory import Trajectory
 
 # A drift below this share of the iterate is rounding, not the effect of an edit: what
 # it does to the gradient is rounding, too, and makes a wild curvature pair.
 _LEAST_DRIFT = 1e-11
+# The period where period="auto" has no seed that can be afforded.
+_PERIOD = 5
+# The share of a retrain from which on a node is measured on a sample of the rows.
+_DEAR_NODE = 0.1
+# Rows whose time tells that of a pass.
+_N_TIMED = 2**14
+_TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
 
 
 class ReplayOracle(AbstractOracle):
@@ -148,6 +162,10 @@ class Path:
         Number of classes under ``class_weight="balanced"``, else 1.
     census : Census
     trajectory : Trajectory
+    seed : Seed or None
+        None until an edit needs it.
+    ledger : dict
+        What the report says of the last edit besides the steps.
     """
 
     loss: AbstractLoss
@@ -157,6 +175,8 @@ class Path:
     n_groups: int
     census: Census | None = None
     trajectory: Trajectory | None = None
+    seed: Seed | None = None
+    ledger: dict = field(default_factory=dict)
 
     converged = True  # it runs as long as it was told to
     centre_is_fixed = False  # the path depends on it
@@ -184,12 +204,14 @@ class Path:
         return {
             "n_steps": self.trajectory.n_steps,
             "n_exact_steps": int(self.trajectory.exact.sum()),
+            **self.ledger,
         }
 
     @property
     def nbytes(self):
-        """Size of the cached run."""
-        return self.trajectory.nbytes
+        """Size of the cached run, and of the seed."""
+        seed = 0 if self.seed is None else self.seed.nbytes
+        return self.trajectory.nbytes + seed
 
     def train(self, rows, roster, change=NO_CHANGE):
         """The path on the rows of a roster and an edit, every gradient computed."""
@@ -207,7 +229,8 @@ class Path:
         """The path after an edit by DeltaGrad.
 
         `settings` has the attributes burn_in, period and history_size: see
-        `ReplayOracle`.
+        `ReplayOracle`. With period="auto" it is replayed by a seed where that can be
+        afforded: to an estimated error of edit_tol, or trained anew.
         """
         kept = self.census.minus(
             self._count(roster, change.removed_slots, change.removed_positions)
@@ -217,37 +240,104 @@ class Path:
         census = kept.plus(
             self._count(roster, change.added_slots, change.added_positions)
         )
-        oracle = ReplayOracle(
-            self._objective(rows, roster),
-            self.schedule.batches(roster),
+        touched = (
             self.schedule.members(change.removed_positions, change.removed_slots),
             self.schedule.members(change.added_positions, change.added_slots),
             self.trajectory,
             self.census.weight,
             kept.weight,
+        )
+        if settings.period == "auto":
+            seeded = self._edited_by_seed(
+                rows, roster, change, settings.edit_tol, touched, census
+            )
+            if seeded is not None:
+                return seeded
+        oracle = ReplayOracle(
+            self._objective(rows, roster),
+            self.schedule.batches(roster),
+            *touched,
             burn_in=settings.burn_in,
-            period=settings.period,
+            period=_PERIOD if settings.period == "auto" else settings.period,
             history_size=settings.history_size,
         )
         return self._run(oracle, census)
 
+    def _edited_by_seed(self, rows, roster, change, edit_tol, touched, census):
+        """The path after an edit, by as many nodes as it takes; None: too dear."""
+        objective = self._objective(rows, roster)
+        live = roster.live_slots()
+        everyone = np.concatenate([live, change.removed_slots])
+        positions = np.concatenate([roster.position[live], change.removed_positions])
+        share = self._seed_share(objective, len(everyone))
+        if share is None:
+            return None
+        seed = self.seed
+        if seed is None:
+            seed = Seed.survey(objective, self.trajectory, everyone, positions, share)
+        witnesses, price = [everyone], PASSES_PER_NODE
+        if price > _DEAR_NODE * self.schedule.n_epochs:
+            sampled = everyone[is_sampled(positions, share)]
+            witnesses, price = [sampled[::2], sampled[1::2]], price * share
+        n_nodes, n_passes = 1, 0.0
+        while n_nodes * price <= MOST_MEASURED * self.schedule.n_epochs:
+            oracle = SeededOracle(objective, seed, witnesses, *touched)
+            run = self._prepare(objective, census)
+            try:
+                estimate = seeded_replay(oracle, n_nodes, *run)
+            except ValueError:  # predictions that run away
+                break
+            n_passes += price * n_nodes
+            if estimate <= edit_tol:
+                ledger = {"n_passes": float(n_passes), "error_estimate": estimate}
+                return replace(
+                    self, census=census, trajectory=run[-1], ledger=ledger,
+                    seed=seed.changed(objective, change),
+                )  # fmt: skip
+            if not np.isfinite(estimate):
+                break
+            # The error falls with the square of the gap between nodes.
+            needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
+            n_nodes = max(2 * n_nodes, int(np.ceil(needed)))
+        ledger = {"n_passes": float(n_passes), "refit": True, "reason": _TOO_HARD}
+        return replace(self.train(rows, roster, change), ledger=ledger)
+
+    def _seed_share(self, objective, n_rows):
+        """Of the rows, for the seed; None where that is too dear."""
+        if self.seed is not None:
+            return self.seed.share
+        return affordable_share(objective, n_rows, self.schedule.n_epochs * n_rows)
+
     def plan(self, rows, roster, change, settings):
         """What an edit would do, as attributes of `EditPlan`."""
         n_steps = self.schedule.n_steps
+        objective = self._objective(rows, roster)
+        period = settings.period
+        if period == "auto":
+            live = roster.live_slots()
+            if self._seed_share(objective, len(live)) is not None:
+                seconds = self._seconds(objective, live[:_N_TIMED])
+                seconds *= PASSES_PER_NODE * max(1.0, len(live) / _N_TIMED)
+                return {
+                    "n_steps": n_steps, "n_passes": PASSES_PER_NODE, "seconds": seconds,
+                }  # fmt: skip
+            period = _PERIOD
         step = np.arange(n_steps)
         exact = step < settings.burn_in
-        exact |= (step - settings.burn_in) % settings.period == 0
-        objective = self._objective(rows, roster)
-        slots = self.schedule.batches(roster).at(0)
-        started = perf_counter()
-        objective.gradient_sums(self.iterate, slots)
-        seconds = perf_counter() - started
+        exact |= (step - settings.burn_in) % period == 0
         n_exact = int(exact.sum())
+        seconds = self._seconds(objective, self.schedule.batches(roster).at(0))
         return {
             "n_steps": n_steps,
             "n_exact_steps": n_exact,
             "seconds": n_exact * seconds,
         }
+
+    def _seconds(self, objective, slots):
+        """What a gradient of some rows takes now."""
+        started = perf_counter()
+        objective.gradient_sums(self.iterate, slots)
+        return perf_counter() - started
 
     def group_weight(self, census):
         """The factor of each group's gradients: 1, or those of "balanced"."""
@@ -274,12 +364,15 @@ class Path:
         )
 
     def _run(self, oracle, census):
-        objective = oracle.objective
+        *run, trajectory = self._prepare(oracle.objective, census)
+        descend(oracle, *run, oracle.objective.n_features, trajectory)
+        return replace(self, census=census, trajectory=trajectory, seed=None, ledger={})
+
+    def _prepare(self, objective, census):
+        """Step sizes, factors of groups and an empty run: see `descend`."""
         group_weight = self.group_weight(census)
-        rate, shrinkage = self.schedule.step_sizes(census, group_weight, self.alpha)
-        trajectory = self._allocate(objective.shape)
-        descend(oracle, rate, shrinkage, group_weight, objective.n_features, trajectory)
-        return replace(self, census=census, trajectory=trajectory)
+        sizes = self.schedule.step_sizes(census, group_weight, self.alpha)
+        return *sizes, group_weight, self._allocate(objective.shape)
 
     def _allocate(self, shape):
         n_steps = self.schedule.n_steps

@@ -18,8 +18,9 @@ class EditPlan:
     n_samples : int
         Number of training rows after it.
     n_passes : int
-        For "newton": passes over the rows; one where the curvature that is kept does
-        not certify the step alone. More may turn out to be necessary.
+        Passes over the rows: for "newton" one where the curvature that is kept does
+        not certify the step alone, for the replay of a path those at its first node.
+        More may turn out to be necessary.
     n_hessians : int
         Hessians to be made from all rows (the first edit makes them).
     n_steps, n_exact_steps : int
@@ -53,7 +54,7 @@ class EditPlan:
             counted(self.n_hessians, "new Hessian", "new Hessians"),
         ]
         if self.n_steps:
-            work = [f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"]
+            work[1] = f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
         missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""
         lines = [
             f"{self.n_removed:,} rows would leave{missing}, {self.n_samples:,} remain",

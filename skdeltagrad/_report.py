@@ -25,8 +25,9 @@ class UpdateReport:
         Number of steps whose gradient was computed over the whole batch. The gradients
         of the others were predicted.
     n_passes : float
-        Number of times that the rows were read for a loss and its gradient, for
-        "newton". What reads some of them counts by its share.
+        Number of times that the rows were read for a loss and its gradient: for
+        "newton", and at the nodes of a replay. What reads some of them counts by its
+        share.
     n_hessians : float
         Number of Hessians made from all rows, counted alike.
     curvature : str or None
@@ -45,6 +46,10 @@ class UpdateReport:
         `edit_tol` is compared with.
     no_bound : str or None
         Why there is no bound.
+    error_estimate : float or None
+        For "gd" and "sgd" with ``period="auto"``: about how far the path's end is from
+        an exact retrain's, as a share of how far the edit moved it. An estimate, not a
+        bound: it does not see the noise of batches.
     refit : bool
         Whether an edit had to fit anew instead of following the edit.
     reason : str or None
@@ -76,6 +81,7 @@ class UpdateReport:
     decision_bound: float | None = None
     relative_bound: float | None = None
     no_bound: str | None = None
+    error_estimate: float | None = None
     refit: bool = False
     reason: str | None = None
     membership_checked: bool = True
@@ -115,7 +121,10 @@ class UpdateReport:
 
     def _work(self):
         if self.n_steps:
-            return f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
+            work = f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
+            if self.n_passes:
+                work += ", " + counted(self.n_passes, "pass", "passes")
+            return work
         if self.curvature is None:
             return "nothing to do"
         work = counted(self.n_passes, "pass", "passes")
@@ -124,6 +133,9 @@ class UpdateReport:
         return f"{work} ({self.curvature})"
 
     def _certificate(self):
+        if self.error_estimate is not None:
+            share = f"{100 * self.error_estimate:.2g}% of the change"
+            return [f"off an exact retrain by about {share} (an estimate)"]
         if self.curvature is None:
             return []
         if self.distance_bound is None:

@@ -66,9 +66,12 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     burn_in : int, default=10
         For "gd" and "sgd": number of steps at the start of a replay whose gradients
         are computed (the paper's j0).
-    period : int, default=5
-        After that one step in `period` is computed, the others are predicted (the
-        paper's T0). With 1 every edit is an exact retraining.
+    period : "auto" or int, default="auto"
+        With a number, one step in `period` is computed after `burn_in` steps, and the
+        others are predicted (the paper's T0); with 1 every edit is an exact retraining.
+        "auto" predicts every step by Hessians that are kept at a few points of the
+        path, and measures what they get wrong at as many nodes as `edit_tol` asks for,
+        by an estimate. Where so many coefficients make that too dear it stands for 5.
     history_size : int, default=2
         Number of curvature pairs that predictions rest on (the paper's m).
     random_state : int, RandomState instance or None, default=None
@@ -144,7 +147,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         learning_rate="auto",
         batch_size=1024,
         burn_in=10,
-        period=5,
+        period="auto",
         history_size=2,
         random_state=None,
         verbose=0,

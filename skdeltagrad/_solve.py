@@ -39,7 +39,7 @@ class Settings:
     learning_rate: str | float | np.ndarray
     batch_size: int
     burn_in: int
-    period: int
+    period: str | int
     history_size: int
     verbose: int
 

@@ -32,7 +32,7 @@ FLOORS = {
         "_unstored",
     ],
     "engines": ["_endpoint", "_path_replay", "_step_size"],
-    "kept": ["_kept_curvature"],
+    "kept": ["_kept_curvature", "_seed", "_seeded_replay"],
     "loop": ["_descent", "_newton"],
     "problem": ["_problem"],
     "data term": ["_objective"],

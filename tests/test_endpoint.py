@@ -4,6 +4,8 @@ scikit-learn's models are fitted on the rows that should be there, which are kep
 and apart from the estimators.
 """
 
+import re
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -640,6 +642,35 @@ def test_ridge_makes_no_sample(monkeypatch):
     monkeypatch.setattr(_problem, "_LEAST_TO_SAMPLE", 10)
     model, _ = ridge_case()
     assert model.update_report_.n_hessians == 1
+
+
+@pytest.mark.parametrize("case", ["binary", "four classes", "balanced", "ridge"])
+def test_memory_stays_within_what_was_announced(case, capsys):
+    rng = np.random.default_rng(0)
+    n_rows, n_features, n_classes = 400, 900, 2
+    if case == "four classes":
+        n_features, n_classes = 300, 4
+    X = rng.normal(size=(n_rows, n_features))
+    if case == "ridge":
+        y = rng.normal(size=(n_rows, 2))
+        model = DeltaGradRidge(alpha=[1.0, 2.0], verbose=1)
+    else:
+        y = np.arange(n_rows) % n_classes
+        weight = "balanced" if case == "balanced" else None
+        model = DeltaGradLogisticRegression(class_weight=weight, verbose=1)
+    rows = X.nbytes
+    tracemalloc.start()
+    try:
+        model.fit(X, y)
+        for first in (0, 1, 40):
+            model.unlearn(position=range(first, 2 * first + 1))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    announced = float(re.search(r"at most ([\d,.]+) MB", capsys.readouterr().out)[1])
+    # Besides: the estimator's own copy of the rows, and copies of blocks of them.
+    assert peak - 6 * rows <= 1e6 * announced
+    assert model.update_report_.cache_bytes <= 1e6 * announced
 
 
 def test_a_fit_that_is_cut_short_warns():

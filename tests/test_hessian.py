@@ -203,6 +203,27 @@ def test_condition(case, scale):
     assert_allclose(other.condition(), found, rtol=1e-6)
 
 
+def test_the_condition_of_what_is_left_is_at_least_the_true_one():
+    """Taken over from before, for some edits; measured anew now and then."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(60, 4)) * [1.0, 0.1, 10.0, 1.0]
+    sums, penalty = gram(X)[np.newaxis], np.full((1, 4), 1e-3)
+    hessian = Hessian(sums, np.ones(1), penalty)
+    measured = 0
+    for row in X[:50]:
+        row = row[np.newaxis]
+        hessian.condition()
+        rest = 1.0 - hessian.share_of_roots(row)
+        sums = sums - gram(row)
+        nobody = np.zeros((0, 4))
+        hessian = hessian.changed(sums, np.ones(1), nobody, row, rest)
+        measured += hessian._condition is None
+        fresh = Hessian(sums, np.ones(1), penalty).condition()
+        # Scaled by another diagonal, and both estimates: of the same size.
+        assert 0.5 * fresh <= hessian.condition() <= 5.0 * fresh
+    assert 1 <= measured <= 25
+
+
 def test_condition_of_a_diagonal():
     hessian = Hessian(
         np.diag([1e-9, 1.0, 1e9])[np.newaxis], np.ones(1), np.zeros((1, 3))

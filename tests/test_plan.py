@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.preprocessing import scale
 
@@ -54,14 +55,19 @@ def test_passes_come_as_foretold(cancer, n_rows):
     assert plan.n_hessians == 0
 
 
-def test_steps_come_as_foretold(cancer):
+@pytest.mark.parametrize("period", ["auto", 5])
+@pytest.mark.parametrize("name", ["gd", "sgd"])
+def test_steps_come_as_foretold(cancer, name, period):
     X, y = cancer
-    for name in ("gd", "sgd"):
-        model = MODELS[name].fit(X, y)
-        plan = model.plan_unfit(position=range(5))
-        report = model.unlearn(position=range(5)).update_report_
-        assert plan.n_steps == report.n_steps
-        assert plan.n_exact_steps == report.n_exact_steps
+    model = clone(MODELS[name])
+    model.set_params(period=period, max_iter=60, edit_tol=0.1).fit(X, y)
+    plan = model.plan_unfit(position=range(5))
+    report = model.unlearn(position=range(5)).update_report_
+    assert not report.refit
+    assert plan.n_steps == report.n_steps
+    assert plan.n_exact_steps == report.n_exact_steps
+    assert (plan.n_passes > 0) == (report.n_passes > 0) == (period == "auto")
+    assert f"{plan.n_exact_steps} of {plan.n_steps} steps exact" in str(plan)
 
 
 def test_a_fit_anew_is_foretold():

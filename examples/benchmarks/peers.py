@@ -23,6 +23,7 @@ from time import perf_counter
 import _data
 import numpy as np
 from _environment import environment
+from _peers_tables import markdown
 from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
@@ -387,95 +388,31 @@ def ridge_edits(mean, condition, n_edits=10_000):
     return {"mean": mean, "condition": condition, "error": error, "passes": passes}
 
 
-# Reporting ------------------------------------------------------------------------
-
-
-def markdown(results, more):
-    """Tables of all results."""
-    lines = [
-        "| set | fit: ours | passes, Hessians | over the fastest at gap 1e-8 "
-        "| at gap 1e-4 | our gap | distance | kept |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        fit = result["fit"]
-        theirs = fit["theirs"]
-        tight = theirs.get("1e-8") or theirs.get("tight")
-        lines.append(
-            f"| {result['name']} | {fit['seconds']:.2f} s "
-            f"| {fit['passes']:.3g}, {fit['hessians']:.2g} ({fit['curvature']}) "
-            f"| {_over(fit['seconds'], tight)} "
-            f"| {_over(fit['seconds'], theirs.get('1e-4'))} "
-            f"| {_cell(fit.get('gap'), '.0e')} | {fit['distance']:.0e} "
-            f"| {result['cache_bytes'] / 1e6:.1f} MB |"
-        )
-    lines += [
-        "",
-        "| set | removed | ours | passes | bound | error | times faster than warm "
-        "| than cold | a Newton step: error |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        first = result["first_edit"]
-        lines.append(
-            f"| {result['name']} | the first edit | {_seconds(first['seconds'])} "
-            f"| {first['hessians']:g} Hessian | | | | | |"
-        )
-        for name, edit in result["edits"].items():
-            step = edit["newton_step"] or {}
-            lines.append(
-                f"| | {name} ({edit['n_rows']:,}) | {_seconds(edit['seconds'])} "
-                f"| {edit['passes']:g}{' (anew)' if edit['refit'] else ''} "
-                f"| {_cell(edit['relative_bound'], '.0e')} | {edit['error']:.0e} "
-                f"| {_faster(edit['seconds'], edit['warm'])} "
-                f"| {_faster(edit['seconds'], edit['cold'])} "
-                f"| {_cell(step.get('error'), '.0e')} |"
-            )
-    lines += [
-        "",
-        "| set | single rows in sequence | median | mean | passes | largest error |",
-        "|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        sequence = result["sequence"]
-        lines.append(
-            f"| {result['name']} | {sequence['n_edits']:,} "
-            f"| {_seconds(sequence['seconds'])} | {_seconds(sequence['mean_seconds'])} "
-            f"| {sequence['passes']:g} | {sequence['error']:.0e} |"
-        )
-    if "growth" in more:
-        times = [f"{n}: {_seconds(spent)}" for n, spent in more["growth"].items()]
-        lines += ["", "One row out of n x 20: " + "; ".join(times) + "."]
-    for case in more.get("ridge", []):
-        lines += [
-            "",
-            f"Ridge, 3,000 x 20, columns of mean {case['mean']:g}, condition "
-            f"{case['condition']:.0e}: after 10,000 replacements of a row "
-            f"{case['error']:.0e} from the solution by SVD, {case['passes']:g} passes.",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _seconds(seconds):
-    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
-
-
-def _over(ours, theirs):
-    if not theirs:
-        return ""
-    solver = min(theirs, key=theirs.get)
-    return f"{ours / theirs[solver]:.2f} ({solver} {theirs[solver]:.2f} s)"
-
-
-def _faster(ours, theirs):
-    if not theirs:
-        return ""
-    solver = min(theirs, key=theirs.get)
-    return f"{theirs[solver] / ours:,.0f} ({solver})"
-
-
-def _cell(value, spec):
-    return "" if value is None else format(value, spec)
+def replay(experiment, n_steps=100):
+    """The same edit by our own replay of a path, solver="gd", of so many steps."""
+    X, y = experiment.load()
+    newton = DeltaGradLogisticRegression(experiment.C).fit(X, y)
+    gd = DeltaGradLogisticRegression(
+        experiment.C, solver="gd", max_iter=n_steps, burn_in=10, period=5
+    ).fit(X, y)
+    live = np.arange(X.shape[0])
+    rng = np.random.default_rng(4)
+    for _ in range(2):  # the first edit makes the curvature, and compiles
+        before = newton.to_sklearn()
+        rows = rng.choice(live, X.shape[0] // 1000, replace=False)
+        live = np.setdiff1d(live, rows)
+        ours, _ = timed(lambda rows=rows: newton.unlearn(position=rows))
+        theirs, _ = timed(lambda rows=rows: gd.unlearn(position=rows))
+    exact = LogisticRegression(C=experiment.C, solver=experiment.polish, tol=1e-12)
+    exact = timed(exact.fit, X[live], y[live])[1]
+    moved = np.linalg.norm(flat(before) - flat(exact))
+    return {
+        "name": experiment.name,
+        "newton": ours,
+        "gd": theirs,
+        "newton_error": float(np.linalg.norm(flat(newton) - flat(exact)) / moved),
+        "gd_error": float(np.linalg.norm(flat(gd) - flat(exact)) / moved),
+    }
 
 
 def main():
@@ -485,7 +422,7 @@ def main():
     parser.add_argument("--only", nargs="+", help="names of data sets")
     parser.add_argument("--draws", type=int, default=5, help="fits, for their median")
     parser.add_argument("--sequence", type=int, default=1000)
-    parser.add_argument("--more", action="store_true", help="growth and Ridge, too")
+    parser.add_argument("--more", action="store_true", help="growth, replay, Ridge")
     options = parser.parse_args()
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -504,6 +441,7 @@ def main():
     if options.more:
         found = {
             "growth": growth(),
+            "replay": [replay(experiment) for experiment in table[:3]],
             "ridge": [
                 ridge_edits(0.0, 1.0),
                 ridge_edits(1e6, 1.0),

@@ -1,0 +1,83 @@
+"""A picture of what peers.py measured: an edit next to warm and cold refits.
+
+python examples/benchmarks/plot_peers.py peers-results doc/images/peers.svg
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+EDITS = {"1": "one row", "0.1%": "0.1% of the rows", "1%": "1% of the rows"}
+# Okabe and Ito's colours, for every kind of sight.
+OURS, WARM, COLD = "#0072B2", "#E69F00", "#999999"
+
+
+def fastest(by_solver):
+    """Seconds of the fastest solver, or None."""
+    return min(by_solver.values()) if by_solver else None
+
+
+def draw(results):
+    """A panel for each size of edit, a line for each data set."""
+    figure = Figure(figsize=(9.5, 0.42 * len(results) + 1.5), layout="constrained")
+    panels = figure.subplots(1, len(EDITS), sharex=True, sharey=True)
+    for panel, (size, title) in zip(panels, EDITS.items(), strict=True):
+        for line, result in enumerate(results):
+            edit = result["edits"][size]
+            times = [
+                (edit["seconds"], OURS, "o", "unlearn"),
+                (fastest(edit["warm"]), WARM, "s", "scikit-learn, warm start"),
+                (fastest(edit["cold"]), COLD, "D", "scikit-learn, cold"),
+            ]
+            known = [seconds for seconds, *_ in times if seconds is not None]
+            panel.plot([min(known), max(known)], [line, line], color="0.85", zorder=0)
+            for seconds, colour, marker, label in times:
+                if seconds is not None:
+                    panel.plot(
+                        seconds, line, marker, color=colour, markersize=6,
+                        label=label if line == 0 else None,
+                    )  # fmt: skip
+        panel.set_title(title, fontsize=10)
+        panel.set_xscale("log")
+        panel.grid(axis="x", color="0.92")
+        panel.set_axisbelow(True)
+        panel.tick_params(axis="y", length=0)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    panels[0].set_yticks(range(len(results)), [result["name"] for result in results])
+    panels[0].invert_yaxis()
+    panels[1].set_xlabel("seconds (log scale)")
+    handles, labels = _legend(panels)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _legend(panels):
+    found = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return list(found.values()), list(found)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", help="folder that peers.py wrote")
+    parser.add_argument("picture", help="file to write")
+    options = parser.parse_args()
+    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "skdeltagrad"}
+    files = sorted(Path(options.results).glob("*.json"))
+    results = [json.loads(file.read_text()) for file in files]
+    results = [result for result in results if "edits" in result]
+    results.sort(key=lambda result: result["edits"]["1"]["seconds"])
+    path = Path(options.picture)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(results).savefig(
+        path, metadata={"Date": None} if path.suffix == ".svg" else {}
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Replay without an exact step, held against exact retrains and the paper's replay."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.preprocessing import scale
+
+from skdeltagrad import (
+    DeltaGradLogisticRegression,
+    DeltaGradRidge,
+    _path_replay,
+    assert_erased,
+)
+
+GD = {"solver": "gd", "max_iter": 150, "learning_rate": 0.1}
+SGD = {
+    "solver": "sgd", "max_iter": 60, "learning_rate": 0.05, "batch_size": 64,
+    "random_state": 0,
+}  # fmt: skip
+CASES = {
+    "two classes": (load_breast_cancer, {}),
+    "three classes": (load_wine, {}),
+    "balanced": (load_wine, {"class_weight": "balanced"}),
+    "sparse": (load_breast_cancer, {}),
+    "no intercept": (load_breast_cancer, {"fit_intercept": False}),
+}
+
+
+def load(case):
+    loader, parameters = CASES[case]
+    X, y = loader(return_X_y=True)
+    X = scale(X)
+    return (sparse.csr_matrix(X) if case == "sparse" else X), y, parameters
+
+
+def error_of(edit, X, y, parameters, **auto):
+    """Distance from an exact retrain as a share of doing nothing, and the model."""
+    model = DeltaGradLogisticRegression(**parameters, **auto).fit(X, y)
+    before = model.coef_.copy()
+    exact = DeltaGradLogisticRegression(**parameters, period=1).fit(X, y)
+    for one in (model, exact):
+        edit(one)
+    moved = np.linalg.norm(before - exact.coef_)
+    return np.linalg.norm(model.coef_ - exact.coef_) / moved, model
+
+
+def remove(model):
+    model.unlearn(position=[3, 40, 77, 90, 100])
+
+
+def test_auto_is_the_default():
+    assert DeltaGradLogisticRegression().period == "auto"
+    assert DeltaGradRidge().period == "auto"
+
+
+@pytest.mark.parametrize("schedule", [GD, SGD], ids=["gd", "sgd"])
+@pytest.mark.parametrize("case", CASES)
+def test_it_comes_near_an_exact_retrain(case, schedule):
+    X, y, parameters = load(case)
+    error, model = error_of(remove, X, y, {**schedule, **parameters})
+    report = model.update_report_
+    assert error < 1e-2
+    assert report.n_exact_steps == 0
+    assert report.n_passes >= 2
+    assert 0.0 < report.error_estimate <= model.edit_tol
+    assert "(an estimate)" in str(report)
+
+
+@pytest.mark.parametrize("schedule", [GD, SGD], ids=["gd", "sgd"])
+def test_it_is_nearer_than_the_papers_replay(schedule):
+    X, y, parameters = load("three classes")
+    parameters = {**schedule, **parameters}
+    error, _ = error_of(remove, X, y, parameters)
+    papers, _ = error_of(remove, X, y, parameters, period=5)
+    assert error < papers
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_a_quadratic_loss_is_replayed_exactly(n_targets):
+    X, y = load_diabetes(return_X_y=True)
+    X = scale(X)
+    y = y if n_targets == 1 else np.column_stack([y, X[:, 0] ** 2])
+    models = []
+    for period in ("auto", 1):
+        model = DeltaGradRidge(solver="gd", max_iter=80, period=period).fit(X, y)
+        model.unlearn(position=[1, 2, 3])
+        model.partial_refit(X[:2] + 0.1, y[:2])
+        models.append(model)
+    assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-10)
+    assert models[0].update_report_.n_exact_steps == 0
+
+
+def test_additions_and_corrections():
+    X, y, parameters = load("three classes")
+    rng = np.random.default_rng(1)
+    new = X[:4] + 0.1 * rng.normal(size=(4, X.shape[1]))
+
+    def edit(model):
+        model.partial_refit(new, y[:4])
+        model.partial_refit(new[:1] + 1.0, [1], position=20, replace=True)
+        model.partial_refit(new[:2], y[:2], remove_position=[5, 6])
+
+    error, _ = error_of(edit, X, y, {**GD, **parameters})
+    assert error < 1e-2
+
+
+def test_a_hard_edit_is_trained_anew_and_says_so():
+    X, y, parameters = load("two classes")
+    hard = np.flatnonzero(y == 0)[:190]
+
+    def edit(model):
+        model.unlearn(position=hard)
+
+    error, model = error_of(edit, X, y, {**GD, **parameters}, edit_tol=1e-6)
+    report = model.update_report_
+    assert report.refit
+    assert "estimated error" in report.reason
+    assert report.n_passes >= 2  # that were spent in vain
+    assert report.error_estimate is None
+    assert error < 1e-12
+
+
+def test_a_tighter_tolerance_takes_more_nodes_and_comes_nearer():
+    X, y, parameters = load("three classes")
+    parameters = {**GD, **parameters}
+    loose, few = error_of(remove, X, y, parameters, edit_tol=0.1)
+    tight, many = error_of(remove, X, y, parameters, edit_tol=2e-4)
+    assert few.update_report_.n_passes < many.update_report_.n_passes
+    assert tight < loose
+
+
+def test_edits_one_after_the_other_stay_as_near_as_one():
+    X, y, parameters = load("three classes")
+    parameters = {**GD, **parameters}
+    rows = [3, 40, 77, 90, 100, 110, 120, 130]
+
+    def one_by_one(model):
+        for row in rows:
+            model.unlearn(position=row)
+
+    at_once, _ = error_of(lambda m: m.unlearn(position=rows), X, y, parameters)
+    online, _ = error_of(one_by_one, X, y, parameters)
+    assert online < max(2.0 * at_once, 1e-2)
+
+
+def test_nothing_of_removed_rows_is_left():
+    X, y, parameters = load("two classes")
+    model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
+    model.unlearn(X[:5], y[:5])
+    model.unlearn(X[5:6], y[5:6])
+    assert model._path.seed is not None
+    assert assert_erased(model, X[:6]).n_checked == 6
+
+
+def test_too_many_coefficients_fall_back_to_the_papers_replay():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 600))
+    y = (X[:, 0] > 0).astype(int)
+    models = []
+    for period in ("auto", 5):
+        model = DeltaGradLogisticRegression(solver="gd", max_iter=40, period=period)
+        models.append(model.fit(X, y).unlearn(position=[1, 2]))
+    assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-13)
+    assert models[0].update_report_.n_exact_steps > 0
+    assert models[0].update_report_.error_estimate is None
+
+
+def test_a_fit_too_short_for_a_node_falls_back_to_the_papers_replay():
+    X, y, parameters = load("two classes")
+    model = DeltaGradLogisticRegression(**{**SGD, "max_iter": 2}, **parameters)
+    model.fit(X, y).unlearn(position=[1, 2])
+    assert model.update_report_.n_exact_steps > 0
+
+
+def test_retraining_forgets_the_seed():
+    X, y, parameters = load("two classes")
+    model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
+    model.unlearn(position=1)
+    with_seed = model.update_report_.cache_bytes
+    model.partial_refit()
+    assert model._path.seed is None
+    assert model.update_report_.cache_bytes < with_seed
+
+
+def test_predictions_that_run_away_end_in_a_retrain(monkeypatch):
+    X, y, parameters = load("two classes")
+
+    def runs_away(*arguments):
+        raise ValueError("not finite")
+
+    monkeypatch.setattr(_path_replay, "seeded_replay", runs_away)
+    error, model = error_of(remove, X, y, {**GD, **parameters})
+    assert model.update_report_.refit
+    assert error < 1e-12
+
+
+@pytest.mark.parametrize("max_iter", [4, 5, 7])
+def test_paths_of_few_steps(max_iter):
+    X, y, parameters = load("three classes")
+    schedule = {**GD, "max_iter": max_iter}
+    error, _ = error_of(remove, X, y, {**schedule, **parameters}, edit_tol=1e-9)
+    assert error < 1e-8
