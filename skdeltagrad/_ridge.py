@@ -43,10 +43,12 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     tol : float, default=1e-4
         For "newton": a fit stops where the largest entry of the gradient per unit of
         weight is at most this, and what is left is at most a thousandth of what a
-        median row does to the optimum.
+        median row does to the optimum (a hundredth where no Hessian is kept).
     edit_tol : float, default=1e-2
         For "newton": how far from the exact optimum an edit may end, as a share of the
         way from where the rows were last read. Held by a bound where there is one.
+        For a replay with ``period="auto"``: how far from an exact retrain, as a share
+        of what the edit moves; held by an estimate.
     curvature : {"auto", "exact", "kronecker", "diagonal"}, default="auto"
         For "newton": "exact" keeps the Hessian, so that most edits take no pass over
         the rows. The others keep none and solve by conjugate gradients, one pass each,

@@ -201,6 +201,21 @@ def _build_scenarios():
             ),
             X_numbers, Y_numbers,
         ),
+        "by a seed, remove and add": Scenario(
+            DeltaGradLogisticRegression(solver="gd", max_iter=30, edit_tol=1.0),
+            lambda model, s: model.partial_refit(
+                s.X_new, s.y_new, remove_position=[3, 46]
+            ),
+            X, binary,
+        ),
+        "by a seed, balanced batches": Scenario(
+            DeltaGradLogisticRegression(
+                class_weight="balanced", edit_tol=1.0,
+                **(sgd | {"period": "auto", "max_iter": 20}),
+            ),
+            lambda model, s: model.unlearn(position=[3, 17, 45]),
+            X, y,
+        ),
         "retrain": Scenario(
             DeltaGradLogisticRegression(**sgd),
             lambda model, s: model.partial_refit(),
@@ -274,6 +289,11 @@ POINTS = [
     "_schedule:AbstractSchedule.step_sizes",
     "_trajectory:Trajectory.allocate",
     "_path_replay:Path.edited",
+    "_path_replay:Path._edited_by_seed",
+    "_seed:Sums.of",
+    "_seed:Seed.changed",
+    "_seeded_replay:SeededOracle.gradient_sums",
+    "_seeded_replay:SeededOracle.measure",
     "_endpoint:Endpoint.edited",
     "_endpoint:Endpoint.train",
     "_kept_curvature:Curvature.changed",
