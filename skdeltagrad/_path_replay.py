@@ -29,7 +29,7 @@ from ._descent import AbstractOracle, ExactOracle, descend
 from ._losses import AbstractLoss
 from ._objective import Objective
 from ._schedule import AbstractSchedule
-from ._seed import Seed, affordable_share, is_sampled
+from ._seed import Seed, affordable_share
 from ._seeded_replay import (
     MOST_MEASURED,
     PASSES_PER_NODE,
@@ -43,8 +43,8 @@ from ._trajectory import Trajectory
 _LEAST_DRIFT = 1e-11
 # The period where period="auto" has no seed that can be afforded.
 _PERIOD = 5
-# The share of a retrain from which on a node is measured on a sample of the rows.
-_DEAR_NODE = 0.1
+# A node that costs a larger share of a retrain leaves too little to gain.
+_DEAREST_NODE = 0.2
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
 _TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
@@ -275,19 +275,15 @@ class Path:
         seed = self.seed
         if seed is None:
             seed = Seed.survey(objective, self.trajectory, everyone, positions, share)
-        witnesses, price = [everyone], PASSES_PER_NODE
-        if price > _DEAR_NODE * self.schedule.n_epochs:
-            sampled = everyone[is_sampled(positions, share)]
-            witnesses, price = [sampled[::2], sampled[1::2]], price * share
-        n_nodes, n_passes = 1, 0.0
-        while n_nodes * price <= MOST_MEASURED * self.schedule.n_epochs:
-            oracle = SeededOracle(objective, seed, witnesses, *touched)
+        n_nodes, n_passes = 1, 0
+        while n_nodes * PASSES_PER_NODE <= MOST_MEASURED * self.schedule.n_epochs:
+            oracle = SeededOracle(objective, seed, everyone, *touched)
             run = self._prepare(objective, census)
             try:
                 estimate = seeded_replay(oracle, n_nodes, *run)
             except ValueError:  # predictions that run away
                 break
-            n_passes += price * n_nodes
+            n_passes += PASSES_PER_NODE * n_nodes
             if estimate <= edit_tol:
                 ledger = {"n_passes": float(n_passes), "error_estimate": estimate}
                 return replace(
@@ -303,7 +299,9 @@ class Path:
         return replace(self.train(rows, roster, change), ledger=ledger)
 
     def _seed_share(self, objective, n_rows):
-        """Of the rows, for the seed; None where that is too dear."""
+        """Of the rows, for the seed; None where it, or a node, is too dear."""
+        if _DEAREST_NODE * self.schedule.n_epochs < PASSES_PER_NODE:
+            return None
         if self.seed is not None:
             return self.seed.share
         return affordable_share(objective, n_rows, self.schedule.n_epochs * n_rows)

@@ -10,9 +10,6 @@ all rows, as they were: r_c = (change / S - B_c drift) / |drift|. The way there 
 made again with r growing towards r_c (repaired), and what that moves the iterate by,
 carried on to the end by the seed, is an estimate of the error: not a bound. It does not
 see the noise of batches, nor what happens after the last node.
-
-Where a pass is a large part of a retrain, the rows of the seed bear witness for all:
-in two halves, whose difference tells how far they may be off.
 """
 
 from bisect import bisect_right
@@ -34,29 +31,23 @@ class SeededOracle(AbstractOracle):
     ----------
     objective : Objective
     seed : Seed
-    witnesses : list of ndarray
-        Rows of the cached run that nodes are measured on: all of them, or the halves of
-        a sample.
+    everyone : ndarray of shape (n_rows,)
+        All rows of the cached run.
     removed, added : object with ``at(step)``
         Rows that leave and rows that join.
     base : Trajectory
         The cached run.
     base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
         Weights of the batches in the cached run, and of their kept rows.
-
-    Attributes
-    ----------
-    noise : ndarray of shape (n_groups, n_outputs, n_dof)
-        What the residual of the last node may be off by.
     """
 
     def __init__(
-        self, objective, seed, witnesses, removed, added, base, base_weight,
+        self, objective, seed, everyone, removed, added, base, base_weight,
         kept_weight,
     ):  # fmt: skip
         self.objective = objective
         self.seed = seed
-        self.witnesses = witnesses
+        self.everyone = everyone
         self.removed = removed
         self.added = added
         self.base = base
@@ -66,7 +57,6 @@ class SeededOracle(AbstractOracle):
         shape = (objective.n_groups, *objective.shape)
         self._nodes = [0, base.n_steps]
         self._residuals = [np.zeros(shape), np.zeros(shape)]
-        self.noise = np.zeros(shape)
 
     def gradient_sums(self, step, iterate, sums_out):
         drift = iterate - self.base.iterates[step]
@@ -84,11 +74,8 @@ class SeededOracle(AbstractOracle):
         """What a drift changes the gradient sums of a batch by."""
         response = self.seed.predict(self.objective.loss, step, drift)
         response += np.linalg.norm(drift) * residual
-        return self.weighted(step, response)
-
-    def weighted(self, step, response):
-        """Times the weights of a step's batch."""
-        return response * self.base_weight[step, :, np.newaxis, np.newaxis]
+        response *= self.base_weight[step, :, np.newaxis, np.newaxis]
+        return response
 
     def _residual(self, step):
         """Between those of two nodes, or that of the last."""
@@ -102,29 +89,22 @@ class SeededOracle(AbstractOracle):
     def measure(self, step, iterate):
         """Make a node: towards it the residual grows, after it it stays.
 
-        Two passes over the witnesses.
+        Two passes over all rows.
         """
         anchor = self.base.iterates[step]
         drift = iterate - anchor
         length = np.linalg.norm(drift)
         residual = self._residuals[-1]
         if length > 0.0:
-            changes = [
-                self._mean_change(iterate, anchor, slots) for slots in self.witnesses
-            ]
+            change = self.objective.gradient_sums(iterate, self.everyone)
+            change -= self.objective.gradient_sums(anchor, self.everyone)
+            weight = self.objective.weight_by_group(self.everyone)
+            weight = weight[:, np.newaxis, np.newaxis]
+            change = np.divide(change, weight, where=weight > 0, out=0.0 * change)
             predicted = self.seed.predict(self.objective.loss, step, drift)
-            residual = (sum(changes) / len(changes) - predicted) / length
-            self.noise = (changes[0] - changes[-1]) / (2.0 * length)
+            residual = (change - predicted) / length
         self._nodes[-1:] = [step, self.base.n_steps]
         self._residuals[-1:] = [residual, residual]
-
-    def _mean_change(self, iterate, anchor, slots):
-        """What gradients changed by between two iterates, per unit of weight."""
-        objective = self.objective
-        change = objective.gradient_sums(iterate, slots)
-        change -= objective.gradient_sums(anchor, slots)
-        weight = objective.weight_by_group(slots)[:, np.newaxis, np.newaxis]
-        return np.divide(change, weight, where=weight > 0, out=np.zeros_like(change))
 
 
 def seeded_replay(oracle, n_nodes, rate, shrinkage, group_weight, trajectory):
@@ -158,15 +138,12 @@ def seeded_replay(oracle, n_nodes, rate, shrinkage, group_weight, trajectory):
         repairs[node] = trajectory.iterates[node] - before
         first = node
     descend(*run, range(first, n_steps))
-    # What every repair, and the noise of nodes, move the end by: at the seed's word.
+    # What every repair moves the end by, at the seed's word.
     error = np.zeros_like(trajectory.iterates[0])
     keep = np.ones(error.shape)
-    for step in range(nodes[0] if not oracle.noise.any() else 0, n_steps):
+    for step in range(nodes[0], n_steps):
         error += repairs.get(step, 0.0)
         response = oracle.response(step, error, 0.0)
-        if oracle.noise.any():
-            drift = trajectory.iterates[step] - oracle.base.iterates[step]
-            response += np.linalg.norm(drift) * oracle.weighted(step, oracle.noise)
         keep[:, :n_features] = 1.0 - shrinkage[step][:, np.newaxis]
         gradient = np.tensordot(group_weight, response, axes=1)
         error = keep * error - rate[step] * gradient

@@ -26,7 +26,9 @@ def draw(results):
     panels = figure.subplots(1, len(EDITS), sharex=True, sharey=True)
     for panel, (size, title) in zip(panels, EDITS.items(), strict=True):
         for line, result in enumerate(results):
-            edit = result["edits"][size]
+            edit = result["edits"].get(size)
+            if edit is None:
+                continue
             times = [
                 (edit["seconds"], OURS, "o", "unlearn"),
                 (fastest(edit["warm"]), WARM, "s", "scikit-learn, warm start"),
@@ -38,7 +40,7 @@ def draw(results):
                 if seconds is not None:
                     panel.plot(
                         seconds, line, marker, color=colour, markersize=6,
-                        label=label if line == 0 else None,
+                        label=label,
                     )  # fmt: skip
         panel.set_title(title, fontsize=10)
         panel.set_xscale("log")
