@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 EDITS = {"1": "one row", "0.1%": "0.1% of the rows", "1%": "1% of the rows"}
+LABELS = ["unlearn", "scikit-learn, warm start", "scikit-learn, cold"]
 # Okabe and Ito's colours, for every kind of sight.
 OURS, WARM, COLD = "#0072B2", "#E69F00", "#999999"
 
@@ -30,9 +31,9 @@ def draw(results):
             if edit is None:
                 continue
             times = [
-                (edit["seconds"], OURS, "o", "unlearn"),
-                (fastest(edit["warm"]), WARM, "s", "scikit-learn, warm start"),
-                (fastest(edit["cold"]), COLD, "D", "scikit-learn, cold"),
+                (edit["seconds"], OURS, "o", LABELS[0]),
+                (fastest(edit["warm"]), WARM, "s", LABELS[1]),
+                (fastest(edit["cold"]), COLD, "D", LABELS[2]),
             ]
             known = [seconds for seconds, *_ in times if seconds is not None]
             panel.plot([min(known), max(known)], [line, line], color="0.85", zorder=0)
@@ -51,17 +52,16 @@ def draw(results):
     panels[0].set_yticks(range(len(results)), [result["name"] for result in results])
     panels[0].invert_yaxis()
     panels[1].set_xlabel("seconds (log scale)")
-    handles, labels = _legend(panels)
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
-    return figure
-
-
-def _legend(panels):
     found = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    return list(found.values()), list(found)
+    labels = [label for label in LABELS if label in found]
+    figure.legend(
+        [found[label] for label in labels], labels, loc="outside upper center",
+        ncols=3, frameon=False,
+    )  # fmt: skip
+    return figure
 
 
 def main():
