@@ -33,6 +33,8 @@ _EPS = np.finfo(float).eps
 _FLOOR = 100.0 * _EPS
 # Passes that an edit may take before the model is fitted anew from where it is.
 _MOST_PASSES = 8
+# One row in so many tells whether half a pass may do.
+_SOME = 16
 # Raw predictions that moved by this much call for a new Hessian at once; else it is
 # made when the passes that a stale one costs add up to so many Hessians.
 _MOST_STALE = 0.7
@@ -267,17 +269,30 @@ class Endpoint:
             moved = norm(problem.vectors(iterate - self.reference))
             floor = _FLOOR * norm(problem.vectors(iterate))
             if bound is not None:
-                enough = bound.distance <= problem.tolerance(edit_tol * moved, floor)
+                allowed = problem.tolerance(edit_tol * moved, floor)
+                if n_passes == 0 and bound.distance > allowed:
+                    # Some rows tell whether it is worth to read the others.
+                    for slots in (problem.slots[::_SOME], problem.slots):
+                        nearer, _ = curvature.half_pass(
+                            problem, slots, step, gradient, noise,
+                            problem.vectors(reference),
+                        )  # fmt: skip
+                        if nearer is None or nearer.distance > allowed:
+                            break
+                        n_passes = 0.5
+                    else:
+                        bound = nearer
+                enough = bound.distance <= allowed
                 # Where only rounding is left, another pass would find no more.
                 rounding = curvature.rounding(noise, problem.vectors(reference))
-                enough |= n_passes > 0 and length <= rounding
+                enough |= n_passes >= 1 and length <= rounding
             else:
                 # An estimate will do only where there never is a bound.
                 enough = n_passes > 0 and length <= edit_tol * moved + floor
                 enough &= not curvature.is_certain
             if enough:
                 break
-            if n_passes == _MOST_PASSES or not length < before:
+            if n_passes >= _MOST_PASSES or not length < before:
                 return None
             # 3) a pass, where that is not near enough; and a new Hessian now and then
             measured = problem.measure(iterate, curvature.place)
@@ -297,7 +312,7 @@ class Endpoint:
             n_passes=float(n_passes),
             n_hessians=n_hessians,
             curvature=self.kind,
-            gradient_norm=problem.largest(gradient) if n_passes else None,
+            gradient_norm=problem.largest(gradient) if n_passes >= 1 else None,
             distance_bound=None if bound is None else bound.distance,
             decision_bound=None if bound is None else bound.decision,
             relative_bound=bound.distance / moved if bound and moved > 0 else None,

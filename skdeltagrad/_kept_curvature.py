@@ -242,10 +242,7 @@ class Curvature:
         hessian = self.hessian
         step = -hessian.solve(gradient)
         length = hessian.norm(step)
-        left = self.rounding(noise, reference)
-        left += hessian.dual_norm(gradient + hessian.product(step))
-        # What left took its digits along.
-        left += _EPS * hessian.condition() * self.inflation * length
+        left = self._slack(gradient, step, noise, reference)
         if self.is_quadratic:
             return step, length, *self._judge(left, 0.0)
         fourth = None
@@ -261,6 +258,28 @@ class Curvature:
         )
         stale = self.stale + self.leverage * length
         return step, length, *self._judge(left, stale)
+
+    def half_pass(self, problem, slots, step, gradient, noise, reference):
+        """Where a step certainly leads, by the rows' own predictions along it.
+
+        The leverage along the step is theirs, not the largest of any step. Only some of
+        the rows tell the least that a bound can be.
+
+        Parameters and results are those of `step`, and its step.
+        """
+        length = self.hessian.norm(step)
+        rho = problem.objective.largest_change(problem.by_output(step), slots)
+        left = self._slack(gradient, step, noise, reference)
+        left += _certificate.gradient_after_step(length, rho / length, self.stale)
+        return self._judge(left, self.stale + rho)
+
+    def _slack(self, gradient, step, noise, reference):
+        """What rounding left of a gradient after a step, in the norm of H^-1."""
+        hessian = self.hessian
+        left = self.rounding(noise, reference)
+        left += hessian.dual_norm(gradient + hessian.product(step))
+        # What left took its digits along.
+        return left + _EPS * hessian.condition() * self.inflation * hessian.norm(step)
 
     def rounding(self, noise, reference):
         """What rounding did to a gradient, in the norm of H^-1; see `step`.

@@ -155,11 +155,15 @@ class Objective:
 
     def largest_change(self, change, slots):
         """Largest change of a raw prediction that its row sees, for a step."""
-        affine = self._affine(change)
-        largest = 0.0
-        for block in self._blocks(slots):
-            largest = max(largest, self.loss.ranges(self._raw(affine, block)).max())
-        return float(largest)
+        affine, blocks = self._affine(change), self._blocks(slots)
+        largest = np.zeros(len(blocks))
+
+        def take(number):
+            ranges = self.loss.ranges(self._raw(affine, blocks[number]))
+            largest[number] = ranges.max()
+
+        _threads.run(take, len(blocks))
+        return float(largest.max(initial=0.0))
 
     def curvature_states(self, iterate, slots):
         """What `hessian_products` needs to know of rows at an iterate, by slot."""
@@ -446,10 +450,7 @@ class Objective:
             grams_out += part
 
     def _cleared(self, n_parts):
-        """So many accumulators, all 0; the same ones for every pass.
-
-        Fresh memory costs more than clearing it: its pages are made when first touched.
-        """
+        """So many zeros, the same for every pass: fresh memory costs more."""
         for accumulator in self._accumulators[:n_parts]:
             accumulator.fill(0.0)
         while len(self._accumulators) < n_parts:

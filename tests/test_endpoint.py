@@ -756,3 +756,31 @@ def test_constant_targets_converge_at_once():
     model = DeltaGradRidge().fit(X, np.full(60, 5.0))
     assert_allclose(model.intercept_, 5.0)
     assert_allclose(model.coef_, 0.0, atol=1e-12)
+
+
+def test_half_a_pass_where_leverages_are_too_loose_a_bound():
+    """A row on the edge: certified by the rows' predictions along the step."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(4000, 100))
+    y = (X[:, 0] + rng.logistic(size=4000) > 0).astype(int)
+    model = DeltaGradLogisticRegression(edit_tol=1e-2).fit(X, y)
+    removed, halves = [], 0
+    for row in range(16):
+        before = np.append(model.coef_, model.intercept_)
+        model.unlearn(position=row)
+        removed.append(row)
+        report = model.update_report_
+        if report.n_passes != 0.5:
+            continue
+        halves += 1
+        assert report.relative_bound <= model.edit_tol
+        assert report.gradient_norm is None  # the last pass was no whole one
+        exact = LogisticRegression(solver="newton-cholesky", tol=1e-13)
+        exact.fit(np.delete(X, removed, axis=0), np.delete(y, removed))
+        after = np.append(model.coef_, model.intercept_)
+        optimum = np.append(exact.coef_, exact.intercept_)
+        hessian = model._path.curvature.hessian
+        distance = hessian.norm((after - optimum)[np.newaxis])
+        assert distance <= report.distance_bound
+        assert np.linalg.norm(after - optimum) < np.linalg.norm(before - optimum)
+    assert halves >= 2
