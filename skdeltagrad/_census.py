@@ -52,3 +52,15 @@ def balanced_factors(by_group):
     """
     share = len(by_group) * by_group
     return np.divide(by_group.sum(), share, where=share > 0, out=np.zeros_like(share))
+
+
+def per_weight(sums, weight):
+    """Sums of matrices by group, per unit of the groups' weight; 0 where that is 0.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (..., n_groups, n, m)
+    weight : ndarray of shape (n_groups,)
+    """
+    weight = weight[:, np.newaxis, np.newaxis]
+    return np.divide(sums, weight, where=weight > 0, out=np.zeros_like(sums))

@@ -54,6 +54,40 @@ class ExactOracle(AbstractOracle):
         return True
 
 
+class AbstractReplayOracle(AbstractOracle):
+    """Follows a cached run on other rows.
+
+    Parameters
+    ----------
+    objective : Objective
+    removed, added : object with ``at(step)``
+        Rows that leave and rows that join.
+    base : Trajectory
+        The cached run.
+    base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
+        Weights of the batches in the cached run, and of their kept rows; one row where
+        all steps are the same.
+    """
+
+    def __init__(self, objective, removed, added, base, base_weight, kept_weight):
+        self.objective = objective
+        self.removed = removed
+        self.added = added
+        self.base = base
+        by_step = (base.n_steps, objective.n_groups)
+        self.base_weight = np.broadcast_to(base_weight, by_step)
+        self.kept_weight = np.broadcast_to(kept_weight, by_step)
+
+    def _take_out_removed(self, step, iterate, sums_out):
+        """Take the removed rows out of what was predicted for the batch as it was."""
+        removed = self.removed.at(step)
+        if len(removed):
+            self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
+            # Where nobody is left nothing may be: not even the prediction's error,
+            # which points along the removed rows.
+            sums_out[self.kept_weight[step] == 0.0] = 0.0
+
+
 @np.errstate(over="ignore", invalid="ignore")  # found and reported by step 2
 def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory, steps=None):
     """Run gradient descent from the first iterate of a trajectory and record it.

@@ -25,7 +25,7 @@ from . import _memory
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
 from ._curvature import CompactLBFGS
-from ._descent import AbstractOracle, ExactOracle, descend
+from ._descent import AbstractReplayOracle, ExactOracle, descend
 from ._losses import AbstractLoss
 from ._objective import Objective
 from ._schedule import AbstractSchedule
@@ -50,21 +50,15 @@ _N_TIMED = 2**14
 _TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
 
 
-class ReplayOracle(AbstractOracle):
+class ReplayOracle(AbstractReplayOracle):
     """Predicts the gradients of a cached run's replay, and computes some.
 
     Parameters
     ----------
-    objective : Objective
+    objective, removed, added, base, base_weight, kept_weight
+        See `AbstractReplayOracle`.
     batches : object with ``at(step)``
         Kept rows.
-    removed, added : object with ``at(step)``
-        Rows that leave and rows that join.
-    base : Trajectory
-        The cached run.
-    base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
-        Weights of the batches in the cached run, and of their kept rows; one row where
-        all steps are the same.
     burn_in, period, history_size : int
         The first `burn_in` steps are exact, then one step in `period`; the quasi-
         Hessian keeps `history_size` pairs.
@@ -74,14 +68,8 @@ class ReplayOracle(AbstractOracle):
         self, objective, batches, removed, added, base, base_weight, kept_weight,
         *, burn_in, period, history_size,
     ):  # fmt: skip
-        self.objective = objective
+        super().__init__(objective, removed, added, base, base_weight, kept_weight)
         self.batches = batches
-        self.removed = removed
-        self.added = added
-        self.base = base
-        by_step = (base.n_steps, objective.n_groups)
-        self.base_weight = np.broadcast_to(base_weight, by_step)
-        self.kept_weight = np.broadcast_to(kept_weight, by_step)
         self.burn_in = burn_in
         self.period = period
         n_coef = objective.n_outputs * objective.n_dof
@@ -133,14 +121,7 @@ class ReplayOracle(AbstractOracle):
                 iterate.ravel(), anchor, base[group].ravel(),
                 self.base_weight[step, group], sums_out[group].reshape(-1),
             )  # fmt: skip
-        removed = self.removed.at(step)
-        if len(removed):
-            self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
-            # Where nobody is left nothing may be: not even the prediction's error,
-            # which points along the removed rows.
-            for group, weight in enumerate(self.kept_weight[step]):
-                if weight == 0.0:
-                    sums_out[group] = 0.0
+        self._take_out_removed(step, iterate, sums_out)
 
 
 def _is_drift(drift, iterate):
@@ -266,14 +247,15 @@ class Path:
     def _edited_by_seed(self, rows, roster, change, edit_tol, touched, census):
         """The path after an edit, by as many nodes as it takes; None: too dear."""
         objective = self._objective(rows, roster)
-        live = roster.live_slots()
-        everyone = np.concatenate([live, change.removed_slots])
-        positions = np.concatenate([roster.position[live], change.removed_positions])
-        share = self._seed_share(objective, len(everyone))
+        share = self._seed_share(objective, roster.n_live + len(change.removed_slots))
         if share is None:
             return None
+        live = roster.live_slots()
+        everyone = np.concatenate([live, change.removed_slots])
         seed = self.seed
         if seed is None:
+            positions = [roster.position[live], change.removed_positions]
+            positions = np.concatenate(positions)
             seed = Seed.survey(objective, self.trajectory, everyone, positions, share)
         n_nodes, n_passes = 1, 0
         while n_nodes * PASSES_PER_NODE <= MOST_MEASURED * self.schedule.n_epochs:
@@ -312,10 +294,10 @@ class Path:
         objective = self._objective(rows, roster)
         period = settings.period
         if period == "auto":
-            live = roster.live_slots()
-            if self._seed_share(objective, len(live)) is not None:
-                seconds = self._seconds(objective, live[:_N_TIMED])
-                seconds *= PASSES_PER_NODE * max(1.0, len(live) / _N_TIMED)
+            n_live = roster.n_live
+            if self._seed_share(objective, n_live) is not None:
+                seconds = self._seconds(objective, roster.live_slots()[:_N_TIMED])
+                seconds *= PASSES_PER_NODE * max(1.0, n_live / _N_TIMED)
                 return {
                     "n_steps": n_steps, "n_passes": PASSES_PER_NODE, "seconds": seconds,
                 }  # fmt: skip

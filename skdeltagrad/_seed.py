@@ -17,6 +17,8 @@ from functools import cached_property
 
 import numpy as np
 
+from ._census import per_weight
+
 # Points of the path: with five, what interpolation misses is four times as much. But
 # where they are made of a sample its size matters more.
 _N_POINTS = 9
@@ -74,12 +76,12 @@ class Sums:
         mine, theirs = vars(self), vars(other)
         return Sums(**{name: mine[name] + sign * theirs[name] for name in mine})
 
-    def per_weight(self):
+    def mean_hessians(self):
         """Hessians of all rows, about: (n_points, n_groups, q, q)."""
-        moments = _ratio(self.all_moments, self.all_weight)
-        moments -= _ratio(self.moments, self.weight)
-        bends = _ratio(self.bends, self.weight)
-        hessians = _ratio(self.hessians, self.weight)
+        moments = per_weight(self.all_moments, self.all_weight)
+        moments -= per_weight(self.moments, self.weight)
+        bends = per_weight(self.bends, self.weight)
+        hessians = per_weight(self.hessians, self.weight)
         if not moments.any():
             return hessians
         for of_point, bends_there in zip(hessians, bends, strict=True):
@@ -119,7 +121,7 @@ class Seed:
     @cached_property
     def hessians(self):
         """Per unit of weight: (n_points, n_groups, q, q)."""
-        return self.sums.per_weight()
+        return self.sums.mean_hessians()
 
     @property
     def nbytes(self):
@@ -231,9 +233,3 @@ def is_sampled(positions, share):
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x = x ^ (x >> np.uint64(31))
     return x < np.uint64(share * 2.0**64)
-
-
-def _ratio(sums, weight):
-    """Sums by group, along the axis before the last two, per unit of weight."""
-    weight = weight[:, np.newaxis, np.newaxis]
-    return np.divide(sums, weight, where=weight > 0, out=np.zeros_like(sums))

@@ -16,7 +16,8 @@ from bisect import bisect_right
 
 import numpy as np
 
-from ._descent import AbstractOracle, descend
+from ._census import per_weight
+from ._descent import AbstractReplayOracle, descend
 
 # How much of the rows that a retrain reads may be read at nodes, before a retrain is
 # better.
@@ -24,36 +25,25 @@ MOST_MEASURED = 0.5
 PASSES_PER_NODE = 2
 
 
-class SeededOracle(AbstractOracle):
+class SeededOracle(AbstractReplayOracle):
     """Predicts all gradients of a cached run's replay.
 
     Parameters
     ----------
-    objective : Objective
+    objective, removed, added, base, base_weight, kept_weight
+        See `AbstractReplayOracle`.
     seed : Seed
     everyone : ndarray of shape (n_rows,)
         All rows of the cached run.
-    removed, added : object with ``at(step)``
-        Rows that leave and rows that join.
-    base : Trajectory
-        The cached run.
-    base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
-        Weights of the batches in the cached run, and of their kept rows.
     """
 
     def __init__(
         self, objective, seed, everyone, removed, added, base, base_weight,
         kept_weight,
     ):  # fmt: skip
-        self.objective = objective
+        super().__init__(objective, removed, added, base, base_weight, kept_weight)
         self.seed = seed
         self.everyone = everyone
-        self.removed = removed
-        self.added = added
-        self.base = base
-        by_step = (base.n_steps, objective.n_groups)
-        self.base_weight = np.broadcast_to(base_weight, by_step)
-        self.kept_weight = np.broadcast_to(kept_weight, by_step)
         shape = (objective.n_groups, *objective.shape)
         self._nodes = [0, base.n_steps]
         self._residuals = [np.zeros(shape), np.zeros(shape)]
@@ -62,11 +52,7 @@ class SeededOracle(AbstractOracle):
         drift = iterate - self.base.iterates[step]
         sums_out[:] = self.base.gradient_sums[step]
         sums_out += self.response(step, drift, self._residual(step))
-        removed = self.removed.at(step)
-        if len(removed):
-            self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
-            # Where nobody is left nothing may be: see `ReplayOracle`.
-            sums_out[self.kept_weight[step] == 0.0] = 0.0
+        self._take_out_removed(step, iterate, sums_out)
         self.objective.add_gradient_sums(iterate, self.added.at(step), sums_out)
         return False
 
@@ -99,10 +85,8 @@ class SeededOracle(AbstractOracle):
             change = self.objective.gradient_sums(iterate, self.everyone)
             change -= self.objective.gradient_sums(anchor, self.everyone)
             weight = self.objective.weight_by_group(self.everyone)
-            weight = weight[:, np.newaxis, np.newaxis]
-            change = np.divide(change, weight, where=weight > 0, out=0.0 * change)
             predicted = self.seed.predict(self.objective.loss, step, drift)
-            residual = (change - predicted) / length
+            residual = (per_weight(change, weight) - predicted) / length
         self._nodes[-1:] = [step, self.base.n_steps]
         self._residuals[-1:] = [residual, residual]
 
