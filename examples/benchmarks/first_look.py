@@ -11,18 +11,12 @@ Without --data-dir the data is fetched by scikit-learn.
 
 import argparse
 from copy import deepcopy
-from time import perf_counter
 
 import _data
 import numpy as np
+from _timing import timed
 
 from skdeltagrad import DeltaGradLogisticRegression
-
-
-def timed(function, *args, **kwargs):
-    started = perf_counter()
-    function(*args, **kwargs)
-    return perf_counter() - started
 
 
 def main():

@@ -32,6 +32,7 @@ from time import perf_counter, process_time
 import _data
 import numpy as np
 from _environment import environment
+from _timing import timed
 from scipy import sparse
 from scipy.special import softmax
 from threadpoolctl import threadpool_limits
@@ -87,13 +88,6 @@ def experiments(folder):
 
 
 # Measuring ------------------------------------------------------------------------
-
-
-def timed(function, *args, **kwargs):
-    """Wall seconds of a call."""
-    started = perf_counter()
-    function(*args, **kwargs)
-    return perf_counter() - started
 
 
 class Study:

@@ -12,11 +12,11 @@ import argparse
 import json
 from copy import deepcopy
 from pathlib import Path
-from time import perf_counter
 
 import _data
 import numpy as np
 from _environment import environment
+from _timing import timed
 
 from skdeltagrad import DeltaGradLogisticRegression
 
@@ -28,13 +28,6 @@ SETS = {
     "higgs 1M": (lambda folder: _data.higgs(folder, 1_000_000), 4, 3, 30),
 }
 RATES = (1e-3, 1e-2)
-
-
-def timed(function, **arguments):
-    """Wall seconds of a call."""
-    started = perf_counter()
-    function(**arguments)
-    return perf_counter() - started
 
 
 def edits(fitted, rows, period, burn_in):
