@@ -33,8 +33,6 @@ _EPS = np.finfo(float).eps
 _FLOOR = 100.0 * _EPS
 # Passes that an edit may take before the model is fitted anew from where it is.
 _MOST_PASSES = 8
-# One row in so many tells whether half a pass may do.
-_SOME = 16
 # Raw predictions that moved by this much call for a new Hessian at once; else it is
 # made when the passes that a stale one costs add up to so many Hessians.
 _MOST_STALE = 0.7
@@ -271,17 +269,11 @@ class Endpoint:
             if bound is not None:
                 allowed = problem.tolerance(edit_tol * moved, floor)
                 if n_passes == 0 and bound.distance > allowed:
-                    # Some rows tell whether it is worth to read the others.
-                    for slots in (problem.slots[::_SOME], problem.slots):
-                        nearer, _ = curvature.half_pass(
-                            problem, slots, step, gradient, noise,
-                            problem.vectors(reference),
-                        )  # fmt: skip
-                        if nearer is None or nearer.distance > allowed:
-                            break
-                        n_passes = 0.5
-                    else:
-                        bound = nearer
+                    nearer, n_passes = curvature.half_pass(
+                        problem, allowed, step, gradient, noise,
+                        problem.vectors(reference),
+                    )  # fmt: skip
+                    bound = nearer or bound
                 enough = bound.distance <= allowed
                 # Where only rounding is left, another pass would find no more.
                 rounding = curvature.rounding(noise, problem.vectors(reference))

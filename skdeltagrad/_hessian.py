@@ -54,9 +54,7 @@ class Hessian:
     def _take(self, sums, group_weight):
         self.sums = sums
         self.group_weight = group_weight
-        self._matrix = sums[0]  # a single group has factor 1
-        if len(sums) > 1:
-            self._matrix = np.tensordot(group_weight, sums, axes=1)
+        self._matrix = over_groups(sums, group_weight)
         self._inverse = None
 
     def _factorise(self):
@@ -123,21 +121,19 @@ class Hessian:
         -------
         leverages : ndarray of shape (n_rows,)
         """
-        n_dof = X.shape[1]
-        squares = np.zeros(len(X))
-        for metric in self._metrics(contrasts, n_dof):
-            squares = np.maximum(squares, np.einsum("ij,ij->i", X @ metric, X))
-        return np.sqrt(squares)
+        return leverages(X, self.metrics(contrasts, X.shape[1]))
 
-    def _metrics(self, contrasts, n_dof):
-        """The inverse along every contrast, shape (n_dof, n_dof) each."""
+    def metrics(self, contrasts, n_dof):
+        """The inverse along every contrast, a list of shape (n_dof, n_dof) each."""
         if self._inverse is None:
             q = len(self._matrix)
             self._inverse = _solution(self._factors[0], np.eye(q))
         m = len(self._inverse) // n_dof
         blocks = self._inverse.reshape(m, n_dof, m, n_dof)
-        for contrast in contrasts:
-            yield np.einsum("a,aibj,b->ij", contrast, blocks, contrast, optimize=True)
+        return [
+            np.einsum("a,aibj,b->ij", contrast, blocks, contrast, optimize=True)
+            for contrast in contrasts
+        ]
 
     def share(self, part):
         """At least the largest eigenvalue of ``H^-1 part``: what some rows make up.
@@ -262,6 +258,21 @@ def _condition(factor):
     scaled = factor / np.sqrt(np.einsum("ij,ij->j", factor, factor))
     reciprocal, _ = lapack.dtrcon(scaled, norm="1", uplo="U")
     return 1.0 / max(1e-150, reciprocal) ** 2
+
+
+def over_groups(sums, group_weight):
+    """Sum of matrices over the groups; not a copy where there is one, of factor 1."""
+    if len(sums) == 1:
+        return sums[0]
+    return np.tensordot(group_weight, sums, axes=1)
+
+
+def leverages(X, metrics):
+    """``max sqrt(x_i' M x_i)`` over some metrics M, for every row: see `Hessian`."""
+    squares = np.zeros(len(X))
+    for metric in metrics:
+        squares = np.maximum(squares, np.einsum("ij,ij->i", X @ metric, X))
+    return np.sqrt(squares)
 
 
 def roots(X, curvatures, weight):

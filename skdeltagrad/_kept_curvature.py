@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _certificate, _threads
 from ._certificate import Bound
-from ._hessian import Hessian, roots
+from ._hessian import Hessian, leverages, over_groups, roots
 
 # Shares of a Hessian, where rows that leave made up the rest, that are too little to go
 # on with: for the constants of the certificate; for the digits.
@@ -20,6 +20,8 @@ _LEAST_LEFT_QUADRATIC = 1e-9
 _LOOSEST = 4.0
 # Rows whose leverages are taken at a time.
 _BLOCK = 2**12
+# One row in so many tells whether half a pass may do.
+_SOME = 16
 _EPS = np.finfo(float).eps
 # Rounding of a raw prediction.
 _ULPS = 4.0 * _EPS
@@ -105,21 +107,20 @@ class Curvature:
         if not hessian.is_exact:
             return surveyed
         by_slot = np.zeros(len(roster.weight))
-        contrasts = objective.loss.contrasts()
-        hessian.leverages(objective.extended(problem.slots[:1]), contrasts)  # inverts
+        metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
 
         def take_block(number):
             block = problem.slots[number * _BLOCK : (number + 1) * _BLOCK]
-            by_slot[block] = hessian.leverages(objective.extended(block), contrasts)
+            by_slot[block] = leverages(objective.extended(block), metrics)
 
         _threads.run(take_block, -(-len(problem.slots) // _BLOCK))
-        leverages = by_slot[problem.slots]
-        surveyed = replace(surveyed, leverage=float(leverages.max()))
+        of_rows = by_slot[problem.slots]
+        surveyed = replace(surveyed, leverage=float(of_rows.max()))
         if surveyed.is_quadratic:
             return surveyed
         roster.leverages = by_slot
         fourth = np.zeros_like(hessian.sums)
-        objective.add_hessian_sums(place, problem.slots, fourth, leverages**2)
+        objective.add_hessian_sums(place, problem.slots, fourth, of_rows**2)
         return replace(surveyed, fourth=fourth, surveyed_at=place)
 
     def refreshed(self, problem, roster, place):
@@ -159,7 +160,7 @@ class Curvature:
             if len(removed):
                 share = self.hessian.share_of_roots(leaving)
         else:
-            of_removed = np.tensordot(before, self.hessian.sums - sums, axes=1)
+            of_removed = over_groups(self.hessian.sums - sums, before)
             share = self.hessian.share(of_removed)
         objective.add_hessian_sums(self.place, added, sums, np.ones(len(added)))
         if self.hessian.takes_roots(len(change) * objective.n_curvatures):
@@ -200,8 +201,8 @@ class Curvature:
         if roster.leverages is not None:
             return roster.leverages[slots] ** 2
         contrasts = objective.loss.contrasts()
-        leverages = self.hessian.leverages(objective.extended(slots), contrasts)
-        return leverages**2 / self.inflation
+        of_rows = self.hessian.leverages(objective.extended(slots), contrasts)
+        return of_rows**2 / self.inflation
 
     def _roots(self, objective, slots, group_weight):
         curvatures = objective.curvatures(self.place, slots)
@@ -247,9 +248,7 @@ class Curvature:
             return step, length, *self._judge(left, 0.0)
         fourth = None
         if self.fourth is not None:
-            weighted = self.fourth[0]  # a single group has factor 1
-            if len(self.fourth) > 1:
-                weighted = np.tensordot(hessian.group_weight, self.fourth, axes=1)
+            weighted = over_groups(self.fourth, hessian.group_weight)
             squared = np.sum(step * (step @ weighted))
             looseness = self.inflation * np.exp(self.moved)
             fourth = np.sqrt(looseness * max(0.0, squared))
@@ -259,19 +258,39 @@ class Curvature:
         stale = self.stale + self.leverage * length
         return step, length, *self._judge(left, stale)
 
-    def half_pass(self, problem, slots, step, gradient, noise, reference):
+    def half_pass(self, problem, allowed, step, gradient, noise, reference):
         """Where a step certainly leads, by the rows' own predictions along it.
 
-        The leverage along the step is theirs, not the largest of any step. Only some of
-        the rows tell the least that a bound can be.
+        The leverage along the step is theirs, not the largest of any step.
 
-        Parameters and results are those of `step`, and its step.
+        Parameters
+        ----------
+        problem : Problem
+        allowed : float
+            The largest distance that is of use.
+        step, gradient, noise, reference
+            See `step`, and its step.
+
+        Returns
+        -------
+        bound : Bound or None
+            None where it is beyond what is allowed.
+        n_passes : float
+            0 where some of the rows told as much.
         """
         length = self.hessian.norm(step)
-        rho = problem.objective.largest_change(problem.by_output(step), slots)
-        left = self._slack(gradient, step, noise, reference)
-        left += _certificate.gradient_after_step(length, rho / length, self.stale)
-        return self._judge(left, self.stale + rho)
+        slack = self._slack(gradient, step, noise, reference)
+        by_output = problem.by_output(step)
+        # Some rows tell whether it is worth to read the others.
+        for slots, n_passes in ((problem.slots[::_SOME], 0.0), (problem.slots, 0.5)):
+            rho = problem.objective.largest_change(by_output, slots)
+            left = slack + _certificate.gradient_after_step(
+                length, rho / length, self.stale
+            )
+            bound, _ = self._judge(left, self.stale + rho)
+            if bound is None or bound.distance > allowed:
+                return None, n_passes
+        return bound, n_passes
 
     def _slack(self, gradient, step, noise, reference):
         """What rounding left of a gradient after a step, in the norm of H^-1."""
