@@ -54,43 +54,9 @@ class ExactOracle(AbstractOracle):
         return True
 
 
-class AbstractReplayOracle(AbstractOracle):
-    """Follows a cached run on other rows.
-
-    Parameters
-    ----------
-    objective : Objective
-    removed, added : object with ``at(step)``
-        Rows that leave and rows that join.
-    base : Trajectory
-        The cached run.
-    base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
-        Weights of the batches in the cached run, and of their kept rows; one row where
-        all steps are the same.
-    """
-
-    def __init__(self, objective, removed, added, base, base_weight, kept_weight):
-        self.objective = objective
-        self.removed = removed
-        self.added = added
-        self.base = base
-        by_step = (base.n_steps, objective.n_groups)
-        self.base_weight = np.broadcast_to(base_weight, by_step)
-        self.kept_weight = np.broadcast_to(kept_weight, by_step)
-
-    def _take_out_removed(self, step, iterate, sums_out):
-        """Take the removed rows out of what was predicted for the batch as it was."""
-        removed = self.removed.at(step)
-        if len(removed):
-            self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
-            # Where nobody is left nothing may be: not even the prediction's error,
-            # which points along the removed rows.
-            sums_out[self.kept_weight[step] == 0.0] = 0.0
-
-
 @np.errstate(over="ignore", invalid="ignore")  # found and reported by step 2
-def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory, steps=None):
-    """Run gradient descent from the first iterate of a trajectory and record it.
+def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
+    """Run gradient descent from zero and record it.
 
         w_{t+1} = w_t - eta_t (g_t / S_b + alpha w_t / S)
 
@@ -108,36 +74,36 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory, steps
     n_features : int
         Coefficients from here on are intercepts.
     trajectory : Trajectory
-        OUT; its first iterate is the start, all else is zero.
-    steps : range, optional
-        A part of the run, from where it starts; all of it if None. One that was made
-        before is made again only by an oracle that does not add to what is there.
+        OUT; one that stands still.
 
     Raises
     ------
     ValueError
         When an iterate is not finite.
     """
-    iterates, gradient_sums = trajectory.iterates, trajectory.gradient_sums
-    for step in range(trajectory.n_steps) if steps is None else steps:
-        sums = gradient_sums[step]
+    iterate = trajectory.end
+    sums = np.empty((len(group_weight), *iterate.shape))
+    for step in range(trajectory.n_steps):
         if rate[step] == 0.0:
-            iterates[step + 1] = iterates[step]
             continue
-        # 1) gradient, recorded as it is made
-        trajectory.exact[step] = oracle.gradient_sums(step, iterates[step], sums)
+        # 1) gradient
+        sums[:] = 0.0
+        trajectory.exact[step] = oracle.gradient_sums(step, iterate, sums)
+        trajectory.group_sums[step] = sums[:-1]
         # 2) step
-        if len(sums) == 1:
-            gradient = sums[0]
-        else:
-            gradient = np.tensordot(group_weight, sums, axes=1)
+        gradient = sums[0] if len(sums) == 1 else np.tensordot(group_weight, sums, 1)
         finite = _kernels.step.descend(
-            iterates[step], gradient, rate[step], shrinkage[step], n_features,
-            iterates[step + 1],
+            iterate, gradient, rate[step], shrinkage[step], n_features,
+            trajectory.steps[step],
         )  # fmt: skip
         if not finite:
-            raise ValueError(
-                f"The iterates are not finite any more after step {step + 1} of "
-                f"{trajectory.n_steps}: the learning rate is too large for this data. "
-                "Lower learning_rate, or standardise the columns of X."
-            )
+            raise_diverged(step, trajectory.n_steps)
+
+
+def raise_diverged(step, n_steps):
+    """Say that a run left the numbers there are."""
+    raise ValueError(
+        f"The iterates are not finite any more after step {step + 1} of {n_steps}: the "
+        "learning rate is too large for this data. Lower learning_rate, or standardise "
+        "the columns of X."
+    )

@@ -4,6 +4,7 @@ engine, TrainingSet   -> coef_, intercept_, update_report_
 """
 
 import dataclasses
+import os
 import warnings
 from abc import ABC, abstractmethod
 from copy import deepcopy
@@ -46,6 +47,8 @@ class FittedState(LiveRows, BaseEstimator, ABC):
             Interval(Integral, 1, None, closed="left"),
         ],
         "history_size": [Interval(Integral, 1, None, closed="left")],
+        "cache_dtype": [StrOptions({"float64", "float32"})],
+        "cache_folder": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -60,6 +63,7 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         "store_data",
         "learning_rate",
         "batch_size",
+        "cache_dtype",
     )
 
     @abstractmethod

@@ -33,8 +33,6 @@ _GRAM_BUFFERS = 2**22
 _FEWEST_GRAM_PARTS = 4
 # Rows whose second derivatives are made at a time.
 _CURVATURE_BLOCK = 2**14
-# Rows that tell how far columns spread.
-_N_SPREAD = 2**15
 
 
 @dataclass(frozen=True)
@@ -124,8 +122,8 @@ class Objective:
             if sign != 1.0:
                 raw *= sign
 
-        affine = self._affine(iterate)
-        for members, gradient_out in zip(self._by_group(slots), sums_out, strict=True):
+        affine = self.affine(iterate)
+        for members, gradient_out in zip(self.by_group(slots), sums_out, strict=True):
             if len(members):
                 self._add_products(affine, members, differentiate, gradient_out)
 
@@ -134,8 +132,8 @@ class Objective:
 
         Changes are counted from `origin`, another iterate, where it is given.
         """
-        affine = self._affine(iterate)
-        change = None if origin is None else self._affine(iterate - origin)
+        affine = self.affine(iterate)
+        change = None if origin is None else self.affine(iterate - origin)
 
         def evaluate(raw, block):
             largest = 0.0
@@ -146,7 +144,7 @@ class Objective:
         losses = np.zeros(self.n_groups)
         sums = np.zeros((self.n_groups, *self.shape))
         largest = 0.0
-        for number, members in enumerate(self._by_group(slots)):
+        for number, members in enumerate(self.by_group(slots)):
             if len(members):
                 seen = self._add_products(affine, members, evaluate, sums[number])
                 losses[number] = sum(loss for loss, _ in seen)
@@ -155,7 +153,7 @@ class Objective:
 
     def largest_change(self, change, slots):
         """Largest change of a raw prediction that its row sees, for a step."""
-        affine, blocks = self._affine(change), self._blocks(slots)
+        affine, blocks = self.affine(change), self.blocks(slots)
         largest = np.zeros(len(blocks))
 
         def take(number):
@@ -165,11 +163,28 @@ class Objective:
         _threads.run(take, len(blocks))
         return float(largest.max(initial=0.0))
 
+    def gradient_change(self, anchor, drift, slots):
+        """Change of the gradient sums from an anchor to anchor + drift, by group."""
+
+        def differentiate(raw, block):
+            before = self._raw(here, block)
+            raw += before
+            self.loss.differentiate(raw, self.y, self.weight, block)
+            self.loss.differentiate(before, self.y, self.weight, block)
+            raw -= before
+
+        here, along = self.affine(anchor), self.affine(drift)
+        sums = np.zeros((self.n_groups, *self.shape))
+        for members, change in zip(self.by_group(slots), sums, strict=True):
+            if len(members):
+                self._add_products(along, members, differentiate, change)
+        return sums
+
     def curvature_states(self, iterate, slots):
         """What `hessian_products` needs to know of rows at an iterate, by slot."""
-        affine = self._affine(iterate)
+        affine = self.affine(iterate)
         states = np.zeros((len(self.weight), self.n_outputs))
-        for block in self._blocks(slots):
+        for block in self.blocks(slots):
             states[block] = self.loss.curvature_state(self._raw(affine, block))
         return states
 
@@ -193,8 +208,8 @@ class Objective:
             along *= self.weight[block, np.newaxis]
 
         products = np.zeros((self.n_groups, *self.shape))
-        along = self._affine(direction)
-        for members, product in zip(self._by_group(slots), products, strict=True):
+        along = self.affine(direction)
+        for members, product in zip(self.by_group(slots), products, strict=True):
             if len(members):
                 self._add_products(along, members, bend, product)
         return products
@@ -208,20 +223,20 @@ class Objective:
         """
         m = self.loss.n_coordinates
         diagonals = np.zeros((self.n_groups, m, self.n_dof))
-        for members, diagonal in zip(self._by_group(slots), diagonals, strict=True):
+        for members, diagonal in zip(self.by_group(slots), diagonals, strict=True):
             for first in range(0, len(members), _CURVATURE_BLOCK):
                 block = members[first : first + _CURVATURE_BLOCK]
                 curvatures = self.curvatures(iterate, block)
                 weights = np.diagonal(curvatures, axis1=1, axis2=2)
                 weights = np.broadcast_to(weights, (len(block), m))
-                self.rows.add_squares(block, weights, self._shift(), diagonal)
+                self.rows.add_squares(block, weights, self.shift(), diagonal)
         return diagonals
 
     def curvature_sums(self, iterate, slots):
         """Sums of second derivatives, for each group: (n_groups, m, m)."""
         m = self.n_curvatures
         sums = np.zeros((self.n_groups, m, m))
-        for members, total in zip(self._by_group(slots), sums, strict=True):
+        for members, total in zip(self.by_group(slots), sums, strict=True):
             for first in range(0, len(members), _CURVATURE_BLOCK):
                 block = members[first : first + _CURVATURE_BLOCK]
                 total += self.curvatures(iterate, block).sum(axis=0)
@@ -230,7 +245,7 @@ class Objective:
     def second_moments(self, slots):
         """Sums of ``s_i x_i x_i'`` for each group: (n_groups, n_dof, n_dof)."""
         moments = np.zeros((self.n_groups, self.n_dof, self.n_dof))
-        for members, moment in zip(self._by_group(slots), moments, strict=True):
+        for members, moment in zip(self.by_group(slots), moments, strict=True):
             weight = self.weight[members][np.newaxis]
             self._add_grams(
                 members, lambda block, w=weight: w[:, block], moment[np.newaxis]
@@ -265,7 +280,7 @@ class Objective:
             curvatures *= (self.weight[some] * factor[block])[:, np.newaxis]
             return np.ascontiguousarray(curvatures.T)
 
-        affine = self._affine(iterate)
+        affine = self.affine(iterate)
         m, n_dof = self.n_curvatures, self.n_dof
         upper = np.triu_indices(m)
         group = np.zeros(len(slots), np.int64)
@@ -292,41 +307,19 @@ class Objective:
         other.weight = weight
         return other
 
-    @np.errstate(over="ignore", invalid="ignore")  # beyond all others, or no number
-    def standardised_squares(self, slots):
-        """Mean squared entry of each row, its columns standardised: (n_rows,)."""
-        some = slots[:: max(1, len(slots) // _N_SPREAD)]
-        weight = self.weight[some]
-        _, sums, squares = self.rows.column_moments(some, weight)
-        total = weight.sum()
-        mean = sums / total if self.fit_intercept else np.zeros(self.n_features)
-        # Constant columns spread as little as rounding; rare entries as little as can
-        # be told apart from nothing.
-        least = np.fmax(np.finfo(float).eps * mean**2, np.finfo(float).tiny)
-        variance = np.fmax(squares / total - mean**2, least)
-        length = np.empty(len(slots))
-
-        def add_part(number):
-            mine = slice(bounds[number], bounds[number + 1])
-            length[mine] = self.rows.squared_distances(slots[mine], mean, 1 / variance)
-
-        bounds = self._cut(len(slots), self.rows.n_entries(slots))
-        _threads.run(add_part, len(bounds) - 1)
-        return length / self.n_dof
-
     def weight_by_group(self, slots):
         """Total weight of some rows, shape (n_groups,)."""
-        return np.array([self.weight[some].sum() for some in self._by_group(slots)])
+        return np.array([self.weight[some].sum() for some in self.by_group(slots)])
 
     def row_gradients(self, iterate, slots):
         """Gradient of every row alone: (n_rows, n_outputs, n_dof)."""
-        pointwise = self._raw(self._affine(iterate), slots)
+        pointwise = self._raw(self.affine(iterate), slots)
         self.loss.differentiate(pointwise, self.y, self.weight, slots)
         return pointwise[:, :, np.newaxis] * self.extended(slots)[:, np.newaxis]
 
     def curvatures(self, iterate, slots):
         """Second derivatives of rows, weights included: (n_rows, m, m)."""
-        curvatures = self._curvatures(self._affine(iterate), slots)
+        curvatures = self._curvatures(self.affine(iterate), slots)
         return curvatures * self.weight[slots, np.newaxis, np.newaxis]
 
     def _curvatures(self, affine, slots):
@@ -337,37 +330,38 @@ class Objective:
 
     def extended(self, slots):
         """Dense copies of rows, centred, with a column of ones for the intercept."""
-        return self.rows.extended(slots, self._shift())
+        return self.rows.extended(slots, self.shift())
 
-    def _shift(self):
+    def shift(self):
         """What `AbstractRows` calls the centre: None without an intercept."""
         if self.fit_intercept and self.centre is None:
             return np.zeros(self.n_features)
         return self.centre
 
-    def _by_group(self, slots):
+    def by_group(self, slots):
+        """Slots of some rows, group by group."""
         if self.n_groups == 1:
             return [slots]
         group = self.group[slots]
         return [slots[group == number] for number in range(self.n_groups)]
 
-    def _blocks(self, slots):
+    def blocks(self, slots):
         """Rows that stay in cache."""
         size = self.rows.block_size()
         return [slots[first : first + size] for first in range(0, len(slots), size)]
 
-    def _affine(self, iterate):
-        """What `AbstractRows.matvec` reads: coefficients and uncentred intercept."""
+    def affine(self, iterate):
+        """What `AbstractRows.matvec` reads: coefficients and uncentred intercepts."""
         coef = self.rows.layout(iterate)
         if not self.fit_intercept:
-            return coef, np.zeros(self.n_outputs)
+            return coef, np.zeros(len(iterate))
         intercept = iterate[:, self.n_features].copy()
         if self.centre is not None:
             intercept -= iterate[:, : self.n_features] @ self.centre
         return coef, intercept
 
     def _raw(self, affine, slots):
-        raw = np.empty((len(slots), self.n_outputs))
+        raw = np.empty((len(slots), len(affine[1])))
         self.rows.matvec(*affine, slots, raw)
         return raw
 
@@ -377,7 +371,7 @@ class Objective:
         Parameters
         ----------
         affine : tuple
-            See `_affine`.
+            See `affine`.
         slots : ndarray of shape (n_rows,)
         pointwise : callable
             ``pointwise(raw, block)`` overwrites the raw predictions of a block of
@@ -390,10 +384,9 @@ class Objective:
             What `pointwise` returned, block by block.
         """
         work = self.rows.n_entries(slots) * self.n_outputs
-        bounds = self._cut(len(slots), work)
+        bounds = self.cut(len(slots), work)
         n_parts = len(bounds) - 1
-        # A few rows are added in place. Many are summed in buffers that stay in cache,
-        # while the gradient may be memory of the trajectory that was never touched.
+        # A few rows are added in place. Many are summed in buffers that stay in cache.
         own = None
         if work < self.n_outputs * self.n_dof:
             own = self.rows.as_accumulator(gradient_out)
@@ -428,7 +421,7 @@ class Objective:
         ``weigh(block)`` gives the weights of a slice of the rows, shape
         (n_grams, n_rows); may run in several threads.
         """
-        shift = self._shift()
+        shift = self.shift()
 
         def add_part(number):
             last = bounds[number + 1]
@@ -457,7 +450,7 @@ class Objective:
             self._accumulators.append(self.rows.accumulator(self.shape))
         return self._accumulators[:n_parts]
 
-    def _cut(self, n_rows, work):
+    def cut(self, n_rows, work):
         """Bounds of the parts that may run at the same time."""
         # A part must outweigh clearing and adding its buffer, too.
         work += _LOSS_WORK * n_rows * self.n_outputs
@@ -468,7 +461,7 @@ class Objective:
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
     def _accumulate(self, affine, slots, pointwise, accumulator, residual_out):
         """Add the products of some rows, block by block while they are in cache."""
-        blocks = self._blocks(slots)
+        blocks = self.blocks(slots)
         buffer = np.empty((len(blocks[0]), self.n_outputs))
         seen = []
         for block in blocks:

@@ -1,19 +1,9 @@
-"""DeltaGrad along the path: replay a cached run with most gradients predicted.
+"""DeltaGrad along the path: a training run, kept, and replayed after an edit.
 
-Wu, Dobriban and Davidson, "DeltaGrad: Rapid retraining of machine learning models",
-ICML 2020 (arXiv 2006.14755), algorithm 1. w_t and g_t are the cached iterates and
-gradient sums, w'_t the ones of the replay, and drift = w'_t - w_t.
-
-    exact step          old = sum of gradients at w'_t over the batch as it was;
-                        the curvature pair (drift, old - g_t) goes to the quasi-Hessian
-    approximate step    old = g_t + B drift                              (equation 5)
-    both                g'_t = old - removed rows at w'_t + added rows at w'_t
-
-Every iterate and gradient sum is recorded anew, so that the replay of a replay is
-the paper's online algorithm (algorithm 3), with nothing added.
-
-Curvature pairs are per unit of weight: the Hessian of a batch grows with its weight,
-and the last batch of an epoch may be short.
+Which replay it is, is decided here. With a number as period it is the paper's, whose
+exact steps make curvature pairs (`_periodic_replay`). With ``period="auto"`` it is by
+Hessians that are kept at a few points of the path (`_seeded_replay`), where they can be
+afforded and save time, and to an estimated error of `edit_tol`; else an exact retrain.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,111 +11,37 @@ from time import perf_counter
 
 import numpy as np
 
-from . import _memory
+from . import _threads
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
-from ._curvature import CompactLBFGS
-from ._descent import AbstractReplayOracle, ExactOracle, descend
+from ._descent import ExactOracle, descend
 from ._losses import AbstractLoss
 from ._objective import Objective
+from ._periodic_replay import PeriodicOracle
 from ._schedule import AbstractSchedule
-from ._seed import Seed, affordable_share
-from ._seeded_replay import (
-    MOST_MEASURED,
-    PASSES_PER_NODE,
-    SeededOracle,
-    seeded_replay,
-)
-from ._trajectory import Trajectory
+from ._seed import Seed, affordable_kind
+from ._seeded_replay import Replay, SeededReplay, Witnesses
+from ._trajectory import Playback, Trajectory
 
-# A drift below this share of the iterate is rounding, not the effect of an edit: what
-# it does to the gradient is rounding, too, and makes a wild curvature pair.
-_LEAST_DRIFT = 1e-11
-# The period where period="auto" has no seed that can be afforded.
-_PERIOD = 5
-# A node that costs a larger share of a retrain leaves too little to gain.
-_DEAREST_NODE = 0.2
+# Nodes to begin with; what measuring one takes, in passes over its rows; the share of
+# a retrain from which on only a sample is measured; and the share that all may take.
+_FIRST_NODES = {"whole": 1, "block": 1, "mean": 3}
+_PASSES_PER_NODE = 1.5
+_DEAR_NODE = 0.05
+_MOST_MEASURED = 0.5
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
+# What Python and a call take, in multiplications of a kernel: for a step that reads
+# rows, and for a replay. Runs that a replay makes of what it predicts; and the share of
+# a retrain that it may take.
+_CALL = 4e5
+_OVERHEAD = 4e7
+_RUNS = 3
+_WORTHWHILE = 0.8
+# Rows whose entries tell those of all.
+_N_LOOKED_AT = 2**10
 _TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
-
-
-class ReplayOracle(AbstractReplayOracle):
-    """Predicts the gradients of a cached run's replay, and computes some.
-
-    Parameters
-    ----------
-    objective, removed, added, base, base_weight, kept_weight
-        See `AbstractReplayOracle`.
-    batches : object with ``at(step)``
-        Kept rows.
-    burn_in, period, history_size : int
-        The first `burn_in` steps are exact, then one step in `period`; the quasi-
-        Hessian keeps `history_size` pairs.
-    """
-
-    def __init__(
-        self, objective, batches, removed, added, base, base_weight, kept_weight,
-        *, burn_in, period, history_size,
-    ):  # fmt: skip
-        super().__init__(objective, removed, added, base, base_weight, kept_weight)
-        self.batches = batches
-        self.burn_in = burn_in
-        self.period = period
-        n_coef = objective.n_outputs * objective.n_dof
-        self.quasi_hessians = [
-            CompactLBFGS(history_size, n_coef) for _ in range(objective.n_groups)
-        ]
-
-    def gradient_sums(self, step, iterate, sums_out):
-        exact = self._must_be_exact(step, iterate)
-        if exact:
-            self._measure(step, iterate, sums_out)
-        else:
-            self._predict(step, iterate, sums_out)
-        self.objective.add_gradient_sums(iterate, self.added.at(step), sums_out)
-        return exact
-
-    def _must_be_exact(self, step, iterate):
-        if step < self.burn_in or (step - self.burn_in) % self.period == 0:
-            return True
-        for quasi_hessian, weight in zip(
-            self.quasi_hessians, self.base_weight[step], strict=True
-        ):
-            if quasi_hessian.n_pairs == 0 and weight > 0.0:
-                # Nothing to predict with, and needed as soon as there is a drift.
-                return _is_drift(iterate - self.base.iterates[step], iterate)
-        return False
-
-    def _measure(self, step, iterate, sums_out):
-        """Kept rows, computed; with the removed ones they make a curvature pair."""
-        self.objective.add_gradient_sums(iterate, self.batches.at(step), sums_out)
-        response = sums_out - self.base.gradient_sums[step]
-        self.objective.add_gradient_sums(iterate, self.removed.at(step), response)
-        drift = (iterate - self.base.iterates[step]).ravel()
-        if not _is_drift(drift, iterate):
-            return
-        for quasi_hessian, weight, of_group in zip(
-            self.quasi_hessians, self.base_weight[step], response, strict=True
-        ):
-            if weight > 0.0:
-                of_group /= weight
-                quasi_hessian.update(drift, of_group.ravel())
-
-    def _predict(self, step, iterate, sums_out):
-        """The batch as it was, predicted, less the removed rows."""
-        anchor = self.base.iterates[step].ravel()
-        base = self.base.gradient_sums[step]
-        for group, quasi_hessian in enumerate(self.quasi_hessians):
-            quasi_hessian.predict(
-                iterate.ravel(), anchor, base[group].ravel(),
-                self.base_weight[step, group], sums_out[group].reshape(-1),
-            )  # fmt: skip
-        self._take_out_removed(step, iterate, sums_out)
-
-
-def _is_drift(drift, iterate):
-    return np.abs(drift).max() > _LEAST_DRIFT * np.abs(iterate).max()
+_TOO_DEAR = "a replay within edit_tol would take as long"
 
 
 @dataclass(frozen=True)
@@ -145,8 +61,14 @@ class Path:
     trajectory : Trajectory
     seed : Seed or None
         None until an edit needs it.
+    n_nodes : int or None
+        How many the last edit took.
     ledger : dict
         What the report says of the last edit besides the steps.
+    cache_dtype : {"float64", "float32"}
+        Of the steps that are kept.
+    cache_folder : path-like or None
+        Where they are kept; None: in memory.
     """
 
     loss: AbstractLoss
@@ -157,7 +79,10 @@ class Path:
     census: Census | None = None
     trajectory: Trajectory | None = None
     seed: Seed | None = None
+    n_nodes: int | None = None
     ledger: dict = field(default_factory=dict)
+    cache_dtype: str = "float64"
+    cache_folder: str | None = None
 
     converged = True  # it runs as long as it was told to
     centre_is_fixed = False  # the path depends on it
@@ -165,7 +90,7 @@ class Path:
     @property
     def iterate(self):
         """Where the run ended, shape (n_outputs, n_dof)."""
-        return self.trajectory.iterates[-1]
+        return self.trajectory.end
 
     @property
     def n_counting(self):
@@ -185,14 +110,14 @@ class Path:
         return {
             "n_steps": self.trajectory.n_steps,
             "n_exact_steps": int(self.trajectory.exact.sum()),
+            "seed_bytes": 0 if self.seed is None else self.seed.nbytes,
             **self.ledger,
         }
 
     @property
     def nbytes(self):
-        """Size of the cached run, and of the seed."""
-        seed = 0 if self.seed is None else self.seed.nbytes
-        return self.trajectory.nbytes + seed
+        """Size of the cached run."""
+        return self.trajectory.nbytes
 
     def train(self, rows, roster, change=NO_CHANGE):
         """The path on the rows of a roster and an edit, every gradient computed."""
@@ -210,9 +135,14 @@ class Path:
         """The path after an edit by DeltaGrad.
 
         `settings` has the attributes burn_in, period and history_size: see
-        `ReplayOracle`. With period="auto" it is replayed by a seed where that can be
-        afforded: to an estimated error of edit_tol, or trained anew.
+        `PeriodicOracle`. With period="auto" the path is replayed by a seed, to an
+        estimated error of edit_tol, or trained anew.
         """
+        if settings.period == "auto":
+            kind = self._seed_kind(rows, roster, change)
+            if kind is None:
+                ledger = {"refit": True, "reason": _TOO_DEAR}
+                return replace(self.train(rows, roster, change), ledger=ledger)
         kept = self.census.minus(
             self._count(roster, change.removed_slots, change.removed_positions)
         )
@@ -221,72 +151,137 @@ class Path:
         census = kept.plus(
             self._count(roster, change.added_slots, change.added_positions)
         )
-        touched = (
-            self.schedule.members(change.removed_positions, change.removed_slots),
-            self.schedule.members(change.added_positions, change.added_slots),
-            self.trajectory,
-            self.census.weight,
-            kept.weight,
-        )
+        by_step = (self.schedule.n_steps, self.n_groups)
+        cached_run = {
+            "objective": self._objective(rows, roster),
+            "removed": self.schedule.members(
+                change.removed_positions, change.removed_slots
+            ),
+            "added": self.schedule.members(change.added_positions, change.added_slots),
+            "base": self.playback(),
+            "base_weight": _by_step(self.census.weight, by_step),
+            "kept_weight": _by_step(kept.weight, by_step),
+        }
         if settings.period == "auto":
-            seeded = self._edited_by_seed(
-                rows, roster, change, settings.edit_tol, touched, census
+            replay = Replay(**cached_run, **self._shape_of_batches(census))
+            return self._edited_by_seed(
+                replay, kind, roster, change, census, settings.edit_tol
             )
-            if seeded is not None:
-                return seeded
-        oracle = ReplayOracle(
-            self._objective(rows, roster),
-            self.schedule.batches(roster),
-            *touched,
+        oracle = PeriodicOracle(
+            **cached_run,
+            batches=self.schedule.batches(roster),
             burn_in=settings.burn_in,
-            period=_PERIOD if settings.period == "auto" else settings.period,
+            period=settings.period,
             history_size=settings.history_size,
         )
         return self._run(oracle, census)
 
-    def _edited_by_seed(self, rows, roster, change, edit_tol, touched, census):
-        """The path after an edit, by as many nodes as it takes; None: too dear."""
-        objective = self._objective(rows, roster)
-        share = self._seed_share(objective, roster.n_live + len(change.removed_slots))
-        if share is None:
-            return None
-        live = roster.live_slots()
-        everyone = np.concatenate([live, change.removed_slots])
-        seed = self.seed
+    def _edited_by_seed(self, replay, kind, roster, change, census, edit_tol):
+        """The path after an edit, by as many nodes as it takes."""
+        objective, seed = replay.objective, self.seed
         if seed is None:
-            positions = [roster.position[live], change.removed_positions]
-            positions = np.concatenate(positions)
-            seed = Seed.survey(objective, self.trajectory, everyone, positions, share)
-        n_nodes, n_passes = 1, 0
-        while n_nodes * PASSES_PER_NODE <= MOST_MEASURED * self.schedule.n_epochs:
-            oracle = SeededOracle(objective, seed, everyone, *touched)
-            run = self._prepare(objective, census)
+            everyone = self._everyone(roster, change)
+            seed = Seed.survey(kind, objective, self.trajectory, *everyone)
+        with _threads.blas_for(order=1):  # its threads spin next to ours
+            found, n_passes = self._with_nodes(replay, seed, roster, change, edit_tol)
+        if found is not None:
+            return replace(found, census=census)
+        ledger = {"n_passes": n_passes, "refit": True, "reason": _TOO_HARD}
+        anew = self.train(objective.rows, roster, change)
+        return replace(anew, ledger=ledger, seed=seed.changed(objective, change))
+
+    def _with_nodes(self, replay, seed, roster, change, edit_tol):
+        """The path by as many nodes as it takes, and passes; None where it is hard."""
+        objective = replay.objective
+        witnesses = self._witnesses(seed, roster, change)
+        passes_per_node = self._passes_per_node(seed.kind)
+        n_nodes = self.n_nodes or _FIRST_NODES[seed.kind.name]
+        n_passes = 0.0
+        while n_nodes * passes_per_node <= _MOST_MEASURED * self.schedule.n_epochs:
+            trajectory = self._allocate(objective.shape)
             try:
-                estimate = seeded_replay(oracle, n_nodes, *run)
+                run = SeededReplay(replay, seed, witnesses, trajectory)
+                estimate, noise = run.run(n_nodes)
             except ValueError:  # predictions that run away
                 break
-            n_passes += PASSES_PER_NODE * n_nodes
+            n_passes += passes_per_node * n_nodes
             if estimate <= edit_tol:
-                ledger = {"n_passes": float(n_passes), "error_estimate": estimate}
-                return replace(
-                    self, census=census, trajectory=run[-1], ledger=ledger,
-                    seed=seed.changed(objective, change),
+                # What half as many nodes would do, they do the next time.
+                fewer = max(1, n_nodes // 2)
+                enough = estimate * (n_nodes / fewer) ** 2 <= edit_tol
+                found = replace(
+                    self, trajectory=trajectory, seed=seed.changed(objective, change),
+                    n_nodes=fewer if enough else n_nodes,
+                    ledger={"n_passes": n_passes, "error_estimate": estimate},
                 )  # fmt: skip
-            if not np.isfinite(estimate):
+                return found, n_passes
+            if not np.isfinite(estimate) or noise > edit_tol:
                 break
             # The error falls with the square of the gap between nodes.
             needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
-            n_nodes = max(2 * n_nodes, int(np.ceil(needed)))
-        ledger = {"n_passes": float(n_passes), "refit": True, "reason": _TOO_HARD}
-        return replace(self.train(rows, roster, change), ledger=ledger)
+            n_nodes = max(n_nodes + 1, int(np.ceil(needed)))
+        return None, n_passes
 
-    def _seed_share(self, objective, n_rows):
-        """Of the rows, for the seed; None where it, or a node, is too dear."""
-        if _DEAREST_NODE * self.schedule.n_epochs < PASSES_PER_NODE:
+    def _everyone(self, roster, change):
+        """Slots and positions of all rows as they were: O(n)."""
+        live = roster.live_slots()
+        return (
+            np.concatenate([live, change.removed_slots]),
+            np.concatenate([roster.position[live], change.removed_positions]),
+        )
+
+    def _witnesses(self, seed, roster, change):
+        """Rows as they were that nodes are measured on."""
+        if self._measures_all(seed.kind):
+            slots, _ = self._everyone(roster, change)
+            return Witnesses(slots, seed, are_sample=False)
+        there = roster.slots_of(seed.positions)
+        gone = seed.sampled(change.removed_slots, change.removed_positions)
+        slots = np.concatenate([there[there >= 0], gone])
+        return Witnesses(slots, seed, are_sample=True)
+
+    def _measures_all(self, kind):
+        """Whether nodes are measured on all rows: what a block lacks is no sample's."""
+        dear = _DEAR_NODE * self.schedule.n_epochs < _PASSES_PER_NODE
+        return kind.share == 1.0 or (kind.name != "whole" and not dear)
+
+    def _passes_per_node(self, kind):
+        return _PASSES_PER_NODE * (1.0 if self._measures_all(kind) else kind.share)
+
+    def _seed_kind(self, rows, roster, change):
+        """What is kept of Hessians; None where that, or a replay, is too dear."""
+        n_rows = roster.n_live + len(change.removed_slots)
+        n_dof = rows.n_features + (self.centre is not None)
+        n_epochs, n_steps = self.schedule.n_epochs, self.schedule.n_steps
+        kind = None if self.seed is None else self.seed.kind
+        if kind is None:
+            kind = affordable_kind(self.loss, n_dof, n_rows, n_epochs, rows.is_sparse)
+        if kind is None:
             return None
-        if self.seed is not None:
-            return self.seed.share
-        return affordable_share(objective, n_rows, self.schedule.n_epochs * n_rows)
+        some = roster.first_slots(_N_LOOKED_AT)
+        of_row = 2 * self.loss.n_outputs * rows.n_entries(some) / len(some)
+        retrain = n_epochs * n_rows * of_row + n_steps * _CALL
+        touched_steps = min(n_steps, n_epochs * len(change))
+        passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind) * n_rows
+        ours = (n_epochs * len(change) + passes) * of_row + touched_steps * _CALL
+        ours += _RUNS * n_steps * kind.work_of_step(self.loss, n_dof, self.n_groups)
+        return kind if ours + _OVERHEAD <= _WORTHWHILE * retrain else None
+
+    def _shape_of_batches(self, census):
+        """What `Replay` is told of the new run."""
+        share = 1.0 / self.schedule.steps_per_epoch
+        return {
+            "sizes": self._sizes(census),
+            "batch_rows": share * census.count[: self.schedule.steps_per_epoch].sum(),
+            "batch_share": share,
+            "n_epochs": self.schedule.n_epochs,
+        }
+
+    def playback(self):
+        """The run from its start on."""
+        sizes = self._sizes(self.census)
+        n_features = self.trajectory.end.shape[1] - (self.centre is not None)
+        return Playback(self.trajectory, *sizes, n_features)
 
     def plan(self, rows, roster, change, settings):
         """What an edit would do, as attributes of `EditPlan`."""
@@ -294,14 +289,15 @@ class Path:
         objective = self._objective(rows, roster)
         period = settings.period
         if period == "auto":
-            n_live = roster.n_live
-            if self._seed_share(objective, n_live) is not None:
-                seconds = self._seconds(objective, roster.live_slots()[:_N_TIMED])
-                seconds *= PASSES_PER_NODE * max(1.0, n_live / _N_TIMED)
-                return {
-                    "n_steps": n_steps, "n_passes": PASSES_PER_NODE, "seconds": seconds,
-                }  # fmt: skip
-            period = _PERIOD
+            kind = self._seed_kind(rows, roster, change)
+            passes = float(self.schedule.n_epochs)
+            facts = {"n_exact_steps": n_steps, "refit": True, "reason": _TOO_DEAR}
+            if kind is not None:
+                passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind)
+                facts = {"n_passes": passes}
+            seconds = self._seconds(objective, roster.first_slots(_N_TIMED))
+            seconds *= passes * max(1.0, roster.n_live / _N_TIMED)
+            return {"n_steps": n_steps, "seconds": seconds, **facts}
         step = np.arange(n_steps)
         exact = step < settings.burn_in
         exact |= (step - settings.burn_in) % period == 0
@@ -344,25 +340,23 @@ class Path:
         )
 
     def _run(self, oracle, census):
-        *run, trajectory = self._prepare(oracle.objective, census)
-        descend(oracle, *run, oracle.objective.n_features, trajectory)
+        trajectory = self._allocate(oracle.objective.shape)
+        descend(oracle, *self._sizes(census), oracle.objective.n_features, trajectory)
         return replace(self, census=census, trajectory=trajectory, seed=None, ledger={})
 
-    def _prepare(self, objective, census):
-        """Step sizes, factors of groups and an empty run: see `descend`."""
+    def _sizes(self, census):
+        """Step sizes and factors of groups: see `descend`."""
         group_weight = self.group_weight(census)
         sizes = self.schedule.step_sizes(census, group_weight, self.alpha)
-        return *sizes, group_weight, self._allocate(objective.shape)
+        return *sizes, group_weight
 
     def _allocate(self, shape):
-        n_steps = self.schedule.n_steps
-        size = Trajectory.bytes_needed(n_steps, self.n_groups, shape)
-        groups = f" for each of {self.n_groups} classes" if self.n_groups > 1 else ""
-        _memory.require(
-            size,
-            f"the training run of {n_steps} steps x {shape[0] * shape[1]} coefficients "
-            f"(an iterate, and a gradient{groups}, at every step)",
-            "Lower max_iter, raise batch_size, or use fewer columns"
-            + (', or class_weight other than "balanced".' if groups else "."),
-        )
-        return Trajectory.allocate(n_steps, self.n_groups, shape)
+        return Trajectory.allocate(
+            self.schedule.n_steps, self.n_groups, shape, self.cache_dtype,
+            self.cache_folder,
+        )  # fmt: skip
+
+
+def _by_step(weight, shape):
+    """Weights of all steps, also where they are the same."""
+    return np.ascontiguousarray(np.broadcast_to(weight, shape))

@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from ._hessian import Hessian
+from ._moments import standardised_squares
 from ._products import Diagonal, Kronecker, ProductHessian
 from ._sampling import importance, sample
 
@@ -86,7 +87,7 @@ class Problem:
         if self.objective.loss.is_quadratic or 2 * n_expected > n_rows:
             return None
         objective = self.objective
-        squares = objective.standardised_squares(self.slots)
+        squares = standardised_squares(objective, self.slots)
         matters = importance(squares, objective.group[self.slots])
         matters *= objective.weight[self.slots]
         rng = np.random.default_rng(0)  # the optimum does not depend on it

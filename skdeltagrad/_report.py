@@ -49,7 +49,7 @@ class UpdateReport:
     error_estimate : float or None
         For "gd" and "sgd" with ``period="auto"``: about how far the path's end is from
         an exact retrain's, as a share of how far the edit moved it. An estimate, not a
-        bound: it does not see the noise of batches.
+        bound.
     refit : bool
         Whether an edit had to fit anew instead of following the edit.
     reason : str or None
@@ -61,6 +61,8 @@ class UpdateReport:
         Whether the rows were indexed by content, once, in a pass over the data.
     cache_bytes : int
         Size of the cached run, or of the curvature that is kept.
+    seed_bytes : int
+        Size of the Hessians along the path that ``period="auto"`` keeps.
     seconds : float
         Wall time of the operation.
     """
@@ -87,6 +89,7 @@ class UpdateReport:
     membership_checked: bool = True
     indexed: bool = False
     cache_bytes: int = 0
+    seed_bytes: int = 0
     seconds: float = 0.0
 
     def to_dict(self):
@@ -110,6 +113,8 @@ class UpdateReport:
         lines.append(f"{self._work()}, {self.seconds:.3g} s")
         if self.cache_bytes:
             lines[-1] += f", cache {self.cache_bytes / 1e6:.1f} MB"
+        if self.seed_bytes:
+            lines[-1] += f" and Hessians {self.seed_bytes / 1e6:.1f} MB"
         lines += self._certificate()
         if self.refit:
             lines.append(f"fitted anew: {self.reason}")

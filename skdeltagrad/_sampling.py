@@ -15,7 +15,7 @@ def importance(squares, group):
     Parameters
     ----------
     squares : ndarray of shape (n_rows,)
-        See `Objective.standardised_squares`. May be beyond all numbers, or none.
+        See `_moments.standardised_squares`. May be beyond all numbers, or none.
     group : ndarray of shape (n_rows,)
 
     Returns

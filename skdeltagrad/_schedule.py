@@ -34,6 +34,10 @@ class BatchMembers:
         """Slots of the rows that belong to this step's batch."""
         return self._slots[self._bounds[step] : self._bounds[step + 1]]
 
+    def where(self, n_steps):
+        """Whether each step has any: shape (n_steps,)."""
+        return np.diff(self._bounds) > 0
+
 
 class EveryStep:
     """Rows that take part in every step."""
@@ -44,6 +48,10 @@ class EveryStep:
     def at(self, step):
         """Slots of the rows: the same for every step."""
         return self._slots
+
+    def where(self, n_steps):
+        """Whether each step has any: shape (n_steps,)."""
+        return np.full(n_steps, len(self._slots) > 0)
 
 
 class WholeRoster:
@@ -97,7 +105,13 @@ class AbstractSchedule(ABC):
 
     @abstractmethod
     def members(self, positions, slots):
-        """Where a few rows take part: ``at(step)``, in O(n_rows n_epochs)."""
+        """Where a few rows take part, in O(n_rows n_epochs).
+
+        Returns
+        -------
+        members : object
+            ``at(step)`` gives slots, ``where(n_steps)`` whether there are any.
+        """
 
     @abstractmethod
     def batches(self, roster):

@@ -9,91 +9,85 @@ and in without a list. What a sample misses is made up for by a control variate,
 
     H  ~  H_sample + A_sample (x) (G_all - G_sample),
 
-all per unit of weight: A the rows' second derivatives, G their second moments.
+all per unit of weight: A the rows' second derivatives, G their second moments. How far
+a sample is off shows by its two halves.
+
+Hessians are kept whole where they are small. Of large ones the block in the leading
+directions U of the rows is kept, and beyond it nothing but the Kronecker product's
+diagonal:
+
+    B  =  A (x) diag(tail) + U' C U,        U B U' = that block.
+
+Where even that is too dear, or rows are sparse, U is the direction of their mean.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
+from . import _kernels
 from ._census import per_weight
+from ._seed_sums import (
+    N_DIRECTIONS,
+    ROWS_PER_COLUMN,
+    DirectedView,
+    Sums,
+    WholeView,
+    direction_of_mean,
+    draw,
+    leading_directions,
+)
 
 # Points of the path: with five, what interpolation misses is four times as much. But
-# where they are made of a sample its size matters more.
+# where they are made of a sample its size matters more; and a block lacks more.
 _N_POINTS = 9
 _FEW_POINTS = 5
-# Largest order of a Hessian, and the fewest rows for each of its coefficients.
-_MOST_COEFFICIENTS = 512
+_POINTS_OF_BLOCK = 4
+# Largest order of a Hessian that is kept whole.
+_MOST_COEFFICIENTS = 1024
+# Rows in a sample: so many, or as a share of all that the fit reads, but no more than
+# that; for blocks, which lack more than a sample does; and at least for each
+# coefficient.
+_SAMPLE = 2**15
+_SAMPLE_OF_FIT = 1.0 / 60.0
+_LARGEST_SAMPLE = 2**17
+_SAMPLE_OF_BLOCK = 2**13
 _ROWS_PER_COEFFICIENT = 10
-# What a seed may cost, in fits; and multiplications that BLAS does in the time of one
-# of the kernels'.
+# What a seed may cost, in fits; multiplications that BLAS does in the time of one of
+# the kernels'; and those of an eigenvector's coefficient, per column.
 _MOST_FITS = 1.0
 _BLAS = 5.0
+_EIGEN = 4.0
+# Orders from which on blocks are read in single precision, for the sake of time.
+_LARGE_BLOCK = 128
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Sums over rows, by group. Those of rows that leave and join add up.
+class SeedKind:
+    """What is kept of Hessians, and what they are made of.
 
     Attributes
     ----------
-    weight : ndarray of shape (n_groups,)
-        Of the sampled rows.
-    hessians : ndarray of shape (n_points, n_groups, q, q)
-        Of the sampled rows, in the coordinates of the loss.
-    bends : ndarray of shape (n_points, n_groups, m, m)
-        Second derivatives of the sampled rows.
-    moments : ndarray of shape (n_groups, n_dof, n_dof)
-        Second moments of the sampled rows.
-    all_weight, all_moments : ndarray
-        The same of all rows. Where all are sampled, they are those of none.
+    name : {"whole", "block", "mean"}
+        Whole Hessians; those in leading directions; those in the mean's.
+    share : float
+        Of the rows that are sampled.
+    n_points : int
     """
 
-    weight: np.ndarray
-    hessians: np.ndarray
-    bends: np.ndarray
-    moments: np.ndarray
-    all_weight: np.ndarray
-    all_moments: np.ndarray
+    name: str
+    share: float
+    n_points: int
 
-    @classmethod
-    def of(cls, objective, places, slots, positions, share):
-        """Of some rows; sampled by their positions."""
-        sampled = slots[is_sampled(positions, share)]
-        others, both = (slots, sampled) if share < 1.0 else (slots[:0], slots[:0])
-        return cls(
-            objective.weight_by_group(sampled),
-            np.stack([objective.hessian_sums(place, sampled) for place in places]),
-            np.stack([objective.curvature_sums(place, both) for place in places]),
-            objective.second_moments(both),
-            objective.weight_by_group(others),
-            objective.second_moments(others),
-        )
-
-    def plus(self, other, sign=1.0):
-        """With other rows, or without them."""
-        mine, theirs = vars(self), vars(other)
-        return Sums(**{name: mine[name] + sign * theirs[name] for name in mine})
-
-    def mean_hessians(self):
-        """Hessians of all rows, about: (n_points, n_groups, q, q)."""
-        moments = per_weight(self.all_moments, self.all_weight)
-        moments -= per_weight(self.moments, self.weight)
-        bends = per_weight(self.bends, self.weight)
-        hessians = per_weight(self.hessians, self.weight)
-        if not moments.any():
-            return hessians
-        for of_point, bends_there in zip(hessians, bends, strict=True):
-            for hessian, bend, missed in zip(
-                of_point, bends_there, moments, strict=True
-            ):
-                hessian += np.kron(bend, missed)
-        return hessians
-
-    @property
-    def nbytes(self):
-        return sum(array.nbytes for array in vars(self).values())
+    def work_of_step(self, loss, n_dof, n_groups):
+        """Multiplications of a prediction."""
+        n_coef = loss.n_outputs * n_dof
+        n_directions = {"whole": n_dof, "block": N_DIRECTIONS, "mean": 1}[self.name]
+        size = n_directions * (1 if loss.is_quadratic else loss.n_outputs)
+        work = 2 * loss.n_outputs * n_directions * size
+        if self.name != "whole":
+            work += n_coef * (2 * n_directions + loss.n_outputs)
+        return n_groups * (work + 8 * n_coef)
 
 
 @dataclass(frozen=True)
@@ -102,134 +96,254 @@ class Seed:
 
     Attributes
     ----------
+    kind : SeedKind
+    basis : ndarray of shape (n_directions, n_dof) or None
+        None where Hessians are whole.
     places : ndarray of shape (n_points, n_outputs, n_dof)
     sums : Sums
-    share : float
-        Of the rows that are sampled.
+    positions : ndarray of shape (n_sampled,)
+        Of the rows in the sample.
     point : ndarray of shape (n_steps,)
         The last point up to a step.
     progress : ndarray of shape (n_steps,)
         How far the step is from there to the next, from 0 to 1.
     """
 
+    kind: SeedKind
+    basis: np.ndarray | None
     places: np.ndarray
     sums: Sums
-    share: float
+    positions: np.ndarray
     point: np.ndarray
     progress: np.ndarray
 
-    @cached_property
-    def hessians(self):
-        """Per unit of weight: (n_points, n_groups, q, q)."""
-        return self.sums.mean_hessians()
-
-    @property
-    def nbytes(self):
-        """Size of what is kept."""
-        arrays = (self.places, self.sums, self.hessians, self.point, self.progress)
-        return sum(array.nbytes for array in arrays)
-
     @classmethod
-    def survey(cls, objective, trajectory, slots, positions, share):
+    def survey(cls, kind, objective, trajectory, slots, positions):
         """Hessians along a path.
 
         Parameters
         ----------
+        kind : SeedKind
         objective : Objective
         trajectory : Trajectory
         slots, positions : ndarray of shape (n_rows,)
             All rows.
-        share : float
-            See `affordable_share`.
         """
-        iterates = trajectory.iterates
-        n_steps = trajectory.n_steps
-        moved = [
-            np.linalg.norm(after - before)
-            for before, after in zip(iterates[:-1], iterates[1:], strict=True)
-        ]
-        length = np.concatenate([[0.0], np.cumsum(moved)])
-        n_points = _N_POINTS if share == 1.0 else _FEW_POINTS
-        share_of_path = np.linspace(0.0, 1.0, n_points) ** 2
-        points = np.unique(np.rint(share_of_path * n_steps).astype(int))
-        if objective.loss.is_quadratic:
-            points = points[:1]  # it is the same everywhere
-        steps = np.arange(n_steps)
-        point = np.searchsorted(points, steps, side="right") - 1
-        next_point = np.minimum(point + 1, len(points) - 1)
-        way = length[points[next_point]] - length[points[point]]
-        done = length[steps] - length[points[point]]
-        progress = np.divide(done, way, where=way > 0, out=np.zeros(n_steps))
-        places = iterates[points].copy()
-        sums = Sums.of(objective, places, slots, positions, share)
-        return cls(places, sums, share, point, progress)
+        points, point, progress = _points_of(
+            trajectory, 1 if objective.loss.is_quadratic else kind.n_points
+        )
+        places = trajectory.iterates_at(points)
+        sampled = draw(positions) < kind.share
+        if kind.name == "whole":
+            view = WholeView(objective)
+        elif kind.name == "block":
+            basis = leading_directions(objective, slots[sampled])
+            view = DirectedView(objective, basis)
+        else:
+            view = DirectedView(objective, direction_of_mean(objective, slots))
+        sums = Sums.of(objective, view, places, slots, positions, kind.share)
+        return cls(kind, view.basis, places, sums, positions[sampled], point, progress)
 
     def changed(self, objective, change):
         """The seed of the rows that are there after an edit."""
-        sums = self.sums
-        for slots, positions, sign in (
+        view = WholeView(objective)
+        if self.basis is not None:
+            view = DirectedView(objective, self.basis)
+        sums, positions = self.sums, self.positions
+        for slots, touched, sign in (
             (change.removed_slots, change.removed_positions, -1.0),
             (change.added_slots, change.added_positions, 1.0),
         ):
-            if len(slots):
-                touched = Sums.of(objective, self.places, slots, positions, self.share)
-                sums = sums.plus(touched, sign)
-        return replace(self, sums=sums)
+            if not len(slots):
+                continue
+            sums = sums.plus(
+                Sums.of(objective, view, self.places, slots, touched, self.kind.share),
+                sign,
+            )
+            touched = touched[draw(touched) < self.kind.share]
+            if sign < 0:
+                positions = np.setdiff1d(positions, touched, assume_unique=True)
+            else:
+                positions = np.concatenate([positions, touched])
+        return replace(self, sums=sums, positions=positions)
 
-    def predict(self, loss, step, drift):
-        """What a drift changes the gradients by, per unit of weight, by group.
+    def sampled(self, slots, positions):
+        """Those of some rows that belong to the sample."""
+        return slots[draw(positions) < self.kind.share]
 
-        Parameters
-        ----------
-        loss : AbstractLoss
-        step : int
-        drift : ndarray of shape (n_outputs, n_dof)
-
-        Returns
-        -------
-        response : ndarray of shape (n_groups, n_outputs, n_dof)
-        """
-        n_dof = drift.shape[1]
-        hessians = self.hessians
-        vectors = loss.to_coordinates(drift).reshape(-1, hessians.shape[-1])
-        before, progress = self.point[step], self.progress[step]
-        products = vectors @ hessians[before]
-        if progress > 0.0:
-            products *= 1.0 - progress
-            products += progress * (vectors @ hessians[before + 1])
-        return np.stack(
-            [loss.to_outputs(product.reshape(-1, n_dof)) for product in products]
+    def at(self, step):
+        """The seed of one step alone."""
+        before = self.point[step]
+        points = slice(before, before + 1 + (self.progress[step] > 0.0))
+        hessians, bends = self.sums.hessians[:, points], self.sums.bends[:, points]
+        return replace(
+            self,
+            places=self.places[points],
+            sums=replace(self.sums, hessians=hessians, bends=bends),
+            point=np.zeros(1, np.int64),
+            progress=self.progress[step : step + 1],
         )
 
+    def of_all(self, loss):
+        """Hessians of all rows, about, as the kernels read them: a tuple."""
+        weight, sums = self.sums.weight.sum(axis=0), self.sums
+        return self._arrays(
+            loss,
+            per_weight(sums.hessians.sum(axis=0), weight),
+            per_weight(sums.bends.sum(axis=0), weight),
+            per_weight(sums.moments.sum(axis=0), weight),
+        )
 
-def affordable_share(objective, n_rows, n_read):
-    """Share of the rows whose Hessians cost no more than the fit; or None.
+    def of_sample(self, loss):
+        """Hessians of the sample alone, likewise."""
+        weight, sums = self.sums.weight.sum(axis=0), self.sums
+        return self._arrays(
+            loss,
+            per_weight(sums.hessians.sum(axis=0), weight),
+            per_weight(sums.bends.sum(axis=0), weight),
+        )
 
-    None where too few rows would be left for so many coefficients. The fit reads
-    `n_read` rows in all.
+    def of_halves(self, loss):
+        """Hessians of all rows by either half of the sample; none, without a sample."""
+        if len(self.sums.weight) == 1:
+            return []
+        sums = self.sums
+        return [
+            self._arrays(
+                loss,
+                *(
+                    per_weight(part[half], sums.weight[half])
+                    for part in (sums.hessians, sums.bends, sums.moments)
+                ),
+            )
+            for half in (0, 1)
+        ]
+
+    def _arrays(self, loss, hessians, bends, moments=None):
+        """See `_kernels.replay`; with a control variate where moments are given."""
+        sums = self.sums
+        tail = per_weight(sums.all_squares[:, np.newaxis], sums.all_weight)[:, 0]
+        all_moments = per_weight(sums.all_moments, sums.all_weight)
+        n_directions = all_moments.shape[-1]
+        correction = np.zeros_like(all_moments)
+        if moments is not None:
+            correction += all_moments - moments
+        basis = np.zeros((0, tail.shape[-1]))
+        if self.basis is not None:
+            basis = self.basis
+            inside = np.einsum("gij,ia,ja->ga", all_moments, basis, basis)
+            tail = np.maximum(tail - inside, 0.0)
+            correction -= np.einsum("ia,ga,ja->gij", basis, tail, basis)
+        m = bends.shape[-1]
+        blocks = hessians.reshape(
+            *hessians.shape[:2], m, n_directions, m, n_directions
+        ).copy()
+        blocks += np.einsum("pgjk,gab->pgjakb", bends, correction)
+        bends, blocks = _by_output(loss, bends, blocks)
+        size = blocks.shape[-1]
+        if size > _LARGE_BLOCK:
+            blocks = blocks.astype(np.float32)
+        return basis, tail, bends, blocks, self.point, self.progress
+
+    @property
+    def calibration(self):
+        """How much larger errors were than what nodes tell, in many edits.
+
+        What happens between nodes, and after the last, is not seen; but of what a
+        block lacks most is repaired.
+        """
+        return 2.0 if self.kind.name == "whole" else 1.0
+
+    @property
+    def repairs(self):
+        """Whether it is good enough for what it predicts to be repaired by it."""
+        return self.kind.name != "mean"
+
+    @property
+    def nbytes(self):
+        """Size of what is kept."""
+        arrays = [self.places, self.sums, self.positions, self.point, self.progress]
+        if self.basis is not None:
+            arrays.append(self.basis)
+        return sum(array.nbytes for array in arrays)
+
+
+def respond(arrays, step, drift):
+    """What a drift changes the gradients by, per unit of weight, by group.
+
+    Parameters
+    ----------
+    arrays : tuple
+        See `Seed.of_all`.
+    step : int
+    drift : ndarray of shape (n_outputs, n_dof)
+
+    Returns
+    -------
+    response : ndarray of shape (n_groups, n_outputs, n_dof)
     """
-    m, n_dof = objective.n_curvatures, objective.n_dof
-    q = m * n_dof
-    if q > _MOST_COEFFICIENTS:
-        return None
-    fit = _MOST_FITS * n_read * 2 * objective.n_outputs * n_dof
-    at_a_point = n_rows * (m * (m + 1) / 2) * n_dof**2 / _BLAS
-    n_points = 1 if objective.loss.is_quadratic else _N_POINTS
-    if n_points * at_a_point <= fit:
-        return 1.0
-    share = min(0.5, fit / (_FEW_POINTS * at_a_point))
-    return share if share * n_rows >= _ROWS_PER_COEFFICIENT * q else None
+    response = np.empty((arrays[3].shape[1], *drift.shape))
+    _kernels.replay.respond(drift, step, arrays, response)
+    return response
 
 
-def is_sampled(positions, share):
-    """Whether rows at some positions belong to a sample: shape (n_rows,).
+def affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse):
+    """The best `SeedKind` that costs no more than the fit; or None.
 
-    By a hash of the position (splitmix64: Steele, Lea and Flood 2014).
+    The fit reads all of `n_rows` in every epoch.
     """
-    if share >= 1.0:
-        return np.ones(len(positions), bool)
-    x = (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x = x ^ (x >> np.uint64(31))
-    return x < np.uint64(share * 2.0**64)
+    m = 1 if loss.is_quadratic else loss.n_coordinates
+    fit = _MOST_FITS * n_epochs * n_rows * 2 * loss.n_outputs * n_dof
+    largest = min(max(_SAMPLE, _SAMPLE_OF_FIT * n_epochs * n_rows), _LARGEST_SAMPLE)
+    largest = min(1.0, largest / n_rows)
+    pairs = m * (m + 1) / 2
+    if m * n_dof <= _MOST_COEFFICIENTS:
+        of_row = pairs * n_dof**2 / _BLAS
+        n_points = 1 if loss.is_quadratic else _N_POINTS
+        if n_points * largest * n_rows * of_row <= fit:
+            return SeedKind("whole", largest, n_points)
+        share = min(largest, fit / (_FEW_POINTS * n_rows * of_row))
+        if _is_enough(share, n_rows, m * n_dof):
+            return SeedKind("whole", share, _FEW_POINTS)
+    if is_sparse:
+        return SeedKind("mean", largest, _N_POINTS)
+    directions = (ROWS_PER_COLUMN + _EIGEN) * n_dof**3
+    once = n_rows * N_DIRECTIONS * n_dof + directions / _BLAS
+    of_row = _POINTS_OF_BLOCK * pairs * N_DIRECTIONS**2 / _BLAS
+    share = min(1.0, _SAMPLE_OF_BLOCK / n_rows, (fit - once) / (n_rows * of_row))
+    if _is_enough(share, n_rows, N_DIRECTIONS * m):
+        return SeedKind("block", share, _POINTS_OF_BLOCK)
+    return None
+
+
+def _is_enough(share, n_rows, n_coef):
+    return share == 1.0 or share * n_rows >= _ROWS_PER_COEFFICIENT * n_coef
+
+
+def _points_of(trajectory, n_points):
+    """Steps that Hessians are made at, and where between them every step is."""
+    n_steps = trajectory.n_steps
+    moved = [np.linalg.norm(step) for step in trajectory.steps]
+    length = np.concatenate([[0.0], np.cumsum(moved)])
+    share_of_path = np.linspace(0.0, 1.0, n_points) ** 2
+    points = np.unique(np.rint(share_of_path * n_steps).astype(int))
+    steps = np.arange(n_steps)
+    point = np.searchsorted(points, steps, side="right") - 1
+    next_point = np.minimum(point + 1, len(points) - 1)
+    way = length[points[next_point]] - length[points[point]]
+    done = length[steps] - length[points[point]]
+    progress = np.divide(done, way, where=way > 0, out=np.zeros(n_steps))
+    return points, point, progress
+
+
+def _by_output(loss, bends, blocks):
+    """Second derivatives and blocks in outputs, from the coordinates of the loss."""
+    n_points, n_groups, m, size = blocks.shape[:4]
+    if loss.is_quadratic:  # outputs do not meet
+        bends = bends * np.eye(loss.n_outputs)
+        return bends, blocks.reshape(n_points, n_groups, size, size)
+    basis = loss.to_outputs(np.eye(m))
+    bends = np.einsum("aj,pgjk,bk->pgab", basis, bends, basis)
+    blocks = np.einsum("aj,pgjxky,bk->pgaxby", basis, blocks, basis, optimize=True)
+    size *= loss.n_outputs
+    return bends, np.ascontiguousarray(blocks.reshape(n_points, n_groups, size, size))

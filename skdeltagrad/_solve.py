@@ -41,6 +41,8 @@ class Settings:
     burn_in: int
     period: str | int
     history_size: int
+    cache_dtype: str
+    cache_folder: str | None
     verbose: int
 
     def check_learning_rates(self):
@@ -80,7 +82,7 @@ def first_engine(settings, training_set, targets, seed):
         )
     else:
         schedule = _schedule(settings, training_set, targets, slots, centre, seed)
-        engine = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
+        engine = _path(settings, targets, centre, schedule)
     engine = engine.train(rows, roster)
     return engine if settings.store_data else engine.surveyed(rows, roster)
 
@@ -124,6 +126,8 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
     )
     rows, roster = training_set.rows, training_set.roster
     transaction.undo(setattr, roster, "leverages", roster.leverages)
+    if isinstance(engine, Path):  # a dump may be edited on another machine
+        engine = replace(engine, cache_folder=settings.cache_folder)
     if reason is None:
         engine = engine.edited(rows, roster, change, settings)
         account = engine.account()
@@ -173,8 +177,14 @@ def _adapt(settings, transaction, training_set, engine, change, targets):
         settings, training_set, targets, slots, centre, engine.schedule.seed,
         engine.schedule.n_positions,
     )  # fmt: skip
-    path = Path(targets.loss, targets.alpha, centre, schedule, targets.n_groups)
-    return path, reason
+    return _path(settings, targets, centre, schedule), reason
+
+
+def _path(settings, targets, centre, schedule):
+    return Path(
+        targets.loss, targets.alpha, centre, schedule, targets.n_groups,
+        cache_dtype=settings.cache_dtype, cache_folder=settings.cache_folder,
+    )  # fmt: skip
 
 
 def _endpoint(settings, training_set, targets, centre):

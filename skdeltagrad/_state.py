@@ -1,7 +1,7 @@
 """The form in which estimators are pickled, and what older forms are met with."""
 
 # Raised whenever a class that ends up in a dump changes its attributes.
-SCHEMA = 1
+SCHEMA = 2
 
 _KEY = "_skdeltagrad_schema"
 

@@ -1,46 +1,77 @@
-"""The cached training run."""
+"""The cached training run: its steps, from which all else follows."""
+
+import os
+import tempfile
 
 import numpy as np
 
+from . import _memory
+
 
 class Trajectory:
-    """Every iterate and gradient of a training run.
+    """Every step of a training run that starts at zero.
 
-    Holds arrays only, so that `joblib.dump` stores it as such and can map it into
-    memory.
+    The paper keeps every iterate and every gradient. Each follows from the steps, at
+    half the size: an iterate is the sum of the steps before it, and a step is minus its
+    learning rate times the gradient of its batch, penalty included.
 
     Parameters
     ----------
-    iterates : ndarray of shape (n_steps + 1, n_outputs, n_dof)
-        The start and the iterate after every step. The last column is the intercept,
-        if there is one, of columns centred at `centre`.
-    gradient_sums : ndarray of shape (n_steps, n_groups, n_outputs, n_dof)
-        Gradient of the data term at every iterate but the last, summed over the rows
-        of the step's batch, without the penalty. One group, or with
-        ``class_weight="balanced"`` one for each class, without the class's weight.
+    steps : ndarray of shape (n_steps, n_outputs, n_dof), dtype float64 or float32
+        Change of the iterate by every step. The last column is the intercept, if there
+        is one, of columns centred at `centre`. In single precision steps are rounded
+        as they are made: what is kept is the run itself, not a copy with an error.
+    group_sums : ndarray of shape (n_steps, n_groups - 1, n_outputs, n_dof)
+        With ``class_weight="balanced"`` a step is made of the gradients of several
+        groups, one for each class: those of all but the last, summed over the rows of
+        the batch without the class's weight and without the penalty.
     exact : ndarray of shape (n_steps,), dtype bool
         Whether the gradient was computed, or predicted by the last edit.
+    end : ndarray of shape (n_outputs, n_dof)
+        The last iterate.
     """
 
-    def __init__(self, iterates, gradient_sums, exact):
-        self.iterates = iterates
-        self.gradient_sums = gradient_sums
+    def __init__(self, steps, group_sums, exact, end):
+        self.steps = steps
+        self.group_sums = group_sums
         self.exact = exact
+        self.end = end
 
     @classmethod
-    def allocate(cls, n_steps, n_groups, shape):
-        """A run that is zero throughout; shape is (n_outputs, n_dof)."""
+    def allocate(cls, n_steps, n_groups, shape, dtype="float64", folder=None):
+        """A run that stands still; shape is (n_outputs, n_dof).
+
+        With a folder, steps and sums are kept in files there that have no name and are
+        gone when nobody reads them any more.
+
+        Raises
+        ------
+        MemoryError
+            When there is not so much memory.
+        OSError
+            When there is no such folder, or no space in it.
+        """
+        needed = cls.bytes_needed(n_steps, n_groups, shape, dtype)
+        if folder is None:
+            _memory.require(needed, *_purpose(n_steps, n_groups, shape))
+        elif not os.path.isdir(folder):
+            raise NotADirectoryError(
+                f"cache_folder={os.fspath(folder)!r} is no folder: make it, or use "
+                "cache_folder=None to keep the run in memory."
+            )
         return cls(
-            np.zeros((n_steps + 1, *shape)),
-            np.zeros((n_steps, n_groups, *shape)),
+            _zeros((n_steps, *shape), dtype, folder),
+            _zeros((n_steps, n_groups - 1, *shape), dtype, folder),
             np.ones(n_steps, bool),
+            np.zeros(shape),
         )
 
     @staticmethod
-    def bytes_needed(n_steps, n_groups, shape):
+    def bytes_needed(n_steps, n_groups, shape, dtype="float64"):
         """Bytes that `allocate` asks for."""
         n_coef = shape[0] * shape[1]
-        return 8 * n_coef * (n_steps + 1 + n_steps * n_groups) + n_steps
+        item = np.dtype(dtype).itemsize
+        return item * n_coef * n_steps * n_groups + n_steps + 8 * n_coef
 
     @property
     def n_steps(self):
@@ -48,13 +79,102 @@ class Trajectory:
         return len(self.exact)
 
     @property
+    def iterates(self):
+        """All iterates, made anew: shape (n_steps + 1, n_outputs, n_dof)."""
+        iterates = np.zeros((self.n_steps + 1, *self.end.shape))
+        np.cumsum(self.steps, axis=0, dtype=float, out=iterates[1:])
+        return iterates
+
+    def iterates_at(self, steps):
+        """Some iterates, by increasing step: shape (len(steps), n_outputs, n_dof)."""
+        found = np.zeros((len(steps), *self.end.shape))
+        first, iterate = 0, np.zeros(self.end.shape)
+        for number, step in enumerate(steps):
+            for between in self.steps[first:step]:
+                iterate += between
+            found[number] = iterate
+            first = step
+        return found
+
+    @property
     def nbytes(self):
-        """Bytes held."""
-        return self.iterates.nbytes + self.gradient_sums.nbytes + self.exact.nbytes
+        """Bytes held, in memory or in files."""
+        return sum(array.nbytes for array in vars(self).values())
 
     def __repr__(self):
-        _, n_outputs, n_dof = self.iterates.shape
+        _, n_outputs, n_dof = self.steps.shape
         return (
             f"Trajectory(n_steps={self.n_steps}, n_outputs={n_outputs}, n_dof={n_dof}, "
             f"{self.nbytes / 1e6:.1f} MB)"
         )
+
+
+class Playback:
+    """A cached run from its start on: its iterates, and the gradients of its steps.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    rate, shrinkage, group_weight : ndarray
+        Those of the run: see `_descent.descend`.
+    n_features : int
+        Coefficients from here on are intercepts.
+
+    Attributes
+    ----------
+    iterate : ndarray of shape (n_outputs, n_dof)
+        At the step that it went to last.
+    """
+
+    def __init__(self, trajectory, rate, shrinkage, group_weight, n_features):
+        self.trajectory = trajectory
+        self.rate, self.shrinkage, self.group_weight = rate, shrinkage, group_weight
+        self.n_features = n_features
+        self.iterate = np.zeros(trajectory.end.shape)
+        self._step = 0
+
+    def go_to(self, step):
+        """Go on to a step."""
+        for between in self.trajectory.steps[self._step : step]:
+            self.iterate += between
+        self._step = step
+
+    def gradient_sums(self):
+        """Gradient sums of the step that comes next, by group, without the penalty.
+
+        Returns
+        -------
+        gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
+        """
+        step, n_features = self._step, self.n_features
+        *others, last_weight = self.group_weight
+        sums = np.zeros((len(self.group_weight), *self.iterate.shape))
+        if self.rate[step] == 0.0:
+            return sums
+        last = -self.trajectory.steps[step].astype(float)
+        penalty = self.shrinkage[step][:, np.newaxis] * self.iterate[:, :n_features]
+        last[:, :n_features] -= penalty
+        last /= self.rate[step]
+        sums[:-1] = self.trajectory.group_sums[step]
+        if last_weight > 0.0:
+            sums[-1] = (last - np.tensordot(others, sums[:-1], axes=1)) / last_weight
+        return sums
+
+
+def _zeros(shape, dtype, folder):
+    if folder is None or 0 in shape:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def _purpose(n_steps, n_groups, shape):
+    """What the memory is for, and what to do without it."""
+    groups = f" and {n_groups} classes" if n_groups > 1 else ""
+    return (
+        f"the training run of {n_steps} steps x {shape[0] * shape[1]} coefficients"
+        + groups,
+        'Use cache_dtype="float32" or a cache_folder, lower max_iter, raise '
+        "batch_size, or use fewer columns"
+        + (', or class_weight other than "balanced".' if groups else "."),
+    )

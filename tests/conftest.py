@@ -5,6 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from skdeltagrad import _path_replay
+
 
 def _contents(value, place):
     """Everything that an object holds, as pairs of a place and a comparable value."""
@@ -69,3 +71,26 @@ def results(contents):
         }
 
     return results
+
+
+@pytest.fixture
+def replay_always(monkeypatch):
+    """Paths are replayed by Hessians even where a retrain is faster, as on few rows."""
+    monkeypatch.setattr(_path_replay, "_WORTHWHILE", np.inf)
+
+
+@pytest.fixture(scope="session")
+def gradient_sums_of():
+    """A function to all gradient sums of an estimator's cached run.
+
+    They have shape (n_steps, n_groups, n_outputs, n_dof).
+    """
+
+    def gradient_sums_of(model):
+        playback, sums = model._path.playback(), []
+        for step in range(model.trajectory_.n_steps):
+            playback.go_to(step)
+            sums.append(playback.gradient_sums())
+        return np.stack(sums)
+
+    return gradient_sums_of

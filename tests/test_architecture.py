@@ -32,8 +32,9 @@ FLOORS = {
         "_unstored",
     ],
     "engines": ["_endpoint", "_path_replay", "_step_size"],
-    "kept": ["_kept_curvature", "_seed", "_seeded_replay"],
-    "loop": ["_descent", "_newton"],
+    "replays": ["_periodic_replay", "_seeded_replay"],
+    "kept": ["_kept_curvature", "_seed"],
+    "loop": ["_descent", "_newton", "_seed_sums"],
     "problem": ["_problem"],
     "data term": ["_objective"],
     "parts": [
@@ -42,6 +43,7 @@ FLOORS = {
         "_curvature",
         "_hessian",
         "_losses",
+        "_moments",
         "_products",
         "_roster",
         "_rows",
@@ -70,7 +72,16 @@ SIDEWAYS = {
 }
 
 # The floors that know nothing of scikit-learn.
-WITHOUT_SKLEARN = ["engines", "kept", "loop", "problem", "data term", "parts", "ground"]
+WITHOUT_SKLEARN = [
+    "engines",
+    "replays",
+    "kept",
+    "loop",
+    "problem",
+    "data term",
+    "parts",
+    "ground",
+]
 
 MAX_LINES = 480
 

@@ -20,6 +20,8 @@ from sklearn.preprocessing import scale
 import skdeltagrad
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _training_set
 
+pytestmark = pytest.mark.usefixtures("replay_always")
+
 N_SAMPLES = 45
 N_NEW = 6
 
@@ -290,10 +292,13 @@ POINTS = [
     "_trajectory:Trajectory.allocate",
     "_path_replay:Path.edited",
     "_path_replay:Path._edited_by_seed",
-    "_seed:Sums.of",
+    "_seed_sums:Sums.of",
     "_seed:Seed.changed",
-    "_seeded_replay:SeededOracle.gradient_sums",
-    "_seeded_replay:SeededOracle.measure",
+    "_seeded_replay:Replay.touched",
+    "_seeded_replay:SeededReplay._measure",
+    "_seeded_replay:SeededReplay._noise",
+    "_kernels.replay:coast",
+    "_kernels.replay:carry",
     "_endpoint:Endpoint.edited",
     "_endpoint:Endpoint.train",
     "_kept_curvature:Curvature.changed",
@@ -463,7 +468,7 @@ def test_predictions_after_a_fault(monkeypatch):
     coef, intercept = model.coef_.copy(), model.intercept_.copy()
     probabilities = model.predict_proba(scenario.X)
     iterates = model.trajectory_.iterates.copy()
-    gradient_sums = model.trajectory_.gradient_sums.copy()
+    steps = model.trajectory_.steps.copy()
     fault = Fault(monkeypatch, "_roster:Roster.attach")
     fault.plant(1, after=True, error=KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -473,7 +478,7 @@ def test_predictions_after_a_fault(monkeypatch):
     assert np.array_equal(model.intercept_, intercept)
     assert np.array_equal(model.predict_proba(scenario.X), probabilities)
     assert np.array_equal(model.trajectory_.iterates, iterates)
-    assert np.array_equal(model.trajectory_.gradient_sums, gradient_sums)
+    assert np.array_equal(model.trajectory_.steps, steps)
     # The rows that were to be removed can be, and those to be added were not.
     with pytest.raises(KeyError, match="1000"):
         model.unlearn(sample_id=1000)

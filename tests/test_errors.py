@@ -881,5 +881,7 @@ def test_rows_that_do_not_fit(classification, limit_memory):
 def test_a_cache_of_terabytes_is_not_tried():
     X, y = np.random.default_rng(0).normal(size=(20, 20_000)), np.arange(20.0)
     model = DeltaGradRidge(solver="gd", max_iter=10**7, learning_rate=1e-3)
-    with pytest.raises(MemoryError, match=r"[\d,]{17,} bytes .*Lower max_iter"):
+    with pytest.raises(
+        MemoryError, match=r"[\d,]{17,} bytes .*cache_folder, lower max_iter"
+    ):
         model.fit(X, y)

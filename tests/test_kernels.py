@@ -315,21 +315,24 @@ def test_multinomial_at_extreme_predictions():
 # ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n_intercepts", [0, 1])
 @pytest.mark.parametrize("n_outputs", [1, 3])
-def test_step(n_outputs, n_intercepts):
+def test_step(n_outputs, n_intercepts, dtype):
     rng = np.random.default_rng(7)
     shape = n_outputs, N_FEATURES + n_intercepts
     iterate, gradient = rng.normal(size=(2, *shape))
     shrinkage = rng.random(n_outputs)
-    after = np.full(shape, np.nan)
-
-    finite = _kernels.step.descend(iterate, gradient, 0.3, shrinkage, N_FEATURES, after)
-
+    step = np.full(shape, np.nan, dtype)
     penalised = np.arange(shape[1]) < N_FEATURES
-    expected = iterate - 0.3 * gradient - np.outer(shrinkage, penalised) * iterate
-    assert finite
-    assert_allclose(after, expected, rtol=1e-13, atol=1e-15)
+    expected = -0.3 * gradient - np.outer(shrinkage, penalised) * iterate
+    before = iterate.copy()
+
+    assert _kernels.step.descend(iterate, gradient, 0.3, shrinkage, N_FEATURES, step)
+
+    rounding = np.finfo(dtype).eps
+    assert_allclose(step, expected, rtol=4 * rounding, atol=4 * rounding)
+    assert_array_equal(iterate, before + step)  # as the step is recorded
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])

@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, logsumexp, softmax
 
-from skdeltagrad import _objective
+from skdeltagrad import _moments, _objective
 from skdeltagrad._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
+from skdeltagrad._moments import standardised_squares
 from skdeltagrad._objective import Objective
 from skdeltagrad._rows import AbstractRows
 from skdeltagrad._threads import limit_threads
@@ -192,7 +193,7 @@ def test_taking_back_what_was_added():
     objective, slots = problem.objective, problem.slots
     assert (
         len(
-            objective._cut(
+            objective.cut(
                 len(slots), objective.rows.n_entries(slots) * objective.n_outputs
             )
         )
@@ -269,7 +270,7 @@ def test_the_same_bits_for_any_number_of_threads(loss, n_features, n_groups, sto
     objective = problem.objective
     members = problem.members(0)
     work = objective.rows.n_entries(members) * objective.n_outputs
-    n_parts = len(objective._cut(len(members), work)) - 1
+    n_parts = len(objective.cut(len(members), work)) - 1
     assert n_parts >= 2
     found = []
     for n_threads in (1, 2, 3, 2):
@@ -285,7 +286,7 @@ def test_the_same_bits_for_any_number_of_threads(loss, n_features, n_groups, sto
 @pytest.mark.parametrize("n_features", [1, 100, 10_000])
 def test_rows_are_cut_into_whole_parts(n_rows, n_features):
     objective = Problem("binomial", "dense", "plain", 1, 3, n_features).objective
-    bounds = objective._cut(n_rows, n_rows * n_features)
+    bounds = objective.cut(n_rows, n_rows * n_features)
     assert bounds[0] == 0
     assert bounds[-1] == n_rows
     assert (np.diff(bounds) > 0).all()
@@ -559,7 +560,7 @@ def test_standardised_squares(intercept, storage):
     mean = np.zeros(5) if intercept == "without" else weight @ X / weight.sum()
     variance = weight @ X**2 / weight.sum() - mean**2
     expected = ((X - mean) ** 2 / variance).sum(axis=1) / problem.objective.n_dof
-    found = problem.objective.standardised_squares(np.arange(60))
+    found = standardised_squares(problem.objective, np.arange(60))
     assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -572,8 +573,8 @@ def test_a_row_alone_in_a_column_stands_out(storage, monkeypatch):
     X[123, 2] = 1e-3
     rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
     objective = Objective(rows, problem.y, np.ones(500), problem.loss, problem.centre)
-    monkeypatch.setattr(_objective, "_N_SPREAD", 50)  # 123 is not among them
-    squares = objective.standardised_squares(np.arange(500))
+    monkeypatch.setattr(_moments, "_N_SPREAD", 50)  # 123 is not among them
+    squares = standardised_squares(objective, np.arange(500))
     assert squares[123] >= 500
     assert np.delete(squares, 123).max() < 20
 
@@ -583,7 +584,7 @@ def test_the_same_measurement_for_any_number_of_threads(storage):
     problem = Problem("multinomial", storage, "centred", 1, 20_000, 40, 0.9)
     objective, slots = problem.objective, problem.slots
     work = objective.rows.n_entries(slots) * objective.n_outputs
-    assert len(objective._cut(len(slots), work)) > 2
+    assert len(objective.cut(len(slots), work)) > 2
     origin = np.zeros(objective.shape)
     found = []
     for n_threads in (1, 2, 3):

@@ -25,7 +25,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_plan_changes_nothing(cancer, contents, name):
+def test_a_plan_changes_nothing(cancer, contents, replay_always, name):
     X, y = cancer
     model = MODELS[name].fit(X, y)
     for _ in range(2):  # before and after the first edit
@@ -57,10 +57,10 @@ def test_passes_come_as_foretold(cancer, n_rows):
 
 @pytest.mark.parametrize("period", ["auto", 5])
 @pytest.mark.parametrize("name", ["gd", "sgd"])
-def test_steps_come_as_foretold(cancer, name, period):
+def test_steps_come_as_foretold(cancer, replay_always, name, period):
     X, y = cancer
     model = clone(MODELS[name])
-    model.set_params(period=period, max_iter=60, edit_tol=0.1).fit(X, y)
+    model.set_params(period=period, max_iter=60, edit_tol=0.5).fit(X, y)
     plan = model.plan_unfit(position=range(5))
     report = model.unlearn(position=range(5)).update_report_
     assert not report.refit
@@ -77,6 +77,15 @@ def test_a_fit_anew_is_foretold():
     assert plan.refit
     assert "classes" in plan.reason
     assert "fitted anew" in str(plan)
+
+
+def test_a_retrain_that_is_no_dearer_is_foretold(cancer):
+    X, y = cancer
+    model = clone(MODELS["gd"]).fit(X, y)
+    plan = model.plan_unfit(position=[1])
+    assert plan.refit
+    assert "as long" in plan.reason
+    assert model.unlearn(position=[1]).update_report_.reason == plan.reason
 
 
 def test_rows_that_are_not_there():

@@ -14,6 +14,8 @@ from skdeltagrad import (
     assert_erased,
 )
 
+pytestmark = pytest.mark.usefixtures("replay_always")
+
 GD = {"solver": "gd", "max_iter": 150, "learning_rate": 0.1}
 SGD = {
     "solver": "sgd", "max_iter": 60, "learning_rate": 0.05, "batch_size": 64,
@@ -63,7 +65,7 @@ def test_it_comes_near_an_exact_retrain(case, schedule):
     report = model.update_report_
     assert error < 1e-2
     assert report.n_exact_steps == 0
-    assert report.n_passes >= 2
+    assert report.n_passes >= 1.5
     assert 0.0 < report.error_estimate <= model.edit_tol
     assert "(an estimate)" in str(report)
 
@@ -117,7 +119,7 @@ def test_a_hard_edit_is_trained_anew_and_says_so():
     report = model.update_report_
     assert report.refit
     assert "estimated error" in report.reason
-    assert report.n_passes >= 2  # that were spent in vain
+    assert report.n_passes > 0  # that were spent in vain
     assert report.error_estimate is None
     assert error < 1e-12
 
@@ -154,34 +156,37 @@ def test_nothing_of_removed_rows_is_left():
     assert assert_erased(model, X[:6]).n_checked == 6
 
 
-def test_too_many_coefficients_fall_back_to_the_papers_replay():
+def test_what_no_hessians_can_be_afforded_for_is_trained_anew(monkeypatch):
+    """Few rows of many columns, and a fit of one epoch."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(100, 600))
-    y = (X[:, 0] > 0).astype(int)
-    models = []
-    for period in ("auto", 5):
-        model = DeltaGradLogisticRegression(solver="gd", max_iter=40, period=period)
-        models.append(model.fit(X, y).unlearn(position=[1, 2]))
-    assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-13)
-    assert models[0].update_report_.n_exact_steps > 0
-    assert models[0].update_report_.error_estimate is None
+    X = rng.normal(size=(2_000, 300))
+    y = np.argmax(X[:, :5] + rng.normal(size=(2_000, 5)), axis=1)
+    model = DeltaGradLogisticRegression(solver="sgd", max_iter=1, random_state=0)
+    report = model.fit(X, y).unlearn(position=[1, 2]).update_report_
+    assert report.refit
+    assert report.n_exact_steps == report.n_steps
+    assert "as long" in report.reason
+    assert report.error_estimate is None
 
 
-def test_a_fit_too_short_for_a_node_falls_back_to_the_papers_replay():
+def test_a_replay_that_takes_longer_than_a_retrain_is_not_made(monkeypatch):
+    monkeypatch.undo()
     X, y, parameters = load("two classes")
-    model = DeltaGradLogisticRegression(**{**SGD, "max_iter": 2}, **parameters)
-    model.fit(X, y).unlearn(position=[1, 2])
-    assert model.update_report_.n_exact_steps > 0
+    model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
+    report = model.unlearn(position=[1, 2]).update_report_
+    assert report.refit
+    assert "as long" in report.reason
+    assert model._path.seed is None
 
 
 def test_retraining_forgets_the_seed():
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
     model.unlearn(position=1)
-    with_seed = model.update_report_.cache_bytes
+    assert model.update_report_.seed_bytes == model._path.seed.nbytes > 0
     model.partial_refit()
     assert model._path.seed is None
-    assert model.update_report_.cache_bytes < with_seed
+    assert model.update_report_.seed_bytes == 0
 
 
 def test_predictions_that_run_away_end_in_a_retrain(monkeypatch):
@@ -190,7 +195,7 @@ def test_predictions_that_run_away_end_in_a_retrain(monkeypatch):
     def runs_away(*arguments):
         raise ValueError("not finite")
 
-    monkeypatch.setattr(_path_replay, "seeded_replay", runs_away)
+    monkeypatch.setattr(_path_replay.SeededReplay, "run", runs_away)
     error, model = error_of(remove, X, y, {**GD, **parameters})
     assert model.update_report_.refit
     assert error < 1e-12

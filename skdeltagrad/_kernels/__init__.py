@@ -21,7 +21,16 @@ import threading
 
 _lock = threading.RLock()
 
-_MODULES = ("cholesky", "dense", "lbfgs", "losses", "shuffle", "sparse", "step")
+_MODULES = (
+    "cholesky",
+    "dense",
+    "lbfgs",
+    "losses",
+    "replay",
+    "shuffle",
+    "sparse",
+    "step",
+)
 
 
 def __getattr__(name):

@@ -7,18 +7,18 @@ from numba import njit
 
 # The sum below is vectorised only where its order may change.
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def descend(iterate, gradient, rate, shrinkage, n_features, iterate_out):
-    """One step ``w - rate * gradient - shrinkage * w``, intercepts not shrunk.
+def descend(iterate, gradient, rate, shrinkage, n_features, step_out):
+    """One step ``- rate * gradient - shrinkage * w``, intercepts not shrunk.
 
     ============ ===================== ==========================================
     argument     shape                 meaning
     ============ ===================== ==========================================
-    iterate      (n_outputs, n_dof)    w
+    iterate      (n_outputs, n_dof)    w; OUT: w + step, as the step is recorded
     gradient     (n_outputs, n_dof)    sum of the data gradient over the batch
     rate         scalar                step size over the weight of the batch
     shrinkage    (n_outputs,)          step size times alpha over the total weight
     n_features   scalar                columns from here on are intercepts
-    iterate_out  (n_outputs, n_dof)    OUT: the next iterate
+    step_out     (n_outputs, n_dof)    OUT: the step, in its own precision
     ============ ===================== ==========================================
 
     Returns
@@ -28,11 +28,11 @@ def descend(iterate, gradient, rate, shrinkage, n_features, iterate_out):
     """
     total = 0.0
     for k in range(iterate.shape[0]):
-        keep = 1.0 - shrinkage[k]
         for j in range(n_features):
-            iterate_out[k, j] = keep * iterate[k, j] - rate * gradient[k, j]
-            total += abs(iterate_out[k, j])
+            step_out[k, j] = -rate * gradient[k, j] - shrinkage[k] * iterate[k, j]
         for j in range(n_features, iterate.shape[1]):
-            iterate_out[k, j] = iterate[k, j] - rate * gradient[k, j]
-            total += abs(iterate_out[k, j])
+            step_out[k, j] = -rate * gradient[k, j]
+        for j in range(iterate.shape[1]):
+            iterate[k, j] += step_out[k, j]
+            total += abs(iterate[k, j])
     return math.isfinite(total)
