@@ -27,9 +27,10 @@ _PART_WORK = 2**19
 # What the loss of a row costs per output, in multiplications: an exponential, and a
 # target and a weight from somewhere in memory.
 _LOSS_WORK = 64
-# Sums of outer products are made in parts of at most so many entries together, or in
-# one where that allows only few.
+# Sums of outer products are made in parts of at most so many entries together, and at
+# least so many rows each; or in one where that allows only few.
 _GRAM_BUFFERS = 2**22
+_LEAST_GRAM_PART = 2**7
 _FEWEST_GRAM_PARTS = 4
 # Rows whose second derivatives are made at a time.
 _CURVATURE_BLOCK = 2**14
@@ -430,7 +431,10 @@ class Objective:
                 self.rows.add_grams(slots[block], weigh(block), shift, sums[number])
 
         work = self.rows.n_entries(slots) * self.n_dof * len(grams_out)
-        n_parts = min(_MAX_PARTS, work // _PART_WORK, _GRAM_BUFFERS // grams_out.size)
+        n_parts = min(
+            _MAX_PARTS, work // _PART_WORK, _GRAM_BUFFERS // grams_out.size,
+            len(slots) // _LEAST_GRAM_PART,
+        )  # fmt: skip
         if n_parts < _FEWEST_GRAM_PARTS:  # BLAS does the large ones in threads
             bounds, sums = [0, len(slots)], grams_out[np.newaxis]
             add_part(0)

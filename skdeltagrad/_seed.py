@@ -48,7 +48,7 @@ _MOST_COEFFICIENTS = 1024
 # Rows in a sample: so many, or as a share of all that the fit reads, but no more than
 # that; for blocks, which lack more than a sample does; and at least for each
 # coefficient.
-_SAMPLE = 2**15
+_SAMPLE = 2**14
 _SAMPLE_OF_FIT = 1.0 / 60.0
 _LARGEST_SAMPLE = 2**17
 _SAMPLE_OF_BLOCK = 2**13
