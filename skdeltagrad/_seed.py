@@ -83,8 +83,8 @@ class SeedKind:
         """Multiplications of a prediction."""
         n_coef = loss.n_outputs * n_dof
         n_directions = {"whole": n_dof, "block": N_DIRECTIONS, "mean": 1}[self.name]
-        size = n_directions * (1 if loss.is_quadratic else loss.n_outputs)
-        work = 2 * loss.n_outputs * n_directions * size
+        size = n_directions * (1 if loss.is_quadratic else loss.n_coordinates)
+        work = 2 * loss.n_coordinates * n_directions * size
         if self.name != "whole":
             work += n_coef * (2 * n_directions + loss.n_outputs)
         return n_groups * (work + 8 * n_coef)
@@ -239,11 +239,13 @@ class Seed:
             *hessians.shape[:2], m, n_directions, m, n_directions
         ).copy()
         blocks += np.einsum("pgjk,gab->pgjakb", bends, correction)
-        bends, blocks = _by_output(loss, bends, blocks)
-        size = blocks.shape[-1]
-        if size > _LARGE_BLOCK:
-            blocks = blocks.astype(np.float32)
-        return basis, tail, bends, blocks, self.point, self.progress
+        if loss.is_quadratic:  # outputs do not meet
+            bends = bends * np.eye(loss.n_outputs)
+        size = m * n_directions
+        dtype = np.float32 if size > _LARGE_BLOCK else np.float64
+        blocks = blocks.reshape(*blocks.shape[:2], size, size).astype(dtype)
+        frame = np.ascontiguousarray(loss.to_outputs(np.eye(loss.n_coordinates)))
+        return frame, basis, tail, bends, blocks, self.point, self.progress
 
     @property
     def calibration(self):
@@ -282,7 +284,7 @@ def respond(arrays, step, drift):
     -------
     response : ndarray of shape (n_groups, n_outputs, n_dof)
     """
-    response = np.empty((arrays[3].shape[1], *drift.shape))
+    response = np.empty((arrays[4].shape[1], *drift.shape))
     _kernels.replay.respond(drift, step, arrays, response)
     return response
 
@@ -334,16 +336,3 @@ def _points_of(trajectory, n_points):
     done = length[steps] - length[points[point]]
     progress = np.divide(done, way, where=way > 0, out=np.zeros(n_steps))
     return points, point, progress
-
-
-def _by_output(loss, bends, blocks):
-    """Second derivatives and blocks in outputs, from the coordinates of the loss."""
-    n_points, n_groups, m, size = blocks.shape[:4]
-    if loss.is_quadratic:  # outputs do not meet
-        bends = bends * np.eye(loss.n_outputs)
-        return bends, blocks.reshape(n_points, n_groups, size, size)
-    basis = loss.to_outputs(np.eye(m))
-    bends = np.einsum("aj,pgjk,bk->pgab", basis, bends, basis)
-    blocks = np.einsum("aj,pgjxky,bk->pgaxby", basis, blocks, basis, optimize=True)
-    size *= loss.n_outputs
-    return bends, np.ascontiguousarray(blocks.reshape(n_points, n_groups, size, size))

@@ -33,19 +33,20 @@ the weights of the old batches and of their kept rows, (n_steps, n_groups) each;
 `hessian` is
 
 =========== ==================================== ==================================
+frame       (n_outputs, m)                       Q, coordinates of the loss;
+                                                 identity if it is square
 basis       (n_directions, n_dof)                u, orthonormal; none where blocks are
                                                  whole Hessians
 tail        (n_groups, n_dof)                    second moments in other directions
-bends       (n_points, n_groups, n_outputs,      A, second derivatives of the loss
-            n_outputs)
-blocks      (n_points, n_groups, size, size)     C, in the coordinates u of every
-                                                 output, or of one where size is
+bends       (n_points, n_groups, m, m)           A, second derivatives of the loss
+blocks      (n_points, n_groups, size, size)     C, in the directions u of all
+                                                 coordinates, or of each where size is
                                                  n_directions
 point       (n_steps,)                           the last point up to a step
 progress    (n_steps,)                           how far it is to the next, 0 to 1
 =========== ==================================== ==================================
 
-    B = A (x) diag(tail) + U' C U,      A and C between those of two points.
+    B = Q (A (x) diag(tail) + U' C U) Q',      A and C between those of two points.
 """
 
 import math
@@ -82,12 +83,14 @@ def _add_product(block, factor, vectors, products_out):
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
 def respond(drift, step, hessian, products_out):
     """``B drift`` for each group, per unit of weight."""
-    basis, tail, bends, blocks, point, progress = hessian
-    n_outputs, n_dof = drift.shape
+    frame, basis, tail, bends, blocks, point, progress = hessian
     before, share = point[step], progress[step]
     after = before + 1 if share > 0.0 else before
+    framed = frame.shape[0] != frame.shape[1]
+    inside = np.dot(frame.T, drift) if framed else drift
+    m, n_dof = inside.shape
     whole = basis.shape[0] == 0
-    along = drift if whole else np.dot(drift, basis.T)
+    along = inside if whole else np.dot(inside, basis.T)
     vectors = along.ravel()
     products = np.empty_like(vectors)
     for group in range(products_out.shape[0]):
@@ -95,17 +98,19 @@ def respond(drift, step, hessian, products_out):
         _add_product(blocks[before, group], 1.0 - share, vectors, products)
         if share > 0.0:
             _add_product(blocks[after, group], share, vectors, products)
-        out = products_out[group]
-        if whole:
-            out[:] = products.reshape(out.shape)
-            continue
-        np.dot(products.reshape(along.shape), basis, out)
-        for k in range(n_outputs):
-            for m in range(n_outputs):
-                bend = (1.0 - share) * bends[before, group, k, m]
-                bend += share * bends[after, group, k, m]
-                for j in range(n_dof):
-                    out[k, j] += bend * tail[group, j] * drift[m, j]
+        found = products.reshape(along.shape)
+        if not whole:
+            found = np.dot(found, basis)
+            for k in range(m):
+                for other in range(m):
+                    bend = (1.0 - share) * bends[before, group, k, other]
+                    bend += share * bends[after, group, k, other]
+                    for j in range(n_dof):
+                        found[k, j] += bend * tail[group, j] * inside[other, j]
+        if framed:
+            np.dot(frame, found, products_out[group])
+        else:
+            products_out[group] = found
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
