@@ -31,9 +31,10 @@ _DEAR_NODE = 0.05
 _MOST_MEASURED = 0.5
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
-# What Python and a call take, in multiplications of a kernel: for a step that reads
-# rows, and for a replay. Runs that a replay makes of what it predicts; and the share of
-# a retrain that it may take.
+# In multiplications of dense rows by a kernel: one of sparse rows; what Python takes
+# around a step that reads rows, and around a replay. Runs that a replay makes of what it
+# predicts, if it repairs; and the share of a retrain that it may take.
+_SPARSE = 16.0
 _CALL = 4e5
 _OVERHEAD = 4e7
 _RUNS = 3
@@ -260,11 +261,14 @@ class Path:
             return None
         some = roster.first_slots(_N_LOOKED_AT)
         of_row = 2 * self.loss.n_outputs * rows.n_entries(some) / len(some)
+        if rows.is_sparse:
+            of_row *= _SPARSE
         retrain = n_epochs * n_rows * of_row + n_steps * _CALL
         touched_steps = min(n_steps, n_epochs * len(change))
         passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind) * n_rows
         ours = (n_epochs * len(change) + passes) * of_row + touched_steps * _CALL
-        ours += _RUNS * n_steps * kind.work_of_step(self.loss, n_dof, self.n_groups)
+        n_runs = 1 if kind.name == "mean" else _RUNS
+        ours += n_runs * n_steps * kind.work_of_step(self.loss, n_dof, self.n_groups)
         return kind if ours + _OVERHEAD <= _WORTHWHILE * retrain else None
 
     def _shape_of_batches(self, census):

@@ -87,7 +87,7 @@ class SeedKind:
         work = 2 * loss.n_coordinates * n_directions * size
         if self.name != "whole":
             work += n_coef * (2 * n_directions + loss.n_outputs)
-        return n_groups * (work + 8 * n_coef)
+        return n_groups * (work + 16 * n_coef)
 
 
 @dataclass(frozen=True)
@@ -246,15 +246,6 @@ class Seed:
         blocks = blocks.reshape(*blocks.shape[:2], size, size).astype(dtype)
         frame = np.ascontiguousarray(loss.to_outputs(np.eye(loss.n_coordinates)))
         return frame, basis, tail, bends, blocks, self.point, self.progress
-
-    @property
-    def calibration(self):
-        """How much larger errors were than what nodes tell, in many edits.
-
-        What happens between nodes, and after the last, is not seen; but of what a
-        block lacks most is repaired.
-        """
-        return 2.0 if self.kind.name == "whole" else 1.0
 
     @property
     def repairs(self):

@@ -26,6 +26,9 @@ from ._seed import Seed, respond
 from ._trajectory import Playback, Trajectory
 
 _TINY = np.finfo(float).tiny
+# In the median of 250 random edits of five sets, what is told by nodes was 1.7 times the
+# true error. (Above it, that is: what lies between nodes is not all repaired.)
+_CALIBRATION = 0.6
 # The noise of batches was twice as large as found, in the median of many edits.
 _OF_CHANCE = 2.0
 # Parts of the witnesses whose differences tell of the noise of batches.
@@ -146,8 +149,10 @@ class SeededReplay:
         """
         n_steps = self._trajectory.n_steps
         # Half a gap is left at the end.
-        nodes = n_steps * np.arange(1, n_nodes + 1) / (n_nodes + 0.5)
+        gap = n_steps / (n_nodes + 0.5)
+        nodes = gap * np.arange(1, n_nodes + 1)
         error, first = np.zeros_like(self._drift), 0
+        news = np.zeros_like(self._residual)
         for node in np.unique(np.rint(nodes).astype(int)):
             if node == 0:
                 continue
@@ -165,18 +170,22 @@ class SeededReplay:
                 error *= self._left(first, node, error)[0]
                 error += self._pushed(first, node, news, grown)
             first = node
+        # After the last node the residual may go on as it did.
         self._coast(first, n_steps)
+        grown = self._lengths.copy()
+        grown[first:] *= np.arange(n_steps - first) / gap
         if self._seed.repairs:
-            self._carry(first, n_steps, error)
+            self._carry(first, n_steps, error, news[np.newaxis], grown)
         else:
             error *= self._left(first, n_steps, error)[0]
+            error += self._pushed(first, n_steps, news, grown)
         self._trajectory.end[:] = self._iterate + self._drift
         self._trajectory.exact[:] = False
         moved = np.linalg.norm(self._drift)
         if not moved > 0.0:
             return 0.0, 0.0
         noise = self._noise()
-        estimate = np.hypot(self._seed.calibration * np.linalg.norm(error), noise)
+        estimate = np.hypot(_CALIBRATION * np.linalg.norm(error), noise)
         return float(estimate / moved), float(noise / moved)
 
     def _coast(self, first, last):
