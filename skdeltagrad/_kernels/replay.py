@@ -81,13 +81,26 @@ def _add_product(block, factor, vectors, products_out):
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
+def _add_mixed(frame, parts, mixed_out):
+    """Add ``frame @ parts``, for a few long parts."""
+    for k in range(frame.shape[0]):
+        for m in range(frame.shape[1]):
+            factor = frame[k, m]
+            for j in range(parts.shape[1]):
+                mixed_out[k, j] += factor * parts[m, j]
+
+
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
 def respond(drift, step, hessian, products_out):
     """``B drift`` for each group, per unit of weight."""
     frame, basis, tail, bends, blocks, point, progress = hessian
     before, share = point[step], progress[step]
     after = before + 1 if share > 0.0 else before
     framed = frame.shape[0] != frame.shape[1]
-    inside = np.dot(frame.T, drift) if framed else drift
+    inside = drift
+    if framed:
+        inside = np.zeros((frame.shape[1], drift.shape[1]))
+        _add_mixed(frame.T, drift, inside)
     m, n_dof = inside.shape
     whole = basis.shape[0] == 0
     along = inside if whole else np.dot(inside, basis.T)
@@ -107,10 +120,14 @@ def respond(drift, step, hessian, products_out):
                     bend += share * bends[after, group, k, other]
                     for j in range(n_dof):
                         found[k, j] += bend * tail[group, j] * inside[other, j]
+        out = products_out[group]
         if framed:
-            np.dot(frame, found, products_out[group])
+            out[:] = 0.0
+            _add_mixed(frame, found, out)
         else:
-            products_out[group] = found
+            for k in range(m):  # loops: an array assigned takes seconds to compile
+                for j in range(n_dof):
+                    out[k, j] = found[k, j]
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
@@ -239,8 +256,8 @@ def carry(
             for k in range(n_outputs):
                 for j in range(n_dof):
                     response[k, j] *= by_weight
-            if record and group < n_groups - 1:
-                new_sums[step, group] += response
+                    if record and group < n_groups - 1:
+                        new_sums[step, group, k, j] += response[k, j]
         for k in range(n_outputs):
             for j in range(n_dof):
                 gradient = 0.0
