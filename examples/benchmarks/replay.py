@@ -32,6 +32,15 @@ import _data
 import numpy as np
 from _data import standardised
 from _environment import environment
+from _replay_tables import (
+    cache_table,
+    edits_table,
+    estimate_table,
+    growth_table,
+    hard_table,
+    online_table,
+    tradeoff_table,
+)
 from _timing import timed
 from paper import LEARNING_RATE, WEIGHT_DECAY, Experiment, experiments
 from sklearn.base import clone
@@ -44,10 +53,15 @@ RATES = (1e-3, 1e-2)
 LARGEST = "higgs 10.5M"
 PERIODS = (1, 2, 3, 5, 10, 20, 50)
 EDIT_TOLS = (1e-1, 1e-2, 1e-3)
-EDIT_TOL = 1e-2  # the default
+# What errors are asked to stay below: of an edit, and after a sequence.
+EDIT_TOL = 2e-2
+EDIT_TOL_ONLINE = 3e-2
 GROWTH = (10_000, 100_000, 1_000_000, 10_000_000)
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 AUTO = {"period": "auto"}
+# Sets of the section "estimate".
+ESTIMATED = (
+    "make_classification", "covtype, 20,000", "higgs, 20,000", "a9a", "mnist, 10,000",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ def cases(folder):
         case("higgs 1M"),
         case(LARGEST),
         # At the paper's rate the path hardly moves.
-        case("news20, rate 10", "news20", learning_rate=10.0),
+        case("news20, rate 4", "news20", learning_rate=4.0),
         case("news20, rate 0.1", "news20"),
     ]
     return {case.name: case for case in everything}
@@ -134,6 +148,7 @@ def estimator(case, n_samples):
         max_iter=case.epochs,
         learning_rate=case.learning_rate,
         burn_in=case.burn_in,
+        edit_tol=EDIT_TOL,
         random_state=0,
     )
 
@@ -281,7 +296,7 @@ def edits(options):
 
 def online(options):
     """Single rows removed one after the other, and all at once."""
-    names = ("mnist 16384", "covtype 93k", "higgs 1M", "news20, rate 10")
+    names = ("mnist 16384", "covtype 93k", "higgs 1M", "news20, rate 4")
     runs = [(case, 100) for case in options.cases(*names)]
     runs += [(case, 1_000) for case in options.cases("covtype 93k")]
     if options.sets is None or "breast_cancer" in options.sets:
@@ -293,6 +308,7 @@ def online(options):
         start = Start(case)
         rows = start.draw(n_requests, options.rng(n_requests))
         before = weights(start.model)
+        start.model.set_params(edit_tol=EDIT_TOL_ONLINE)
         model = deepcopy(start.model)
         seconds, n_refits = [], 0
         for row in rows:
@@ -370,9 +386,7 @@ def estimate(options):
         return X[rows], y[rows]
 
     sets = {
-        "make_classification": lambda: make_classification(
-            20_000, 20, random_state=0
-        ),
+        "make_classification": lambda: make_classification(20_000, 20, random_state=0),
         "covtype, 20,000": lambda: part(_data.covtype, 20_000),
         "higgs, 20,000": lambda: part(_data.higgs, 20_000),
         "a9a": lambda: _data.a9a(options.folder),
@@ -494,236 +508,6 @@ def cache(options):
         }
 
 
-# Reporting ------------------------------------------------------------------------
-
-
-def cell(value, spec):
-    """A number, or nothing."""
-    return "" if value is None else format(value, spec)
-
-
-def seconds_cell(seconds):
-    """A time."""
-    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
-
-
-def table(head, lines):
-    """In markdown."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-
-
-def median(draws, way, what):
-    """Over draws, of what is known."""
-    values = [draw[way][what] for draw in draws]
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
-
-
-def auto_and_paper(draws, what, spec):
-    """Medians of both."""
-    both = (cell(median(draws, way, what), spec) for way in ("auto", "paper"))
-    return ", ".join(both)
-
-
-def anew(draws, way="auto"):
-    """How many draws ended in a retrain."""
-    n_refits = sum(draw[way]["refit"] for draw in draws)
-    return f"{n_refits} of {len(draws)}" if n_refits else ""
-
-
-def edits_table(results):
-    """A line for every set, kind and rate: medians."""
-    head = [
-        "set", "edit", "rows", "speed-up: auto, paper", "by rows read",
-        "error: auto, paper", "estimate", "passes", "exact steps", "trained anew",
-        "the first edit, of a fit",
-    ]  # fmt: skip
-    lines = []
-    for result in results:
-        for edit in result["edits"]:
-            draws = edit["draws"]
-            lines.append([
-                result["name"],
-                edit["kind"],
-                f"{edit['n_rows']:,} ({edit['rate']:g})",
-                auto_and_paper(draws, "speed_up", ".2f"),
-                auto_and_paper(draws, "speed_up_by_rows", ".2f"),
-                auto_and_paper(draws, "error", ".1e"),
-                cell(median(draws, "auto", "estimate"), ".1e"),
-                f"{median(draws, 'auto', 'n_passes'):.2g}",
-                auto_and_paper(draws, "n_exact_steps", ".0f")
-                + f" of {result['n_steps']}",
-                anew(draws),
-                f"{result['first_edit_of_a_fit']:.2f}",
-            ])  # fmt: skip
-    return table(head, lines)
-
-
-def online_table(results):
-    """A line for every sequence."""
-    head = [
-        "set", "time of a request: median, mean", "exact retrain", "speed-up",
-        "error at the end", "all at once", "ratio", "trained anew",
-    ]  # fmt: skip
-    return table(head, [
-        [
-            result["name"],
-            seconds_cell(result["median_seconds"])
-            + f", {seconds_cell(result['seconds'] / result['n_requests'])}",
-            seconds_cell(result["retrain_seconds"]),
-            f"{result['speed_up']:.2f}",
-            f"{result['error']:.1e}",
-            f"{result['batch_error']:.1e}" + (" (anew)" * result["batch_refit"]),
-            cell(result["ratio"], ".2f"),
-            f"{result['n_refits']}" if result["n_refits"] else "",
-        ]
-        for result in results
-    ])  # fmt: skip
-
-
-def hard_table(results):
-    """A line for every set and kind: medians."""
-    head = [
-        "set", "removed", "speed-up: auto, paper", "by rows read",
-        "error: auto, paper", "estimate", "passes", "trained anew", "because",
-    ]  # fmt: skip
-    lines = []
-    for result in results:
-        for edit in result["edits"]:
-            draws = edit["draws"]
-            reasons = {draw["auto"]["reason"] for draw in draws} - {None}
-            lines.append([
-                result["name"],
-                f"{edit['kind']} ({edit['n_rows']:,})",
-                auto_and_paper(draws, "speed_up", ".2f"),
-                auto_and_paper(draws, "speed_up_by_rows", ".2f"),
-                auto_and_paper(draws, "error", ".1e"),
-                cell(median(draws, "auto", "estimate"), ".1e"),
-                f"{median(draws, 'auto', 'n_passes'):.2g}",
-                anew(draws),
-                "; ".join(sorted(reasons)),
-            ])  # fmt: skip
-    return table(head, lines)
-
-
-def estimate_table(results):
-    """A line for every set and solver, and one for all."""
-    head = [
-        "set", "edits", "trained anew", "no estimate", "within a factor of 3",
-        "error above 3 x estimate", "largest error",
-        "estimate / error: quantiles " + ", ".join(f"{q:g}" for q in QUANTILES),
-    ]  # fmt: skip
-    every = [pair for result in results for pair in result["pairs"]]
-    lines = []
-    for name, pairs in [(r["name"], r["pairs"]) for r in results] + [("all", every)]:
-        n_refits = sum(pair["refit"] for pair in pairs)
-        known = [
-            pair["estimate"] / pair["error"]
-            for pair in pairs
-            if pair["estimate"] is not None and not pair["refit"] and pair["error"] > 0
-        ]
-        errors = [pair["error"] for pair in pairs if pair["estimate"] is not None]
-        line = [name, f"{len(pairs)}", f"{n_refits}"]
-        line.append(f"{len(pairs) - n_refits - len(known)}")
-        if known:
-            known = np.array(known)
-            quantiles = np.quantile(known, QUANTILES)
-            line.append(f"{np.mean((known >= 1 / 3) & (known <= 3)):.0%}")
-            line.append(f"{np.mean(known < 1 / 3):.1%}")
-            line.append(f"{max(errors):.1e}")
-            line.append(", ".join(f"{value:.2g}" for value in quantiles))
-        lines.append(line + [""] * (len(head) - len(line)))
-    return table(head, lines)
-
-
-def growth_table(results):
-    """A line for every number of rows, and the slopes."""
-    results = sorted(results, key=lambda result: result["n_samples"])
-    head = [
-        "rows x 28", "fit", "the first edit", "an edit", "exact retrain", "speed-up",
-        "growth: edit, retrain", "estimate", "passes",
-    ]  # fmt: skip
-    least = results[0]
-    lines = []
-    for result in results:
-        grown = [
-            f"{result[what] / least[what]:,.1f}"
-            for what in ("seconds", "retrain_seconds")
-        ]
-        lines.append([
-            result["name"],
-            seconds_cell(result["fit_seconds"]),
-            seconds_cell(result["first_seconds"]),
-            seconds_cell(result["seconds"]) + (" (anew)" * result["refit"]),
-            seconds_cell(result["retrain_seconds"]),
-            f"{result['retrain_seconds'] / result['seconds']:.2f}",
-            ", ".join(grown),
-            cell(result["estimate"], ".1e"),
-            f"{result['n_passes']:.2g}",
-        ])  # fmt: skip
-    text = table(head, lines)
-    if len(results) > 1:
-        size = np.log([result["n_samples"] for result in results])
-        slopes = [
-            np.polyfit(size, np.log([result[what] for result in results]), 1)[0]
-            for what in ("seconds", "retrain_seconds")
-        ]
-        text += (
-            "\nSlope of log time against log rows: "
-            f"{slopes[0]:.2f} for the edit, {slopes[1]:.2f} for the retrain.\n"
-        )
-    return text
-
-
-def tradeoff_table(results):
-    """A line for every set and way: medians."""
-    head = [
-        "set", "way", "speed-up", "by rows read", "error", "estimate", "passes",
-        "trained anew",
-    ]  # fmt: skip
-    lines = []
-    for result in results:
-        draws = result["draws"]
-        for way in sorted(draws[0], key=_place_of_way):
-            lines.append([
-                result["name"],
-                way,
-                f"{median(draws, way, 'speed_up'):.2f}",
-                f"{median(draws, way, 'speed_up_by_rows'):.2f}",
-                f"{median(draws, way, 'error'):.1e}",
-                cell(median(draws, way, "estimate"), ".1e"),
-                f"{median(draws, way, 'n_passes'):.2g}",
-                anew(draws, way),
-            ])  # fmt: skip
-    return table(head, lines)
-
-
-def _place_of_way(way):
-    name, value = way.split("=")
-    return (0, float(value)) if name == "period" else (1, -float(value))
-
-
-def cache_table(results):
-    """A line for every set."""
-    head = [
-        "set", "steps T", "coefficients p", "2 T p 8 bytes", "after the fit",
-        "after an edit",
-    ]  # fmt: skip
-    lines = []
-    for result in results:
-        run = result["run_bytes"]
-        sizes = [result["cache_bytes"], result["cache_bytes_after_an_edit"]]
-        lines.append([
-            result["name"],
-            f"{result['n_steps']:,}",
-            f"{result['n_coefficients']:,}",
-            f"{run:,}",
-            *(f"{size:,} ({size / run:.2f} times)" for size in sizes),
-        ])  # fmt: skip
-    return table(head, lines)
-
-
 @dataclass(frozen=True)
 class Section:
     """What is measured, by data set, and how it is shown."""
@@ -776,7 +560,7 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
-    known = [*cases(None), "breast_cancer", "digits", "wine", "make_classification"]
+    known = [*cases(None), "breast_cancer", *ESTIMATED]
     for name in set(asked.sets or ()) - set(known):
         parser.error(f"--sets: {name!r} is none of {', '.join(map(repr, known))}")
     options = Options(
