@@ -24,7 +24,7 @@ from ._fitted import FittedState
 from ._plan import EditPlan
 from ._rows import canonical
 from ._sklearn import fit_context
-from ._solve import carry_out, first_engine, foretell
+from ._solve import carry_out, first_engine, foretell, retrained
 from ._training_set import TrainingSet
 from ._unstored import with_request, without_rows
 
@@ -391,7 +391,7 @@ class BaseDeltaGrad(FittedState):
 
     def _retrain(self, started):
         training_set = self._training_set
-        engine = self._path.train(training_set.rows, training_set.roster)
+        engine = retrained(self._settings(), training_set, self._path)
         state = self._state_of(engine, training_set)
         state["update_report_"] = self._report(
             "partial_refit", engine, training_set, started

@@ -32,8 +32,8 @@ _MOST_MEASURED = 0.5
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
 # In multiplications of dense rows by a kernel: one of sparse rows; what Python takes
-# around a step that reads rows, and around a replay. Runs that a replay makes of what it
-# predicts, if it repairs; and the share of a retrain that it may take.
+# around a step that reads rows, and around a replay. Runs that a replay makes of what
+# it predicts, if it repairs; and the share of a retrain that it may take.
 _SPARSE = 16.0
 _CALL = 4e5
 _OVERHEAD = 4e7

@@ -303,7 +303,8 @@ def affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse):
     directions = (ROWS_PER_COLUMN + _EIGEN) * n_dof**3
     once = n_rows * N_DIRECTIONS * n_dof + directions / _BLAS
     of_row = _POINTS_OF_BLOCK * pairs * N_DIRECTIONS**2 / _BLAS
-    share = min(1.0, _SAMPLE_OF_BLOCK / n_rows, (fit - once) / (n_rows * of_row))
+    wanted = max(_SAMPLE_OF_BLOCK, _ROWS_PER_COEFFICIENT * N_DIRECTIONS * m)
+    share = min(1.0, wanted / n_rows, (fit - once) / (n_rows * of_row))
     if _is_enough(share, n_rows, N_DIRECTIONS * m):
         return SeedKind("block", share, _POINTS_OF_BLOCK)
     return None

@@ -203,7 +203,7 @@ class SeededReplay:
                 self._lengths, self._moves, self._bends,
             )  # fmt: skip
             if reached < end:
-                raise_diverged(reached, trajectory.n_steps)
+                raise_diverged(reached - 1, trajectory.n_steps)
 
     def _carry(self, first, last, change, sources=(), growth=(), record=False):
         """Carry a change of the iterate on, and what sources that grow add to it."""

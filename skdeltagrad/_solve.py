@@ -126,8 +126,7 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
     )
     rows, roster = training_set.rows, training_set.roster
     transaction.undo(setattr, roster, "leverages", roster.leverages)
-    if isinstance(engine, Path):  # a dump may be edited on another machine
-        engine = replace(engine, cache_folder=settings.cache_folder)
+    engine = _moved(settings, engine)
     if reason is None:
         engine = engine.edited(rows, roster, change, settings)
         account = engine.account()
@@ -136,6 +135,18 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
         account = engine.account() | {"refit": True, "reason": reason}
     training_set.settle(transaction, change)
     return engine, training_set.compacted(), account
+
+
+def retrained(settings, training_set, engine):
+    """The engine, trained anew on the rows that are there."""
+    return _moved(settings, engine).train(training_set.rows, training_set.roster)
+
+
+def _moved(settings, engine):
+    """The engine that keeps its run where it is asked to: a dump may have travelled."""
+    if isinstance(engine, Path):
+        return replace(engine, cache_folder=settings.cache_folder)
+    return engine
 
 
 def _stage(transaction, training_set, request, targets):

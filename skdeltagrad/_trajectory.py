@@ -1,5 +1,7 @@
 """The cached training run: its steps, from which all else follows."""
 
+import math
+import mmap
 import os
 import tempfile
 
@@ -162,10 +164,19 @@ class Playback:
 
 
 def _zeros(shape, dtype, folder):
+    """In memory, or mapped into it from a file without a name."""
     if folder is None or 0 in shape:
         return np.zeros(shape, dtype)
+    n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
     with tempfile.TemporaryFile(dir=folder) as file:
-        return np.memmap(file, dtype, "w+", shape=shape)
+        # Space that is promised only would end the process when it is not there.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        else:
+            file.truncate(n_bytes)
+        mapped = mmap.mmap(file.fileno(), n_bytes)
+    # Not a np.memmap, which joblib would open by its name in another process.
+    return np.frombuffer(mapped, dtype).reshape(shape)
 
 
 def _purpose(n_steps, n_groups, shape):

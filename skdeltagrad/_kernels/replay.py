@@ -161,11 +161,15 @@ def coast(
         lengths_out[step] = length
         old_step = old_steps[step]
         if rate[step] == 0.0:  # nobody is left: the new run stands still
+            square_of_move = 0.0
             for k in range(n_outputs):
                 for j in range(n_dof):
-                    iterate[k, j] += old_step[k, j]
-                    drift[k, j] -= old_step[k, j]
+                    move = np.float64(old_step[k, j])
+                    square_of_move += move * move
+                    iterate[k, j] += move
+                    drift[k, j] -= move
             square = _square(drift)
+            moves_out[step] = math.sqrt(square_of_move)
             continue
         respond(drift, step, hessian, responses)
         if n_groups > 1:
@@ -214,7 +218,8 @@ def coast(
                 new_steps[step, k, j] = (
                     -rate[step] * total - shrinkage[step, k] * penalised
                 )
-                move = new_steps[step, k, j] - old_step[k, j]
+                # The step as it is recorded, be it in single precision.
+                move = np.float64(new_steps[step, k, j]) - np.float64(old_step[k, j])
                 square_of_move += move * move
                 drift[k, j] += move
                 square += drift[k, j] ** 2
@@ -266,5 +271,7 @@ def carry(
                 penalty = shrinkage[step, k] if j < n_features else 0.0
                 of_step = -rate[step] * gradient - penalty * change[k, j]
                 if record:
-                    new_steps[step, k, j] += of_step
+                    before = np.float64(new_steps[step, k, j])
+                    new_steps[step, k, j] = before + of_step
+                    of_step = np.float64(new_steps[step, k, j]) - before
                 change[k, j] += of_step
