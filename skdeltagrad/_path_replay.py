@@ -39,10 +39,13 @@ _CALL = 4e5
 _OVERHEAD = 4e7
 _RUNS = 3
 _WORTHWHILE = 0.8
+# Noise of an edit, over what is allowed, after which the next one is not tried.
+_HOPELESS = 1.5
 # Rows whose entries tell those of all.
 _N_LOOKED_AT = 2**10
 _TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
 _TOO_DEAR = "a replay within edit_tol would take as long"
+_TOO_NOISY = "edit_tol is below the noise of batches, or of the rows that are sampled"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ class Path:
     seed : Seed or None
         None until an edit needs it.
     n_nodes : int or None
-        How many the last edit took.
+        How many the next edit begins with.
+    noise : float
+        What no node could mend in the last edit, if that was too much.
     ledger : dict
         What the report says of the last edit besides the steps.
     cache_dtype : {"float64", "float32"}
@@ -81,6 +86,7 @@ class Path:
     trajectory: Trajectory | None = None
     seed: Seed | None = None
     n_nodes: int | None = None
+    noise: float = 0.0
     ledger: dict = field(default_factory=dict)
     cache_dtype: str = "float64"
     cache_folder: str | None = None
@@ -140,9 +146,9 @@ class Path:
         estimated error of edit_tol, or trained anew.
         """
         if settings.period == "auto":
-            kind = self._seed_kind(rows, roster, change)
+            kind, reason = self._seed_kind(rows, roster, change, settings.edit_tol)
             if kind is None:
-                ledger = {"refit": True, "reason": _TOO_DEAR}
+                ledger = {"refit": True, "reason": reason}
                 return replace(self.train(rows, roster, change), ledger=ledger)
         kept = self.census.minus(
             self._count(roster, change.removed_slots, change.removed_positions)
@@ -184,22 +190,23 @@ class Path:
             everyone = self._everyone(roster, change)
             seed = Seed.survey(kind, objective, self.trajectory, *everyone)
         with _threads.blas_for(order=1):  # its threads spin next to ours
-            found, n_passes = self._with_nodes(replay, seed, roster, change, edit_tol)
+            found, facts = self._with_nodes(replay, seed, roster, change, edit_tol)
+            seed = seed.changed(objective, change)
         if found is not None:
-            return replace(found, census=census)
-        ledger = {"n_passes": n_passes, "refit": True, "reason": _TOO_HARD}
+            return replace(found, census=census, seed=seed, noise=0.0)
         anew = self.train(objective.rows, roster, change)
-        return replace(anew, ledger=ledger, seed=seed.changed(objective, change))
+        return replace(anew, seed=seed, **facts)
 
     def _with_nodes(self, replay, seed, roster, change, edit_tol):
-        """The path by as many nodes as it takes, and passes; None where it is hard."""
-        objective = replay.objective
+        """The path by as many nodes as it takes, or None; and facts of why none."""
+        shape = replay.objective.shape
         witnesses = self._witnesses(seed, roster, change)
         passes_per_node = self._passes_per_node(seed.kind)
         n_nodes = self.n_nodes or _FIRST_NODES[seed.kind.name]
-        n_passes = 0.0
+        n_passes = noise = 0.0
+        reason = _TOO_HARD
         while n_nodes * passes_per_node <= _MOST_MEASURED * self.schedule.n_epochs:
-            trajectory = self._allocate(objective.shape)
+            trajectory = self._allocate(shape)
             try:
                 run = SeededReplay(replay, seed, witnesses, trajectory)
                 estimate, noise = run.run(n_nodes)
@@ -211,17 +218,21 @@ class Path:
                 fewer = max(1, n_nodes // 2)
                 enough = estimate * (n_nodes / fewer) ** 2 <= edit_tol
                 found = replace(
-                    self, trajectory=trajectory, seed=seed.changed(objective, change),
+                    self,
+                    trajectory=trajectory,
                     n_nodes=fewer if enough else n_nodes,
                     ledger={"n_passes": n_passes, "error_estimate": estimate},
-                )  # fmt: skip
-                return found, n_passes
+                )
+                return found, {}
+            if noise > edit_tol:
+                reason = _TOO_NOISY
             if not np.isfinite(estimate) or noise > edit_tol:
                 break
             # The error falls with the square of the gap between nodes.
             needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
             n_nodes = max(n_nodes + 1, int(np.ceil(needed)))
-        return None, n_passes
+        ledger = {"n_passes": n_passes, "refit": True, "reason": reason}
+        return None, {"ledger": ledger, "noise": noise}
 
     def _everyone(self, roster, change):
         """Slots and positions of all rows as they were: O(n)."""
@@ -249,8 +260,10 @@ class Path:
     def _passes_per_node(self, kind):
         return _PASSES_PER_NODE * (1.0 if self._measures_all(kind) else kind.share)
 
-    def _seed_kind(self, rows, roster, change):
-        """What is kept of Hessians; None where that, or a replay, is too dear."""
+    def _seed_kind(self, rows, roster, change, edit_tol):
+        """What is kept of Hessians, or None; and why nothing is."""
+        if self.noise > _HOPELESS * edit_tol:
+            return None, _TOO_NOISY
         n_rows = roster.n_live + len(change.removed_slots)
         n_dof = rows.n_features + (self.centre is not None)
         n_epochs, n_steps = self.schedule.n_epochs, self.schedule.n_steps
@@ -258,7 +271,7 @@ class Path:
         if kind is None:
             kind = affordable_kind(self.loss, n_dof, n_rows, n_epochs, rows.is_sparse)
         if kind is None:
-            return None
+            return None, _TOO_DEAR
         some = roster.first_slots(_N_LOOKED_AT)
         of_row = 2 * self.loss.n_outputs * rows.n_entries(some) / len(some)
         if rows.is_sparse:
@@ -269,7 +282,8 @@ class Path:
         ours = (n_epochs * len(change) + passes) * of_row + touched_steps * _CALL
         n_runs = 1 if kind.name == "mean" else _RUNS
         ours += n_runs * n_steps * kind.work_of_step(self.loss, n_dof, self.n_groups)
-        return kind if ours + _OVERHEAD <= _WORTHWHILE * retrain else None
+        pays = ours + _OVERHEAD <= _WORTHWHILE * retrain
+        return (kind, None) if pays else (None, _TOO_DEAR)
 
     def _shape_of_batches(self, census):
         """What `Replay` is told of the new run."""
@@ -293,9 +307,9 @@ class Path:
         objective = self._objective(rows, roster)
         period = settings.period
         if period == "auto":
-            kind = self._seed_kind(rows, roster, change)
+            kind, reason = self._seed_kind(rows, roster, change, settings.edit_tol)
             passes = float(self.schedule.n_epochs)
-            facts = {"n_exact_steps": n_steps, "refit": True, "reason": _TOO_DEAR}
+            facts = {"n_exact_steps": n_steps, "refit": True, "reason": reason}
             if kind is not None:
                 passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind)
                 facts = {"n_passes": passes}

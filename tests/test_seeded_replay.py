@@ -179,6 +179,25 @@ def test_a_replay_that_takes_longer_than_a_retrain_is_not_made(monkeypatch):
     assert model._path.seed is None
 
 
+def test_an_edit_after_one_that_was_too_noisy_is_not_tried():
+    """Small batches at a tolerance that no node can meet."""
+    X, y, parameters = load("two classes")
+    model = DeltaGradLogisticRegression(**SGD, **parameters, edit_tol=1e-5).fit(X, y)
+    first = model.unlearn(position=1).update_report_
+    assert first.refit
+    assert "noise of batches" in first.reason
+    assert first.n_passes > 0
+    plan = model.plan_unfit(position=2)
+    second = model.unlearn(position=2).update_report_
+    assert second.n_passes == 0
+    assert plan.reason == second.reason == first.reason
+    assert model._path.seed is None
+    # With another tolerance it is.
+    third = model.set_params(edit_tol=0.5).unlearn(position=3).update_report_
+    assert not third.refit
+    assert 0.0 < third.error_estimate <= 0.5
+
+
 def test_retraining_forgets_the_seed():
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
