@@ -126,6 +126,13 @@ class Path:
         """Size of the cached run."""
         return self.trajectory.nbytes
 
+    def bytes_needed(self, n_features):
+        """Size of the cached run, before there is one."""
+        shape = self.loss.n_outputs, n_features + (self.centre is not None)
+        return Trajectory.bytes_needed(
+            self.schedule.n_steps, self.n_groups, shape, self.cache_dtype
+        )
+
     def train(self, rows, roster, change=NO_CHANGE):
         """The path on the rows of a roster and an edit, every gradient computed."""
         census = self._count_live(roster).plus(
@@ -269,7 +276,9 @@ class Path:
         n_epochs, n_steps = self.schedule.n_epochs, self.schedule.n_steps
         kind = None if self.seed is None else self.seed.kind
         if kind is None:
-            kind = affordable_kind(self.loss, n_dof, n_rows, n_epochs, rows.is_sparse)
+            kind = affordable_kind(
+                self.loss, n_dof, n_rows, n_epochs, rows.is_sparse, self.n_groups
+            )
         if kind is None:
             return None, _TOO_DEAR
         some = roster.first_slots(_N_LOOKED_AT)
@@ -312,7 +321,7 @@ class Path:
             facts = {"n_exact_steps": n_steps, "refit": True, "reason": reason}
             if kind is not None:
                 passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind)
-                facts = {"n_passes": passes}
+                facts = {"n_passes": passes} | self._announced(kind, objective, roster)
             seconds = self._seconds(objective, roster.first_slots(_N_TIMED))
             seconds *= passes * max(1.0, roster.n_live / _N_TIMED)
             return {"n_steps": n_steps, "seconds": seconds, **facts}
@@ -325,6 +334,16 @@ class Path:
             "n_steps": n_steps,
             "n_exact_steps": n_exact,
             "seconds": n_exact * seconds,
+        }
+
+    def _announced(self, kind, objective, roster):
+        """What a seed that is not there yet is going to be."""
+        if self.seed is not None:
+            return {}
+        size = (objective.n_dof, self.n_groups, self.schedule.n_steps, roster.n_live)
+        return {
+            "n_hessians": kind.n_points * kind.share,
+            "seed_bytes": kind.nbytes(self.loss, *size),
         }
 
     def _seconds(self, objective, slots):

@@ -17,12 +17,15 @@ class EditPlan:
         Number of rows, ids or positions that are not there and would be passed over.
     n_samples : int
         Number of training rows after it.
-    n_passes : int
+    n_passes : float
         Passes over the rows: for "newton" one where the curvature that is kept does
         not certify the step alone, for the replay of a path those at its first node.
         More may turn out to be necessary.
-    n_hessians : int
-        Hessians to be made from all rows (the first edit makes them).
+    n_hessians : float
+        Hessians to be made from all rows (the first edit makes them); those of a sample
+        count by its share. For a path they take at most the time of the fit.
+    seed_bytes : int
+        What those along a path are going to take; about, where rows are sampled.
     n_steps, n_exact_steps : int
         For "gd" and "sgd": steps of the path, and those whose gradient is computed.
     refit : bool
@@ -36,8 +39,9 @@ class EditPlan:
     n_removed: int
     n_not_found: int
     n_samples: int
-    n_passes: int = 0
-    n_hessians: int = 0
+    n_passes: float = 0
+    n_hessians: float = 0
+    seed_bytes: int = 0
     n_steps: int = 0
     n_exact_steps: int = 0
     refit: bool = False
@@ -53,8 +57,12 @@ class EditPlan:
             counted(self.n_passes, "pass", "passes"),
             counted(self.n_hessians, "new Hessian", "new Hessians"),
         ]
+        if self.seed_bytes:
+            work[1] += f" ({self.seed_bytes / 1e6:.1f} MB)"
         if self.n_steps:
-            work[1] = f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
+            numbers = (self.n_passes, self.n_hessians)
+            work = [part for part, number in zip(work, numbers, strict=True) if number]
+            work.insert(0, f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact")
         missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""
         lines = [
             f"{self.n_removed:,} rows would leave{missing}, {self.n_samples:,} remain",

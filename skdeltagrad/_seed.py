@@ -58,6 +58,8 @@ _ROWS_PER_COEFFICIENT = 10
 _MOST_FITS = 1.0
 _BLAS = 5.0
 _EIGEN = 4.0
+# What it may take in memory.
+_MOST_BYTES = 2**28
 # Orders from which on blocks are read in single precision, for the sake of time.
 _LARGE_BLOCK = 128
 
@@ -88,6 +90,20 @@ class SeedKind:
         if self.name != "whole":
             work += n_coef * (2 * n_directions + loss.n_outputs)
         return n_groups * (work + 16 * n_coef)
+
+    def nbytes(self, loss, n_dof, n_groups, n_steps, n_rows):
+        """Size of such a seed; about, where rows are sampled."""
+        m = 1 if loss.is_quadratic else loss.n_coordinates
+        n_halves = 1 if self.share == 1.0 else 2
+        n_points = 1 if loss.is_quadratic else self.n_points
+        n_directions = {"whole": n_dof, "block": N_DIRECTIONS, "mean": 1}[self.name]
+        of_group = 1 + n_directions**2
+        of_group += n_points * ((m * n_directions) ** 2 + m**2)
+        numbers = n_halves * n_groups * of_group
+        numbers += n_groups * (1 + n_directions**2 + n_dof)
+        numbers += n_points * loss.n_outputs * n_dof
+        numbers += 0 if self.name == "whole" else n_directions * n_dof
+        return 8 * int(numbers + self.share * n_rows + 2 * n_steps)
 
 
 @dataclass(frozen=True)
@@ -280,38 +296,45 @@ def respond(arrays, step, drift):
     return response
 
 
-def affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse):
+def affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse, n_groups=1):
     """The best `SeedKind` that costs no more than the fit; or None.
 
     The fit reads all of `n_rows` in every epoch.
     """
     m = 1 if loss.is_quadratic else loss.n_coordinates
+    order = {"whole": m * n_dof, "block": m * N_DIRECTIONS, "mean": m}
+    for kind in _candidates(loss, m, n_dof, n_rows, n_epochs, is_sparse):
+        sampled = kind.share * n_rows
+        is_enough = kind.share == 1.0 or (
+            sampled >= _ROWS_PER_COEFFICIENT * order[kind.name]
+        )
+        if is_enough and kind.nbytes(loss, n_dof, n_groups, 0, n_rows) <= _MOST_BYTES:
+            return kind
+    return None
+
+
+def _candidates(loss, m, n_dof, n_rows, n_epochs, is_sparse):
+    """Kinds that cost no more than the fit, the best one first; maybe of no rows."""
     fit = _MOST_FITS * n_epochs * n_rows * 2 * loss.n_outputs * n_dof
     largest = min(max(_SAMPLE, _SAMPLE_OF_FIT * n_epochs * n_rows), _LARGEST_SAMPLE)
     largest = min(1.0, largest / n_rows)
     pairs = m * (m + 1) / 2
     if m * n_dof <= _MOST_COEFFICIENTS:
-        of_row = pairs * n_dof**2 / _BLAS
+        at_a_point = n_rows * pairs * n_dof**2 / _BLAS
         n_points = 1 if loss.is_quadratic else _N_POINTS
-        if n_points * largest * n_rows * of_row <= fit:
-            return SeedKind("whole", largest, n_points)
-        share = min(largest, fit / (_FEW_POINTS * n_rows * of_row))
-        if _is_enough(share, n_rows, m * n_dof):
-            return SeedKind("whole", share, _FEW_POINTS)
+        if n_points * largest * at_a_point <= fit:
+            yield SeedKind("whole", largest, n_points)
+        share = min(largest, fit / (_FEW_POINTS * at_a_point))
+        yield SeedKind("whole", share, _FEW_POINTS)
     if is_sparse:
-        return SeedKind("mean", largest, _N_POINTS)
-    directions = (ROWS_PER_COLUMN + _EIGEN) * n_dof**3
-    once = n_rows * N_DIRECTIONS * n_dof + directions / _BLAS
-    of_row = _POINTS_OF_BLOCK * pairs * N_DIRECTIONS**2 / _BLAS
+        yield SeedKind("mean", largest, _N_POINTS)
+        return
+    directions = (ROWS_PER_COLUMN + _EIGEN) * n_dof**3 / _BLAS
+    once = n_rows * N_DIRECTIONS * n_dof + directions
+    at_all_points = _POINTS_OF_BLOCK * n_rows * pairs * N_DIRECTIONS**2 / _BLAS
     wanted = max(_SAMPLE_OF_BLOCK, _ROWS_PER_COEFFICIENT * N_DIRECTIONS * m)
-    share = min(1.0, wanted / n_rows, (fit - once) / (n_rows * of_row))
-    if _is_enough(share, n_rows, N_DIRECTIONS * m):
-        return SeedKind("block", share, _POINTS_OF_BLOCK)
-    return None
-
-
-def _is_enough(share, n_rows, n_coef):
-    return share == 1.0 or share * n_rows >= _ROWS_PER_COEFFICIENT * n_coef
+    share = min(1.0, wanted / n_rows, (fit - once) / at_all_points)
+    yield SeedKind("block", max(share, 0.0), _POINTS_OF_BLOCK)
 
 
 def _points_of(trajectory, n_points):

@@ -83,6 +83,10 @@ def first_engine(settings, training_set, targets, seed):
     else:
         schedule = _schedule(settings, training_set, targets, slots, centre, seed)
         engine = _path(settings, targets, centre, schedule)
+        if settings.verbose:
+            n_bytes = engine.bytes_needed(rows.n_features)
+            where = "memory" if settings.cache_folder is None else "cache_folder"
+            print(f"cached run: {n_bytes:,} bytes in {where}")
     engine = engine.train(rows, roster)
     return engine if settings.store_data else engine.surveyed(rows, roster)
 

@@ -901,9 +901,11 @@ def test_verbose(diabetes, capsys):
     X, y = diabetes
     model = DeltaGradRidge(solver="gd", max_iter=5).fit(X, y).unlearn(position=0)
     assert capsys.readouterr().out == ""
-    model.set_params(verbose=1)
+    model.set_params(verbose=1).fit(X, y)
+    size = model.update_report_.cache_bytes
+    announced = f"cached run: {size:,} bytes in memory\n"
+    assert capsys.readouterr().out == f"{announced}{model.update_report_}\n"
     for edit in (
-        lambda: model.fit(X, y),
         lambda: model.unlearn(position=0),
         lambda: model.unlearn(position=0, on_missing="ignore"),
         lambda: model.partial_refit(X[:1], y[:1]),

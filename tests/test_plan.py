@@ -79,6 +79,27 @@ def test_a_fit_anew_is_foretold():
     assert "fitted anew" in str(plan)
 
 
+@pytest.mark.parametrize("n_rows", [569, 60])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_hessians_along_a_path_are_announced(
+    cancer, replay_always, monkeypatch, class_weight, n_rows
+):
+    X, y = cancer
+    monkeypatch.setattr("skdeltagrad._seed._SAMPLE", 300)
+    model = clone(MODELS["gd"]).set_params(
+        max_iter=2_000, learning_rate=0.01, class_weight=class_weight
+    )
+    model.fit(X[-n_rows:], y[-n_rows:])
+    plan = model.plan_unfit(position=0)
+    assert plan.n_hessians > 0
+    assert "new Hessian" in str(plan)
+    report = model.unlearn(position=0).update_report_
+    # Positions of the sampled rows are kept, too: of a number that is drawn.
+    assert abs(plan.seed_bytes - report.seed_bytes) < 8 * (2 + 60 * (n_rows > 300))
+    after = model.plan_unfit(position=1)
+    assert after.n_hessians == after.seed_bytes == 0
+
+
 def test_a_retrain_that_is_no_dearer_is_foretold(cancer):
     X, y = cancer
     model = clone(MODELS["gd"]).fit(X, y)
