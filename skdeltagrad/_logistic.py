@@ -97,7 +97,8 @@ class DeltaGradLogisticRegression(
         Decides which rows share a batch, for "sgd".
     verbose : int, default=0
         If positive, the memory that curvature or the cached run takes is printed before
-        `fit`, and `update_report_` after it and every edit; above 1 every Newton step, too.
+        `fit`, and `update_report_` after it and every edit; above 1 every Newton step,
+        too.
 
     Attributes
     ----------

@@ -39,7 +39,8 @@ _CALL = 4e5
 _OVERHEAD = 4e7
 _RUNS = 3
 _WORTHWHILE = 0.8
-# Noise of an edit, over what is allowed, after which the next one is not tried.
+# Noise of an edit, over what is allowed, after which the next one is not tried; half as
+# much of it is remembered every time.
 _HOPELESS = 1.5
 # Rows whose entries tell those of all.
 _N_LOOKED_AT = 2**10
@@ -153,9 +154,11 @@ class Path:
         estimated error of edit_tol, or trained anew.
         """
         if settings.period == "auto":
-            kind, reason = self._seed_kind(rows, roster, change, settings.edit_tol)
+            if self.noise > _HOPELESS * settings.edit_tol:
+                return self._untried(rows, roster, change)
+            kind = self._seed_kind(rows, roster, change)
             if kind is None:
-                ledger = {"refit": True, "reason": reason}
+                ledger = {"refit": True, "reason": _TOO_DEAR}
                 return replace(self.train(rows, roster, change), ledger=ledger)
         kept = self.census.minus(
             self._count(roster, change.removed_slots, change.removed_positions)
@@ -189,6 +192,16 @@ class Path:
             history_size=settings.history_size,
         )
         return self._run(oracle, census)
+
+    def _untried(self, rows, roster, change):
+        """The path trained anew where the last one was too noisy to be replayed."""
+        seed = self.seed.changed(self._objective(rows, roster), change)
+        return replace(
+            self.train(rows, roster, change),
+            seed=seed,
+            noise=self.noise / 2.0,
+            ledger={"refit": True, "reason": _TOO_NOISY},
+        )
 
     def _edited_by_seed(self, replay, kind, roster, change, census, edit_tol):
         """The path after an edit, by as many nodes as it takes."""
@@ -267,10 +280,8 @@ class Path:
     def _passes_per_node(self, kind):
         return _PASSES_PER_NODE * (1.0 if self._measures_all(kind) else kind.share)
 
-    def _seed_kind(self, rows, roster, change, edit_tol):
-        """What is kept of Hessians, or None; and why nothing is."""
-        if self.noise > _HOPELESS * edit_tol:
-            return None, _TOO_NOISY
+    def _seed_kind(self, rows, roster, change):
+        """What is kept of Hessians; None where that, or a replay, is too dear."""
         n_rows = roster.n_live + len(change.removed_slots)
         n_dof = rows.n_features + (self.centre is not None)
         n_epochs, n_steps = self.schedule.n_epochs, self.schedule.n_steps
@@ -280,7 +291,7 @@ class Path:
                 self.loss, n_dof, n_rows, n_epochs, rows.is_sparse, self.n_groups
             )
         if kind is None:
-            return None, _TOO_DEAR
+            return None
         some = roster.first_slots(_N_LOOKED_AT)
         of_row = 2 * self.loss.n_outputs * rows.n_entries(some) / len(some)
         if rows.is_sparse:
@@ -291,8 +302,7 @@ class Path:
         ours = (n_epochs * len(change) + passes) * of_row + touched_steps * _CALL
         n_runs = 1 if kind.name == "mean" else _RUNS
         ours += n_runs * n_steps * kind.work_of_step(self.loss, n_dof, self.n_groups)
-        pays = ours + _OVERHEAD <= _WORTHWHILE * retrain
-        return (kind, None) if pays else (None, _TOO_DEAR)
+        return kind if ours + _OVERHEAD <= _WORTHWHILE * retrain else None
 
     def _shape_of_batches(self, census):
         """What `Replay` is told of the new run."""
@@ -316,8 +326,10 @@ class Path:
         objective = self._objective(rows, roster)
         period = settings.period
         if period == "auto":
-            kind, reason = self._seed_kind(rows, roster, change, settings.edit_tol)
+            hopeless = self.noise > _HOPELESS * settings.edit_tol
+            kind = None if hopeless else self._seed_kind(rows, roster, change)
             passes = float(self.schedule.n_epochs)
+            reason = _TOO_NOISY if hopeless else _TOO_DEAR
             facts = {"n_exact_steps": n_steps, "refit": True, "reason": reason}
             if kind is not None:
                 passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind)
@@ -379,7 +391,9 @@ class Path:
     def _run(self, oracle, census):
         trajectory = self._allocate(oracle.objective.shape)
         descend(oracle, *self._sizes(census), oracle.objective.n_features, trajectory)
-        return replace(self, census=census, trajectory=trajectory, seed=None, ledger={})
+        return replace(
+            self, census=census, trajectory=trajectory, seed=None, noise=0.0, ledger={}
+        )
 
     def _sizes(self, census):
         """Step sizes and factors of groups: see `descend`."""

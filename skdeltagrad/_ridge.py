@@ -88,7 +88,8 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         Decides which rows share a batch, for "sgd".
     verbose : int, default=0
         If positive, the memory that curvature or the cached run takes is printed before
-        `fit`, and `update_report_` after it and every edit; above 1 every Newton step, too.
+        `fit`, and `update_report_` after it and every edit; above 1 every Newton step,
+        too.
 
     Attributes
     ----------

@@ -297,8 +297,7 @@ class SeededReplay:
         if not self._seed.repairs:
             rate, _, factor = replay.sizes
             left = self._left(0, n_steps, np.tensordot(factor, sources[-1], axes=1))
-            pushes = growth * (rate * (replay.base_weight @ factor) * left)
-            pushes = np.linalg.norm(pushes, axis=1)
+            pushes = growth @ (rate * (replay.base_weight @ factor) * left)
             return np.linalg.norm(np.tensordot(pushes, sources, axes=1))
         astray = np.zeros_like(self._drift)
         self._carry(0, n_steps, astray, sources, growth)
