@@ -2,8 +2,9 @@
 
 import numpy as np
 
-# Digits that a removal may cost a sum: eight of sixteen.
-_LARGEST_PART = 1e8
+# How much larger than the rest a part that is taken out of sums may be: it costs them
+# eight of sixteen digits.
+LARGEST_PART = 1e8
 
 
 class Census:
@@ -40,7 +41,7 @@ class Census:
         Next to a row of weight 1e15 few digits are left of the others' weights.
         """
         rest = Census(self.count - other.count, self.weight - other.weight)
-        kept = other.weight <= _LARGEST_PART * rest.weight
+        kept = other.weight <= LARGEST_PART * rest.weight
         return rest if (kept | (rest.count == 0)).all() else None
 
 

@@ -15,8 +15,7 @@ would move the centre of some of its 784 columns in every second edit.
 
 import numpy as np
 
-# Digits that a removal may cost the sums: eight of sixteen.
-_LARGEST_PART = 1e8
+from ._census import LARGEST_PART
 
 
 class ColumnMoments:
@@ -66,9 +65,9 @@ class ColumnMoments:
             self.sums - other.sums,
             self.squares - other.squares,
         )
-        kept = other.squares <= _LARGEST_PART * np.abs(rest.squares)
+        kept = other.squares <= LARGEST_PART * np.abs(rest.squares)
         kept |= rest.counts == 0
-        kept &= other.weight <= _LARGEST_PART * rest.weight
+        kept &= other.weight <= LARGEST_PART * rest.weight
         return rest if kept.all() else None
 
     # Columns whose squares overflow are left alone.

@@ -161,26 +161,29 @@ class Seed:
         return cls(kind, view.basis, places, sums, positions[sampled], point, progress)
 
     def changed(self, objective, change):
-        """The seed of the rows that are there after an edit."""
+        """The seed of the rows that are there after an edit.
+
+        None where a row was so large that nothing precise is left without it.
+        """
         view = WholeView(objective)
         if self.basis is not None:
             view = DirectedView(objective, self.basis)
+
+        def sums_of(slots, positions):
+            share = self.kind.share
+            return Sums.of(objective, view, self.places, slots, positions, share)
+
         sums, positions = self.sums, self.positions
-        for slots, touched, sign in (
-            (change.removed_slots, change.removed_positions, -1.0),
-            (change.added_slots, change.added_positions, 1.0),
-        ):
-            if not len(slots):
-                continue
-            sums = sums.plus(
-                Sums.of(objective, view, self.places, slots, touched, self.kind.share),
-                sign,
-            )
-            touched = touched[draw(touched) < self.kind.share]
-            if sign < 0:
-                positions = np.setdiff1d(positions, touched, assume_unique=True)
-            else:
-                positions = np.concatenate([positions, touched])
+        removed, added = change.removed_positions, change.added_positions
+        if len(removed):
+            sums = sums.minus(sums_of(change.removed_slots, removed))
+            if sums is None:
+                return None
+            gone = self.sampled(removed, removed)
+            positions = np.setdiff1d(positions, gone, assume_unique=True)
+        if len(added):
+            sums = sums.plus(sums_of(change.added_slots, added))
+            positions = np.concatenate([positions, self.sampled(added, added)])
         return replace(self, sums=sums, positions=positions)
 
     def sampled(self, slots, positions):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
+from ._census import LARGEST_PART
 from ._moments import column_squares, project, row_sum
 
 # Directions that are kept of many, and rows for each column that they are made of.
@@ -69,10 +70,23 @@ class Sums:
             view.squares(slots),
         )
 
-    def plus(self, other, sign=1.0):
-        """With other rows, or without them."""
+    def plus(self, other):
+        """With other rows."""
         mine, theirs = vars(self), vars(other)
-        return Sums(**{name: mine[name] + sign * theirs[name] for name in mine})
+        return Sums(**{name: mine[name] + theirs[name] for name in mine})
+
+    def minus(self, other):
+        """Without some of the rows, or None where that costs too many digits."""
+        mine, theirs = vars(self), vars(other)
+        rest = Sums(**{name: mine[name] - theirs[name] for name in mine})
+        for left, taken in (
+            (rest.hessians, other.hessians),
+            (rest.all_moments, other.all_moments),
+            (rest.all_squares, other.all_squares),
+        ):
+            if np.abs(taken).max() > LARGEST_PART * np.abs(left).max():
+                return None
+        return rest
 
     @property
     def nbytes(self):

@@ -327,6 +327,20 @@ def test_an_edit_and_back(run, kind):
     assert_array_equal(np.sort(found.positions), np.sort(seed.positions))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_next_to_a_huge_row_nothing_precise_is_left(kind):
+    run = Run("half_squared")
+    seed = run.seed(kind)
+    run.objective.weight[7] = 1e12
+    nobody = np.zeros(0, np.int64)
+    slot = np.array([7])
+    joined = Change(nobody, nobody, slot, run.positions[slot] + 1000)
+    huge = seed.changed(run.objective, joined)
+    assert huge is not None
+    left = Change(slot, run.positions[slot] + 1000, nobody, nobody)
+    assert huge.changed(run.objective, left) is None
+
+
 def test_a_corrected_row_keeps_its_place_in_the_sample(run):
     """It takes over the position of the row that leaves."""
     old, new = np.array([3, 7, 41, 50]), np.array([20, 21, 22, 23])
