@@ -30,6 +30,8 @@ _TINY = np.finfo(float).tiny
 # this much of what nodes tell, and of what a run of chance does, in the median.
 _CALIBRATION = 0.6
 _OF_CHANCE = 2.0
+# Runs of chance where they cost nothing.
+_RUNS_OF_CHANCE = 16
 # Parts of the witnesses whose differences tell of the noise of batches.
 _N_PARTS = 4
 
@@ -277,28 +279,41 @@ class SeededReplay:
         the rows differ by, and adds up to nothing within an epoch as far as the drift
         stays what it is.
         """
+        sources = np.concatenate([self._of_sample[np.newaxis], self._of_row])
+        if not sources.any():
+            return 0.0
+        n_steps = self._trajectory.n_steps
+        if self._seed.repairs:
+            growth = np.concatenate([self._lengths[np.newaxis], self._chance()])
+            astray = np.zeros_like(self._drift)
+            self._carry(0, n_steps, astray, sources, growth)
+            return np.linalg.norm(astray)
+        # A run of one curvature costs nothing: the mean of many.
+        rate, _, factor = self._replay.sizes
+        of_row = np.tensordot(factor, sources[-1], axes=1)
+        left = rate * (self._replay.base_weight @ factor)
+        left *= self._left(0, n_steps, of_row)
+        by_run = []
+        for run in range(_RUNS_OF_CHANCE):
+            pushes = np.concatenate([[self._lengths @ left], self._chance(run) @ left])
+            by_run.append(np.linalg.norm(np.tensordot(pushes, sources, axes=1)))
+        return np.sqrt(np.mean(np.square(by_run)))
+
+    def _chance(self, run=0):
+        """How much of what one row adds to the residual a batch has, by chance.
+
+        Returns
+        -------
+        chance : ndarray of shape (n_sources, n_steps)
+            Over what a step changes the gradient by.
+        """
         replay, n_steps = self._replay, self._trajectory.n_steps
         by_epoch = (replay.n_epochs, n_steps // replay.n_epochs)
         moved = np.linalg.norm(self._moves.reshape(by_epoch), axis=1)
         length = np.sqrt(np.mean(self._lengths.reshape(by_epoch) ** 2, axis=1))
         stays = 1.0 - np.minimum(moved, length) / np.maximum(length, _TINY)
-        chance = np.random.default_rng(0).standard_normal(
-            (len(self._of_row), *by_epoch)
-        )
+        rng = np.random.default_rng(run)
+        chance = rng.standard_normal((len(self._of_row), *by_epoch))
         chance -= stays[:, np.newaxis] * chance.mean(axis=2, keepdims=True)
-        chance = chance.reshape(-1, n_steps) * self._bends
-        chance *= _OF_CHANCE * np.sqrt(
-            (1.0 - replay.batch_share) / replay.batch_rows / len(chance)
-        )
-        sources = np.concatenate([self._of_sample[np.newaxis], self._of_row])
-        if not sources.any():
-            return 0.0
-        growth = np.concatenate([self._lengths[np.newaxis], chance])
-        if not self._seed.repairs:
-            rate, _, factor = replay.sizes
-            left = self._left(0, n_steps, np.tensordot(factor, sources[-1], axes=1))
-            pushes = growth @ (rate * (replay.base_weight @ factor) * left)
-            return np.linalg.norm(np.tensordot(pushes, sources, axes=1))
-        astray = np.zeros_like(self._drift)
-        self._carry(0, n_steps, astray, sources, growth)
-        return np.linalg.norm(astray)
+        scale = (1.0 - replay.batch_share) / replay.batch_rows / len(chance)
+        return _OF_CHANCE * np.sqrt(scale) * self._bends * chance.reshape(-1, n_steps)
