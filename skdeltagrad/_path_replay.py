@@ -222,7 +222,8 @@ class Path:
         shape = replay.objective.shape
         witnesses = self._witnesses(seed, roster, change)
         passes_per_node = self._passes_per_node(seed.kind)
-        n_nodes = self.n_nodes or _FIRST_NODES[seed.kind.name]
+        least = _FIRST_NODES[seed.kind.name]
+        n_nodes = self.n_nodes or least
         n_passes = noise = 0.0
         reason = _TOO_HARD
         while n_nodes * passes_per_node <= _MOST_MEASURED * self.schedule.n_epochs:
@@ -235,7 +236,7 @@ class Path:
             n_passes += passes_per_node * n_nodes
             if estimate <= edit_tol:
                 # What half as many nodes would do, they do the next time.
-                fewer = max(1, n_nodes // 2)
+                fewer = max(least, n_nodes // 2)
                 enough = estimate * (n_nodes / fewer) ** 2 <= edit_tol
                 found = replace(
                     self,
