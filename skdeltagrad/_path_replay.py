@@ -41,7 +41,7 @@ _RUNS = 3
 _WORTHWHILE = 0.8
 # Noise of an edit, over what is allowed, after which the next one is not tried; half as
 # much of it is remembered every time.
-_HOPELESS = 1.5
+_HOPELESS = 3.0
 # Rows whose entries tell those of all.
 _N_LOOKED_AT = 2**10
 _TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"

@@ -50,7 +50,7 @@ _MOST_COEFFICIENTS = 1024
 # coefficient.
 _SAMPLE = 2**14
 _SAMPLE_OF_FIT = 1.0 / 60.0
-_LARGEST_SAMPLE = 2**17
+_LARGEST_SAMPLE = 2**19
 _SAMPLE_OF_BLOCK = 2**13
 _ROWS_PER_COEFFICIENT = 10
 # What a seed may cost, in fits; multiplications that BLAS does in the time of one of
