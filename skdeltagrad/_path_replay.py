@@ -334,7 +334,10 @@ class Path:
             facts = {"n_exact_steps": n_steps, "refit": True, "reason": reason}
             if kind is not None:
                 passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind)
-                facts = {"n_passes": passes} | self._announced(kind, objective, roster)
+                facts = {"n_passes": passes}
+                if self.seed is None:
+                    facts |= self._announced(kind, objective, roster)
+                    passes += kind.work_of_survey(self.loss, objective.n_dof)
             seconds = self._seconds(objective, roster.first_slots(_N_TIMED))
             seconds *= passes * max(1.0, roster.n_live / _N_TIMED)
             return {"n_steps": n_steps, "seconds": seconds, **facts}
@@ -351,8 +354,6 @@ class Path:
 
     def _announced(self, kind, objective, roster):
         """What a seed that is not there yet is going to be."""
-        if self.seed is not None:
-            return {}
         size = (objective.n_dof, self.n_groups, self.schedule.n_steps, roster.n_live)
         return {
             "n_hessians": kind.n_points * kind.share,

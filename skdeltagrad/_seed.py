@@ -91,6 +91,17 @@ class SeedKind:
             work += n_coef * (2 * n_directions + loss.n_outputs)
         return n_groups * (work + 16 * n_coef)
 
+    def work_of_survey(self, loss, n_dof):
+        """What making it takes, in passes over all rows; about."""
+        m = 1 if loss.is_quadratic else loss.n_coordinates
+        n_directions = {"whole": n_dof, "block": N_DIRECTIONS, "mean": 1}[self.name]
+        # A pass makes 2 n_outputs n_dof multiplications of a row.
+        of_hessian = 1.0 + m * (m + 1) / 2 * n_directions**2 / (
+            2 * loss.n_outputs * n_dof * _BLAS
+        )
+        seen = 0.0 if self.name == "whole" else n_directions / (2 * loss.n_outputs)
+        return self.n_points * self.share * of_hessian + seen
+
     def nbytes(self, loss, n_dof, n_groups, n_steps, n_rows):
         """Size of such a seed; about, where rows are sampled."""
         m = 1 if loss.is_quadratic else loss.n_coordinates

@@ -98,6 +98,7 @@ def test_hessians_along_a_path_are_announced(
     assert abs(plan.seed_bytes - report.seed_bytes) < 8 * (2 + 60 * (n_rows > 300))
     after = model.plan_unfit(position=1)
     assert after.n_hessians == after.seed_bytes == 0
+    assert after.n_passes == plan.n_passes
 
 
 def test_a_retrain_that_is_no_dearer_is_foretold(cancer):
