@@ -78,7 +78,7 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
 
     Raises
     ------
-    ValueError
+    Diverged
         When an iterate is not finite.
     """
     iterate = trajectory.end
@@ -100,9 +100,13 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
             raise_diverged(step, trajectory.n_steps)
 
 
+class Diverged(ValueError):
+    """A run left the numbers there are."""
+
+
 def raise_diverged(step, n_steps):
-    """Say that a run left the numbers there are."""
-    raise ValueError(
+    """Say so."""
+    raise Diverged(
         f"The iterates are not finite any more after step {step + 1} of {n_steps}: the "
         "learning rate is too large for this data. Lower learning_rate, or standardise "
         "the columns of X."

@@ -14,7 +14,7 @@ import numpy as np
 from . import _threads
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
-from ._descent import ExactOracle, descend
+from ._descent import Diverged, ExactOracle, descend
 from ._losses import AbstractLoss
 from ._objective import Objective
 from ._periodic_replay import PeriodicOracle
@@ -68,6 +68,8 @@ class Path:
         None until an edit needs it.
     n_nodes : int or None
         How many the next edit begins with.
+    on_all : bool
+        Whether the last edit's nodes were measured on all rows, not on a sample.
     noise : float
         What no node could mend in the last edit, if that was too much.
     ledger : dict
@@ -87,6 +89,7 @@ class Path:
     trajectory: Trajectory | None = None
     seed: Seed | None = None
     n_nodes: int | None = None
+    on_all: bool = False
     noise: float = 0.0
     ledger: dict = field(default_factory=dict)
     cache_dtype: str = "float64"
@@ -101,6 +104,10 @@ class Path:
         return self.trajectory.end
 
     @property
+    def n_epochs(self):
+        return self.schedule.n_epochs
+
+    @property
     def n_counting(self):
         """Number of rows of positive weight."""
         return int(self.census.count[: self.schedule.steps_per_epoch].sum())
@@ -109,7 +116,7 @@ class Path:
         """What the estimator shows of the run."""
         rates = self.schedule.learning_rates
         return {
-            "n_iter_": np.array([self.schedule.n_epochs], dtype=np.int32),
+            "n_iter_": np.array([self.n_epochs], dtype=np.int32),
             "learning_rate_": rates.copy() if np.ptp(rates) > 0 else float(rates[0]),
         }
 
@@ -219,21 +226,21 @@ class Path:
 
     def _with_nodes(self, replay, seed, roster, change, edit_tol):
         """The path by as many nodes as it takes, or None; and facts of why none."""
-        shape = replay.objective.shape
-        witnesses = self._witnesses(seed, roster, change)
-        passes_per_node = self._passes_per_node(seed.kind)
-        least = _FIRST_NODES[seed.kind.name]
+        kind, shape = seed.kind, replay.objective.shape
+        least = _FIRST_NODES[kind.name]
         n_nodes = self.n_nodes or least
+        on_all = self.on_all or self._begins_on_all(kind)
         n_passes = noise = 0.0
         reason = _TOO_HARD
-        while n_nodes * passes_per_node <= _MOST_MEASURED * self.schedule.n_epochs:
+        while self._passes(kind, n_nodes, on_all) <= _MOST_MEASURED * self.n_epochs:
+            witnesses = self._witnesses(seed, roster, change, on_all)
             trajectory = self._allocate(shape)
             try:
                 run = SeededReplay(replay, seed, witnesses, trajectory)
                 estimate, noise = run.run(n_nodes)
-            except ValueError:  # predictions that run away
+            except Diverged:  # predictions run away
                 break
-            n_passes += passes_per_node * n_nodes
+            n_passes += self._passes(kind, n_nodes, on_all)
             if estimate <= edit_tol:
                 # What half as many nodes would do, they do the next time.
                 fewer = max(least, n_nodes // 2)
@@ -242,18 +249,25 @@ class Path:
                     self,
                     trajectory=trajectory,
                     n_nodes=fewer if enough else n_nodes,
+                    on_all=on_all,
                     ledger={"n_passes": n_passes, "error_estimate": estimate},
                 )
                 return found, {}
-            if noise > edit_tol:
-                reason = _TOO_NOISY
-            if not np.isfinite(estimate) or noise > edit_tol:
+            if not np.isfinite(estimate):
                 break
-            # The error falls with the square of the gap between nodes.
-            needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
-            n_nodes = max(n_nodes + 1, int(np.ceil(needed)))
+            if noise <= edit_tol:
+                # The error falls with the square of the gap between nodes.
+                needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
+                n_nodes = max(n_nodes + 1, int(np.ceil(needed)))
+                continue
+            reason = _TOO_NOISY
+            if on_all:
+                break
+            # What a sample gets wrong is repaired where all rows are measured; and the
+            # next edit begins with that.
+            on_all, n_nodes = True, least
         ledger = {"n_passes": n_passes, "refit": True, "reason": reason}
-        return None, {"ledger": ledger, "noise": noise}
+        return None, {"ledger": ledger, "noise": noise, "on_all": on_all}
 
     def _everyone(self, roster, change):
         """Slots and positions of all rows as they were: O(n)."""
@@ -263,9 +277,9 @@ class Path:
             np.concatenate([roster.position[live], change.removed_positions]),
         )
 
-    def _witnesses(self, seed, roster, change):
-        """Rows as they were that nodes are measured on."""
-        if self._measures_all(seed.kind):
+    def _witnesses(self, seed, roster, change, on_all):
+        """Rows as they were that nodes are measured on: all of them, or the sample."""
+        if on_all:
             slots, _ = self._everyone(roster, change)
             return Witnesses(slots, seed, are_sample=False)
         there = roster.slots_of(seed.positions)
@@ -273,19 +287,24 @@ class Path:
         slots = np.concatenate([there[there >= 0], gone])
         return Witnesses(slots, seed, are_sample=True)
 
-    def _measures_all(self, kind):
-        """Whether nodes are measured on all rows: what a block lacks is no sample's."""
-        dear = _DEAR_NODE * self.schedule.n_epochs < _PASSES_PER_NODE
+    def _begins_on_all(self, kind):
+        """Whether all rows are measured at once: what a block lacks is no sample's."""
+        dear = _DEAR_NODE * self.n_epochs < _PASSES_PER_NODE
         return kind.share == 1.0 or (kind.name != "whole" and not dear)
 
-    def _passes_per_node(self, kind):
-        return _PASSES_PER_NODE * (1.0 if self._measures_all(kind) else kind.share)
+    def _passes(self, kind, n_nodes, on_all):
+        return _PASSES_PER_NODE * n_nodes * (1.0 if on_all else kind.share)
+
+    def _first_passes(self, kind):
+        """Passes that an edit begins with."""
+        on_all = self._begins_on_all(kind)
+        return self._passes(kind, _FIRST_NODES[kind.name], on_all)
 
     def _seed_kind(self, rows, roster, change):
         """What is kept of Hessians; None where that, or a replay, is too dear."""
         n_rows = roster.n_live + len(change.removed_slots)
         n_dof = rows.n_features + (self.centre is not None)
-        n_epochs, n_steps = self.schedule.n_epochs, self.schedule.n_steps
+        n_epochs, n_steps = self.n_epochs, self.schedule.n_steps
         kind = None if self.seed is None else self.seed.kind
         if kind is None:
             kind = affordable_kind(
@@ -299,7 +318,7 @@ class Path:
             of_row *= _SPARSE
         retrain = n_epochs * n_rows * of_row + n_steps * _CALL
         touched_steps = min(n_steps, n_epochs * len(change))
-        passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind) * n_rows
+        passes = self._first_passes(kind) * n_rows
         ours = (n_epochs * len(change) + passes) * of_row + touched_steps * _CALL
         n_runs = 1 if kind.name == "mean" else _RUNS
         ours += n_runs * n_steps * kind.work_of_step(self.loss, n_dof, self.n_groups)
@@ -312,7 +331,7 @@ class Path:
             "sizes": self._sizes(census),
             "batch_rows": share * census.count[: self.schedule.steps_per_epoch].sum(),
             "batch_share": share,
-            "n_epochs": self.schedule.n_epochs,
+            "n_epochs": self.n_epochs,
         }
 
     def playback(self):
@@ -329,11 +348,11 @@ class Path:
         if period == "auto":
             hopeless = self.noise > _HOPELESS * settings.edit_tol
             kind = None if hopeless else self._seed_kind(rows, roster, change)
-            passes = float(self.schedule.n_epochs)
+            passes = float(self.n_epochs)
             reason = _TOO_NOISY if hopeless else _TOO_DEAR
             facts = {"n_exact_steps": n_steps, "refit": True, "reason": reason}
             if kind is not None:
-                passes = _FIRST_NODES[kind.name] * self._passes_per_node(kind)
+                passes = self._first_passes(kind)
                 facts = {"n_passes": passes}
                 if self.seed is None:
                     facts |= self._announced(kind, objective, roster)
@@ -394,7 +413,14 @@ class Path:
         trajectory = self._allocate(oracle.objective.shape)
         descend(oracle, *self._sizes(census), oracle.objective.n_features, trajectory)
         return replace(
-            self, census=census, trajectory=trajectory, seed=None, noise=0.0, ledger={}
+            self,
+            census=census,
+            trajectory=trajectory,
+            seed=None,
+            n_nodes=None,
+            on_all=False,
+            noise=0.0,
+            ledger={},
         )
 
     def _sizes(self, census):

@@ -23,6 +23,7 @@ from ._census import per_weight
 from ._descent import raise_diverged
 from ._objective import Objective
 from ._seed import Seed, respond
+from ._seed_sums import draw
 from ._trajectory import Playback, Trajectory
 
 _TINY = np.finfo(float).tiny
@@ -34,6 +35,8 @@ _OF_CHANCE = 2.0
 _RUNS_OF_CHANCE = 16
 # Parts of the witnesses whose differences tell of the noise of batches.
 _N_PARTS = 4
+# What is drawn for slots has nothing to do with what is drawn for positions.
+_OTHER_NUMBERS = 2**40
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,9 @@ class SeededReplay:
         if not length > 0.0:
             return np.zeros_like(self._residual)
         objective, slots = self._replay.objective, self._witnesses.slots
-        parts = [slots[number::_N_PARTS] for number in range(_N_PARTS)]
+        # At random, not every fourth: rows may come in turns.
+        part_of = (_N_PARTS * draw(slots + _OTHER_NUMBERS)).astype(int)
+        parts = [slots[part_of == number] for number in range(_N_PARTS)]
         changes = [
             objective.gradient_change(self._iterate, self._drift, part)
             for part in parts

@@ -13,6 +13,7 @@ from skdeltagrad import (
     _path_replay,
     assert_erased,
 )
+from skdeltagrad._descent import Diverged
 
 pytestmark = pytest.mark.usefixtures("replay_always")
 
@@ -179,6 +180,25 @@ def test_a_replay_that_takes_longer_than_a_retrain_is_not_made(monkeypatch):
     assert model._path.seed is None
 
 
+def test_where_a_sample_is_too_noisy_all_rows_are_measured(monkeypatch):
+    monkeypatch.setattr("skdeltagrad._seed._SAMPLE", 250)
+    monkeypatch.setattr("skdeltagrad._seed._SAMPLE_OF_FIT", 0.0)
+    monkeypatch.setattr("skdeltagrad._seed._ROWS_PER_COEFFICIENT", 1)
+    X, y, parameters = load("two classes")
+    parameters = {**GD, **parameters}
+    loose, sampled = error_of(remove, X, y, parameters, edit_tol=1.0)
+    report = sampled.update_report_
+    assert report.n_passes < 1.0
+    tolerance = 0.5 * report.error_estimate
+    tight, on_all = error_of(remove, X, y, parameters, edit_tol=tolerance)
+    report = on_all.update_report_
+    assert report.n_passes > 1.5
+    assert report.error_estimate <= tolerance
+    assert tight < loose
+    # The next edit begins with them.
+    assert on_all.unlearn(position=200).update_report_.n_passes % 1.5 == 0.0
+
+
 def test_an_edit_after_one_that_was_too_noisy_is_not_tried():
     """Small batches at a tolerance that no node can meet."""
     X, y, parameters = load("two classes")
@@ -212,7 +232,7 @@ def test_predictions_that_run_away_end_in_a_retrain(monkeypatch):
     X, y, parameters = load("two classes")
 
     def runs_away(*arguments):
-        raise ValueError("not finite")
+        raise Diverged("not finite")
 
     monkeypatch.setattr(_path_replay.SeededReplay, "run", runs_away)
     error, model = error_of(remove, X, y, {**GD, **parameters})
