@@ -161,7 +161,7 @@ class Path:
         estimated error of edit_tol, or trained anew.
         """
         if settings.period == "auto":
-            if self.noise > _HOPELESS * settings.edit_tol:
+            if self._is_hopeless(settings.edit_tol):
                 return self._untried(rows, roster, change)
             kind = self._seed_kind(rows, roster, change)
             if kind is None:
@@ -199,6 +199,10 @@ class Path:
             history_size=settings.history_size,
         )
         return self._run(oracle, census)
+
+    def _is_hopeless(self, edit_tol):
+        """Whether the last edit was too noisy for the next one to be tried."""
+        return self.seed is not None and self.noise > _HOPELESS * edit_tol
 
     def _untried(self, rows, roster, change):
         """The path trained anew where the last one was too noisy to be replayed."""
@@ -346,7 +350,7 @@ class Path:
         objective = self._objective(rows, roster)
         period = settings.period
         if period == "auto":
-            hopeless = self.noise > _HOPELESS * settings.edit_tol
+            hopeless = self._is_hopeless(settings.edit_tol)
             kind = None if hopeless else self._seed_kind(rows, roster, change)
             passes = float(self.n_epochs)
             reason = _TOO_NOISY if hopeless else _TOO_DEAR

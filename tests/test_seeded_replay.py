@@ -218,6 +218,17 @@ def test_an_edit_after_one_that_was_too_noisy_is_not_tried():
     assert 0.0 < third.error_estimate <= 0.5
 
 
+def test_after_a_noisy_edit_that_cost_the_seed_its_digits_one_can_edit(monkeypatch):
+    X, y, parameters = load("two classes")
+    model = DeltaGradLogisticRegression(**SGD, **parameters, edit_tol=1e-5).fit(X, y)
+    with monkeypatch.context() as patch:
+        patch.setattr("skdeltagrad._seed.Seed.changed", lambda *arguments: None)
+        assert "noise" in model.unlearn(position=1).update_report_.reason
+    assert model._path.seed is None
+    assert model.plan_unfit(position=2).n_removed == 1
+    assert "noise" in model.unlearn(position=2).update_report_.reason
+
+
 def test_retraining_forgets_the_seed():
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
