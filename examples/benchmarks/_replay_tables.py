@@ -40,6 +40,17 @@ def anew(draws, way="auto"):
     return f"{n_refits} of {len(draws)}" if n_refits else ""
 
 
+def compared(draws):
+    """Cells of what is compared: speed-ups, by rows too, errors, estimate, passes."""
+    return [
+        auto_and_paper(draws, "speed_up", ".2f"),
+        auto_and_paper(draws, "speed_up_by_rows", ".2f"),
+        auto_and_paper(draws, "error", ".1e"),
+        cell(median(draws, "auto", "estimate"), ".1e"),
+        f"{median(draws, 'auto', 'n_passes'):.2g}",
+    ]
+
+
 def edits_table(results):
     """A line for every set, kind and rate: medians."""
     head = [
@@ -55,11 +66,7 @@ def edits_table(results):
                 result["name"],
                 edit["kind"],
                 f"{edit['n_rows']:,} ({edit['rate']:g})",
-                auto_and_paper(draws, "speed_up", ".2f"),
-                auto_and_paper(draws, "speed_up_by_rows", ".2f"),
-                auto_and_paper(draws, "error", ".1e"),
-                cell(median(draws, "auto", "estimate"), ".1e"),
-                f"{median(draws, 'auto', 'n_passes'):.2g}",
+                *compared(draws),
                 auto_and_paper(draws, "n_exact_steps", ".0f")
                 + f" of {result['n_steps']}",
                 anew(draws),
@@ -104,11 +111,7 @@ def hard_table(results):
             lines.append([
                 result["name"],
                 f"{edit['kind']} ({edit['n_rows']:,})",
-                auto_and_paper(draws, "speed_up", ".2f"),
-                auto_and_paper(draws, "speed_up_by_rows", ".2f"),
-                auto_and_paper(draws, "error", ".1e"),
-                cell(median(draws, "auto", "estimate"), ".1e"),
-                f"{median(draws, 'auto', 'n_passes'):.2g}",
+                *compared(draws),
                 anew(draws),
                 "; ".join(sorted(reasons)),
             ])  # fmt: skip

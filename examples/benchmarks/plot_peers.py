@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
+from _picture import save
 from matplotlib.figure import Figure
 
 EDITS = {"1": "one row", "0.1%": "0.1% of the rows", "1%": "1% of the rows"}
@@ -69,16 +69,11 @@ def main():
     parser.add_argument("results", help="folder that peers.py wrote")
     parser.add_argument("picture", help="file to write")
     options = parser.parse_args()
-    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "skdeltagrad"}
     files = sorted(Path(options.results).glob("*.json"))
     results = [json.loads(file.read_text()) for file in files]
     results = [result for result in results if "edits" in result]
     results.sort(key=lambda result: result["edits"]["1"]["seconds"])
-    path = Path(options.picture)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw(results).savefig(
-        path, metadata={"Date": None} if path.suffix == ".svg" else {}
-    )
+    save(draw(results), options.picture)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+from _picture import save
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -140,18 +140,13 @@ def main():
     parser.add_argument("results", help="folder that replay.py wrote")
     parser.add_argument("picture", help="file to write")
     options = parser.parse_args()
-    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "skdeltagrad"}
     found = {}
     for name in ("tradeoff", "edits"):
         file = Path(options.results) / f"{name}.json"
         found[name] = json.loads(file.read_text()) if file.exists() else []
     if not any(found.values()):
         parser.error(f"{options.results} has neither tradeoff.json nor edits.json.")
-    path = Path(options.picture)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw(found["tradeoff"], found["edits"]).savefig(
-        path, metadata={"Date": None} if path.suffix == ".svg" else {}
-    )
+    save(draw(found["tradeoff"], found["edits"]), options.picture)
 
 
 if __name__ == "__main__":
