@@ -54,6 +54,17 @@ class ExactOracle(AbstractOracle):
         return True
 
 
+def take_out(objective, removed, iterate, kept_weight, sums_out):
+    """Take removed rows out of gradient sums that were predicted for all.
+
+    Where nobody is left nothing may be: not even the prediction's error, which points
+    along the removed rows.
+    """
+    if len(removed):
+        objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
+        sums_out[kept_weight == 0.0] = 0.0
+
+
 @np.errstate(over="ignore", invalid="ignore")  # found and reported by step 2
 def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     """Run gradient descent from zero and record it.

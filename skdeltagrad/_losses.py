@@ -54,6 +54,11 @@ class AbstractLoss(ABC):
     def n_coordinates(self):
         return self.n_outputs
 
+    @property
+    def n_curvatures(self):
+        """Order of a row's second derivative; 1 where outputs do not meet."""
+        return 1 if self.is_quadratic else self.n_coordinates
+
     @abstractmethod
     def differentiate(self, raw, y, weight, slots):
         """Overwrite raw predictions by weight times the derivative of the loss.

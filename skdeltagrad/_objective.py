@@ -87,7 +87,7 @@ class Objective:
     @property
     def n_curvatures(self):
         """Order of a row's second derivative; 1 where outputs do not meet."""
-        return 1 if self.loss.is_quadratic else self.loss.n_coordinates
+        return self.loss.n_curvatures
 
     @property
     def shape(self):

@@ -236,8 +236,8 @@ class Path:
         on_all = self.on_all or self._begins_on_all(kind)
         n_passes = noise = 0.0
         reason = _TOO_HARD
+        witnesses = self._witnesses(seed, roster, change, on_all)
         while self._passes(kind, n_nodes, on_all) <= _MOST_MEASURED * self.n_epochs:
-            witnesses = self._witnesses(seed, roster, change, on_all)
             trajectory = self._allocate(shape)
             try:
                 run = SeededReplay(replay, seed, witnesses, trajectory)
@@ -270,6 +270,7 @@ class Path:
             # What a sample gets wrong is repaired where all rows are measured; and the
             # next edit begins with that.
             on_all, n_nodes = True, least
+            witnesses = self._witnesses(seed, roster, change, on_all)
         ledger = {"n_passes": n_passes, "refit": True, "reason": reason}
         return None, {"ledger": ledger, "noise": noise, "on_all": on_all}
 
@@ -285,11 +286,11 @@ class Path:
         """Rows as they were that nodes are measured on: all of them, or the sample."""
         if on_all:
             slots, _ = self._everyone(roster, change)
-            return Witnesses(slots, seed, are_sample=False)
+            return Witnesses(slots, are_sample=False)
         there = roster.slots_of(seed.positions)
         gone = seed.sampled(change.removed_slots, change.removed_positions)
         slots = np.concatenate([there[there >= 0], gone])
-        return Witnesses(slots, seed, are_sample=True)
+        return Witnesses(slots, are_sample=True)
 
     def _begins_on_all(self, kind):
         """Whether all rows are measured at once: what a block lacks is no sample's."""

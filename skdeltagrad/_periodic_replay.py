@@ -19,7 +19,7 @@ and the last batch of an epoch may be short.
 import numpy as np
 
 from ._curvature import CompactLBFGS
-from ._descent import AbstractOracle
+from ._descent import AbstractOracle, take_out
 
 # A drift below this share of the iterate is rounding, not the effect of an edit: what
 # it does to the gradient is rounding, too, and makes a wild curvature pair.
@@ -106,12 +106,8 @@ class PeriodicOracle(AbstractOracle):
                 iterate.ravel(), anchor, base[group].ravel(),
                 self.base_weight[step, group], sums_out[group].reshape(-1),
             )  # fmt: skip
-        removed = self.removed.at(step)
-        if len(removed):
-            self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
-            # Where nobody is left nothing may be: not even the prediction's error,
-            # which points along the removed rows.
-            sums_out[self.kept_weight[step] == 0.0] = 0.0
+        kept_weight = self.kept_weight[step]
+        take_out(self.objective, self.removed.at(step), iterate, kept_weight, sums_out)
 
 
 def _is_drift(drift, iterate):

@@ -81,11 +81,15 @@ class SeedKind:
     share: float
     n_points: int
 
+    def n_directions(self, n_dof):
+        """In which Hessians are kept, of every coordinate of the loss."""
+        some = min(N_DIRECTIONS, n_dof)
+        return {"whole": n_dof, "block": some, "mean": 1}[self.name]
+
     def work_of_step(self, loss, n_dof, n_groups):
         """Multiplications of a prediction."""
-        n_coef = loss.n_outputs * n_dof
-        n_directions = {"whole": n_dof, "block": N_DIRECTIONS, "mean": 1}[self.name]
-        size = n_directions * (1 if loss.is_quadratic else loss.n_coordinates)
+        n_coef, n_directions = loss.n_outputs * n_dof, self.n_directions(n_dof)
+        size = n_directions * loss.n_curvatures
         work = 2 * loss.n_coordinates * n_directions * size
         if self.name != "whole":
             work += n_coef * (2 * n_directions + loss.n_outputs)
@@ -93,8 +97,7 @@ class SeedKind:
 
     def work_of_survey(self, loss, n_dof):
         """What making it takes, in passes over all rows; about."""
-        m = 1 if loss.is_quadratic else loss.n_coordinates
-        n_directions = {"whole": n_dof, "block": N_DIRECTIONS, "mean": 1}[self.name]
+        m, n_directions = loss.n_curvatures, self.n_directions(n_dof)
         # A pass makes 2 n_outputs n_dof multiplications of a row.
         of_hessian = 1.0 + m * (m + 1) / 2 * n_directions**2 / (
             2 * loss.n_outputs * n_dof * _BLAS
@@ -104,10 +107,9 @@ class SeedKind:
 
     def nbytes(self, loss, n_dof, n_groups, n_steps, n_rows):
         """Size of such a seed; about, where rows are sampled."""
-        m = 1 if loss.is_quadratic else loss.n_coordinates
+        m, n_directions = loss.n_curvatures, self.n_directions(n_dof)
         n_halves = 1 if self.share == 1.0 else 2
         n_points = 1 if loss.is_quadratic else self.n_points
-        n_directions = {"whole": n_dof, "block": N_DIRECTIONS, "mean": 1}[self.name]
         of_group = 1 + n_directions**2
         of_group += n_points * ((m * n_directions) ** 2 + m**2)
         numbers = n_halves * n_groups * of_group
@@ -216,38 +218,26 @@ class Seed:
 
     def of_all(self, loss):
         """Hessians of all rows, about, as the kernels read them: a tuple."""
-        weight, sums = self.sums.weight.sum(axis=0), self.sums
-        return self._arrays(
-            loss,
-            per_weight(sums.hessians.sum(axis=0), weight),
-            per_weight(sums.bends.sum(axis=0), weight),
-            per_weight(sums.moments.sum(axis=0), weight),
-        )
+        return self._arrays(loss, *self._means())
 
     def of_sample(self, loss):
         """Hessians of the sample alone, likewise."""
-        weight, sums = self.sums.weight.sum(axis=0), self.sums
-        return self._arrays(
-            loss,
-            per_weight(sums.hessians.sum(axis=0), weight),
-            per_weight(sums.bends.sum(axis=0), weight),
-        )
+        hessians, bends, _ = self._means()
+        return self._arrays(loss, hessians, bends)
 
     def of_halves(self, loss):
         """Hessians of all rows by either half of the sample; none, without a sample."""
         if len(self.sums.weight) == 1:
             return []
+        halves = slice(0, 1), slice(1, 2)
+        return [self._arrays(loss, *self._means(half)) for half in halves]
+
+    def _means(self, halves=slice(None)):
+        """Hessians, bends and moments of the sample, or of a half, by weight."""
         sums = self.sums
-        return [
-            self._arrays(
-                loss,
-                *(
-                    per_weight(part[half], sums.weight[half])
-                    for part in (sums.hessians, sums.bends, sums.moments)
-                ),
-            )
-            for half in (0, 1)
-        ]
+        weight = sums.weight[halves].sum(axis=0)
+        parts = (sums.hessians, sums.bends, sums.moments)
+        return [per_weight(part[halves].sum(axis=0), weight) for part in parts]
 
     def _arrays(self, loss, hessians, bends, moments=None):
         """See `_kernels.replay`; with a control variate where moments are given."""
@@ -315,20 +305,18 @@ def affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse, n_groups=1):
 
     The fit reads all of `n_rows` in every epoch.
     """
-    m = 1 if loss.is_quadratic else loss.n_coordinates
-    order = {"whole": m * n_dof, "block": m * N_DIRECTIONS, "mean": m}
-    for kind in _candidates(loss, m, n_dof, n_rows, n_epochs, is_sparse):
+    for kind in _candidates(loss, n_dof, n_rows, n_epochs, is_sparse):
+        order = loss.n_curvatures * kind.n_directions(n_dof)
         sampled = kind.share * n_rows
-        is_enough = kind.share == 1.0 or (
-            sampled >= _ROWS_PER_COEFFICIENT * order[kind.name]
-        )
+        is_enough = kind.share == 1.0 or sampled >= _ROWS_PER_COEFFICIENT * order
         if is_enough and kind.nbytes(loss, n_dof, n_groups, 0, n_rows) <= _MOST_BYTES:
             return kind
     return None
 
 
-def _candidates(loss, m, n_dof, n_rows, n_epochs, is_sparse):
+def _candidates(loss, n_dof, n_rows, n_epochs, is_sparse):
     """Kinds that cost no more than the fit, the best one first; maybe of no rows."""
+    m = loss.n_curvatures
     fit = _MOST_FITS * n_epochs * n_rows * 2 * loss.n_outputs * n_dof
     largest = min(max(_SAMPLE, _SAMPLE_OF_FIT * n_epochs * n_rows), _LARGEST_SAMPLE)
     largest = min(1.0, largest / n_rows)

@@ -20,9 +20,9 @@ from scipy.linalg import helmert
 
 from . import _kernels
 from ._census import per_weight
-from ._descent import raise_diverged
+from ._descent import raise_diverged, take_out
 from ._objective import Objective
-from ._seed import Seed, respond
+from ._seed import respond
 from ._seed_sums import draw
 from ._trajectory import Playback, Trajectory
 
@@ -75,11 +75,9 @@ class Replay:
     def touched(self, step, iterate, sums_out):
         """Gradient sums of rows that join, less those of rows that leave."""
         sums_out[:] = 0.0
-        removed, added = self.removed.at(step), self.added.at(step)
-        if len(removed):
-            self.objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
-            sums_out[self.kept_weight[step] == 0.0] = 0.0
-        self.objective.add_gradient_sums(iterate, added, sums_out)
+        kept_weight = self.kept_weight[step]
+        take_out(self.objective, self.removed.at(step), iterate, kept_weight, sums_out)
+        self.objective.add_gradient_sums(iterate, self.added.at(step), sums_out)
 
 
 @dataclass(frozen=True)
@@ -89,26 +87,12 @@ class Witnesses:
     Attributes
     ----------
     slots : ndarray of shape (n_rows,)
-    seed : Seed
     are_sample : bool
         Whether they are the seed's sample, or all rows.
     """
 
     slots: np.ndarray
-    seed: Seed
     are_sample: bool
-
-    def responses(self, loss, step, drift):
-        """What is predicted of them; of all rows by either half, if they are a sample.
-
-        Predicted by its own Hessians, a sample shows what is wrong with them but for
-        being those of a sample; that, the halves show.
-        """
-        seed = self.seed.at(step)
-        arrays = [seed.of_all(loss)]
-        if self.are_sample:
-            arrays = [seed.of_sample(loss), *seed.of_halves(loss)]
-        return [respond(some, 0, drift) for some in arrays]
 
 
 class SeededReplay:
@@ -237,9 +221,7 @@ class SeededReplay:
             for part in parts
         ]
         weights = [objective.weight_by_group(part) for part in parts]
-        predicted, *by_half = self._witnesses.responses(
-            objective.loss, step, self._drift
-        )
+        predicted, *by_half = self._predicted(step)
         measured = per_weight(sum(changes), sum(weights))
         news = (measured - predicted) / length - self._residual
         self._residual = self._residual + news
@@ -252,6 +234,18 @@ class SeededReplay:
         if by_half:
             self._of_sample = (by_half[0] - by_half[1]) / (2.0 * length)
         return news
+
+    def _predicted(self, step):
+        """What a node is held against; and of all rows, by either half of a sample.
+
+        Predicted by its own Hessians, a sample shows what is wrong with them but for
+        being those of a sample; that, the halves show.
+        """
+        if not self._witnesses.are_sample:
+            return [respond(self._hessians, step, self._drift)]
+        seed, loss = self._seed.at(step), self._replay.objective.loss
+        arrays = [seed.of_sample(loss), *seed.of_halves(loss)]
+        return [respond(some, 0, self._drift) for some in arrays]
 
     def _left(self, first, last, change):
         """What the steps after each one leave of a change, by its mean curvature.
