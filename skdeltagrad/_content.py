@@ -41,7 +41,8 @@ class ContentIndex:
 
     def strike(self, rows, slots):
         """Remove rows; their data must still be stored."""
-        self._index.strike(self._project(rows, slots), slots)
+        low, high, _ = self._windows(rows, slots)
+        self._index.strike(low, high, slots)
 
     def match(self, rows, roster, X, y, weight=None):
         """The stored row that equals each given one, nearest first.
@@ -61,7 +62,7 @@ class ContentIndex:
         slots : ndarray of shape (n_rows,)
             GONE where no stored row is left.
         """
-        low, high, tolerance = self._windows(rows, X)
+        low, high, tolerance = self._windows_of(X)
         matched = np.full(len(y), GONE)
         taken = set()
         for which, candidates in self._candidates(roster, low, high):
@@ -76,7 +77,7 @@ class ContentIndex:
 
     def count(self, rows, roster, X):
         """Number of live stored rows that equal each given one in X."""
-        low, high, tolerance = self._windows(rows, X)
+        low, high, tolerance = self._windows_of(X)
         counts = np.zeros(X.shape[0], np.int64)
         for which, candidates in self._candidates(roster, low, high):
             for i in which:
@@ -122,14 +123,16 @@ class ContentIndex:
         for i in range(len(unique)):
             yield order[ends[i] : ends[i + 1]], slots[bounds[i] : bounds[i + 1]]
 
-    def _windows(self, rows, X):
-        request = AbstractRows.of(X)
-        everyone = np.arange(X.shape[0])
-        length = np.sqrt(request.squared_distances(everyone, np.zeros(X.shape[1])))
+    def _windows_of(self, X):
+        return self._windows(AbstractRows.of(X), np.arange(X.shape[0]))
+
+    def _windows(self, rows, slots):
+        length = np.sqrt(rows.squared_distances(slots, np.zeros(rows.n_features)))
         tolerance = _TOLERANCE_ULPS * np.finfo(rows.dtype).eps * length
-        # A projection is off by its own rounding, too.
+        # A projection is off by its own rounding, too; and it depends, in its last
+        # bits, on how many rows are projected together.
         width = (2.0 * tolerance) * np.linalg.norm(self._direction)
-        centre = self._project(request, everyone)
+        centre = self._project(rows, slots)
         return centre - width, centre + width, tolerance
 
     def _project(self, rows, slots):

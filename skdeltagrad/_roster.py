@@ -175,7 +175,8 @@ class Roster:
     def wipe(self, slots):
         """Overwrite what detached rows carried."""
         if self._index is not None:
-            self._index.strike(self.ids[slots], slots)
+            ids = self.ids[slots]
+            self._index.strike(ids, ids, slots)
         for array in self._by_slot():
             array.values[slots] = np.zeros((), array.values.dtype)
 

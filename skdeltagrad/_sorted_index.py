@@ -58,23 +58,32 @@ class SortedIndex:
         order = np.lexsort((slot, question))
         return question[order], slot[order]
 
-    def strike(self, keys, slots):
-        """Remove the entries of these slots, whose keys are `keys`, without a trace.
+    def strike(self, low, high, slots):
+        """Remove the entries of these slots, with keys in between, without a trace.
 
         A key that no live entry carries any more is overwritten by the key before it.
+
+        Parameters
+        ----------
+        low, high : ndarray of shape (n_slots,)
+            Between which keys, both included, the entry of each slot is: a number that
+            is computed again may differ in its last bits.
+        slots : ndarray of shape (n_slots,)
         """
-        keys = np.unique(keys)
         for segment_keys, segment_slots in self._segments:
-            first = np.searchsorted(segment_keys, keys, side="left")
-            last = np.searchsorted(segment_keys, keys, side="right")
-            question, place = _ranges(first, last)
+            first = np.searchsorted(segment_keys, low, side="left")
+            last = np.searchsorted(segment_keys, high, side="right")
+            _, place = _ranges(*_union(first, last))
             place = place[np.isin(segment_slots[place], slots)]
             segment_slots[place] = -1
+            keys = np.unique(segment_keys[place])
+            first = np.searchsorted(segment_keys, keys, side="left")
+            last = np.searchsorted(segment_keys, keys, side="right")
             question, place = _ranges(first, last)
             live = np.bincount(
                 question, weights=segment_slots[place] >= 0, minlength=len(keys)
             )
-            for i in np.flatnonzero((live == 0) & (last > first)):
+            for i in np.flatnonzero(live == 0):
                 segment_keys[first[i] : last[i]] = (
                     segment_keys[first[i] - 1] if first[i] else _lowest(keys.dtype)
                 )
@@ -91,6 +100,16 @@ def _ranges(first, last):
     which = np.repeat(np.arange(len(first)), lengths)
     starts = np.cumsum(lengths) - lengths
     return which, np.arange(len(which)) - starts[which] + first[which]
+
+
+def _union(first, last):
+    """Ranges that do not meet, with the same numbers: equal rows share a range."""
+    order = np.argsort(first, kind="stable")
+    first, last = first[order], np.maximum.accumulate(last[order])
+    starts = np.ones(len(first), bool)
+    starts[1:] = first[1:] > last[:-1]
+    ends = np.append(starts[1:], True)[: len(first)]
+    return first[starts], last[ends]
 
 
 def _lowest(dtype):

@@ -233,15 +233,19 @@ def test_rows_that_joined_are_found(kind):
 
 @pytest.mark.parametrize("n_features", [3, 16, 17, 200])
 @pytest.mark.parametrize("is_sparse", [False, True])
-def test_rows_that_left_are_no_key_of_the_index(is_sparse, n_features):
+def test_rows_that_left_are_no_key_of_the_index(is_sparse, n_features, monkeypatch):
     """A projection of a removed row is something about it, too.
 
-    Rows are struck in other company than they were indexed in; their projections must
-    be the same to the last bit for that.
+    Rows are struck in other company than they were indexed in, and on some machines
+    their projections then differ in the last bits.
     """
     X = some_rows(43, n_features)
     stored = Stored(X, is_sparse=is_sparse)
     keys = stored.index._project(stored.rows, np.arange(43))
+    project = stored.index._project
+    monkeypatch.setattr(
+        stored.index, "_project", lambda *of: project(*of) * (1 + 2**-51)
+    )
     gone = np.array([5, 41, 42, 8, 20])
     stored.remove(gone[:1])
     stored.remove(gone[1:])
