@@ -175,7 +175,10 @@ class DenseRows(AbstractRows):
     def __init__(self, X):
         self._X = GrowingArray(X)
         self.n_features = X.shape[1]
-        self.dtype = X.dtype
+
+    @property
+    def dtype(self):
+        return self._X.values.dtype
 
     def __len__(self):
         return len(self._X)
@@ -293,7 +296,10 @@ class CsrRows(AbstractRows):
         self._starts = GrowingArray(X.indptr[:-1].astype(np.int64))
         self._lengths = GrowingArray(np.diff(X.indptr).astype(np.int64))
         self.n_features = X.shape[1]
-        self.dtype = X.dtype
+
+    @property
+    def dtype(self):
+        return self._data.values.dtype
 
     def __len__(self):
         return len(self._starts)

@@ -1,14 +1,53 @@
-"""The form in which estimators are pickled, and what older forms are met with."""
+"""The form in which estimators are pickled, and what other forms are met with.
+
+A dump holds an estimator's attributes as plain Python and NumPy: an object of ours in
+them is a dict of its own attributes, with its name,
+
+    {"_skdeltagrad_class": "Roster", "_y": ..., "_weight": ...}
+
+so that moving a class to another module breaks no dump, and a loader that wants to be
+told which types to trust needs to hear of the estimators only.
+"""
+
+from ._arrays import GrowingArray
+from ._census import Census
+from ._centring import ColumnMoments
+from ._endpoint import Account, Endpoint
+from ._hessian import Hessian
+from ._kept_curvature import Curvature
+from ._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
+from ._path_replay import Path
+from ._report import UpdateReport
+from ._roster import Roster
+from ._rows import CsrRows, DenseRows
+from ._schedule import FullBatch, MiniBatches
+from ._seed import Seed, SeedKind
+from ._seed_sums import Sums
+from ._training_set import TrainingSet
+from ._trajectory import Trajectory
+from ._unstored import UnstoredRoster
 
 # Raised whenever a class that ends up in a dump changes its attributes.
-SCHEMA = 2
+SCHEMA = 3
 
-_KEY = "_skdeltagrad_schema"
+_SCHEMA_KEY = "_skdeltagrad_schema"
+_CLASS_KEY = "_skdeltagrad_class"
+
+# What a dump may be made of, besides estimators.
+_CLASSES = {
+    kind.__name__: kind
+    for kind in (
+        Account, BinomialLoss, Census, ColumnMoments, CsrRows, Curvature, DenseRows,
+        Endpoint, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, MiniBatches,
+        MultinomialLoss, Path, Roster, Seed, SeedKind, Sums, TrainingSet, Trajectory,
+        UnstoredRoster, UpdateReport,
+    )
+}  # fmt: skip
 
 
 def dump(state):
-    """A state to pickle: the attributes and the schema they follow."""
-    return state | {_KEY: SCHEMA}
+    """A state to pickle: the attributes in plain form, and the schema they follow."""
+    return _plain(state, {}) | {_SCHEMA_KEY: SCHEMA}
 
 
 def load(state, name):
@@ -19,11 +58,48 @@ def load(state, name):
     ValueError
         When it was written under another schema.
     """
-    found = state.get(_KEY)
+    found = state.get(_SCHEMA_KEY)
     if found != SCHEMA:
         raise ValueError(
             f"This dump of a {name} has schema {found!r}, and this version of "
             f"skdeltagrad reads schema {SCHEMA}. Load it with the version that wrote "
             "it, or fit again."
         )
-    return {key: value for key, value in state.items() if key != _KEY}
+    attributes = {key: value for key, value in state.items() if key != _SCHEMA_KEY}
+    return _restored(attributes, {})
+
+
+def _plain(value, known):
+    """Without objects of ours. `known`: what became of them, by the object's number."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind([_plain(part, known) for part in value])
+    if kind is dict:
+        return {key: _plain(part, known) for key, part in value.items()}
+    if _CLASSES.get(kind.__name__) is not kind:
+        return value
+    if id(value) not in known:
+        attributes = _plain(value.__getstate__() or {}, known)
+        known[id(value)] = {_CLASS_KEY: kind.__name__} | attributes
+    return known[id(value)]
+
+
+def _restored(value, known):
+    """The inverse of `_plain`."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind([_restored(part, known) for part in value])
+    if kind is not dict:
+        return value
+    if id(value) in known:
+        return known[id(value)]
+    attributes = {key: _restored(part, known) for key, part in value.items()}
+    if _CLASS_KEY not in attributes:
+        return attributes
+    kind = _CLASSES[attributes.pop(_CLASS_KEY)]
+    known[id(value)] = restored = kind.__new__(kind)
+    if hasattr(kind, "__setstate__"):
+        restored.__setstate__(attributes)
+    else:
+        vars(restored).update(attributes)
+    return restored

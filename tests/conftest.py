@@ -63,7 +63,7 @@ def results(contents):
     """A function from an estimator to what it holds, but for times and caches."""
 
     def results(model):
-        passing = ("update_report_.seconds", "update_report_.indexed")
+        passing = ("update_report_['seconds']", "update_report_['indexed']")
         return {
             place: value
             for place, value in contents(model).items()

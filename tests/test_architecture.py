@@ -17,6 +17,7 @@ FLOORS = {
     "facades": ["_logistic", "_ridge"],
     "base": ["_base"],
     "fitted": ["_fitted"],
+    "dumps": ["_state"],
     "contract": [
         "_commit",
         "_content",
@@ -26,7 +27,6 @@ FLOORS = {
         "_requests",
         "_sklearn",
         "_solve",
-        "_state",
         "_targets",
         "_training_set",
         "_unstored",

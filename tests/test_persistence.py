@@ -384,7 +384,7 @@ def test_wrong_schema(monkeypatch, tmp_path, schema):
     with monkeypatch.context() as patch:
         patch.setattr(_state, "SCHEMA", schema)
         joblib.dump(model, tmp_path / "model.joblib")
-    message = f"dump of a DeltaGradRidge has schema {schema!r}.*reads schema 2.*again"
+    message = f"dump of a DeltaGradRidge has schema {schema!r}.*reads schema 3.*again"
     with pytest.raises(ValueError, match=message):
         joblib.load(tmp_path / "model.joblib")
 
