@@ -1,20 +1,24 @@
 """scikit-learn estimators that forget, add and correct training rows after fit."""
 
 from ._erasure import ErasureReport, assert_erased
+from ._history import History
 from ._logistic import DeltaGradLogisticRegression
 from ._pipeline import unlearn
 from ._report import UpdateReport
 from ._ridge import DeltaGradRidge
+from ._save import save
 from ._trajectory import Trajectory
-
-__version__ = "0.1.0.dev0"
+from ._version import __version__
 
 __all__ = [
     "DeltaGradLogisticRegression",
     "DeltaGradRidge",
     "ErasureReport",
+    "History",
     "Trajectory",
     "UpdateReport",
+    "__version__",
     "assert_erased",
+    "save",
     "unlearn",
 ]

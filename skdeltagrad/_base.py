@@ -11,6 +11,7 @@ labels and targets by three methods, `_fit_targets`, `_code_targets` and
 
 import dataclasses
 from abc import abstractmethod
+from numbers import Integral
 from time import perf_counter
 
 import numpy as np
@@ -18,14 +19,16 @@ from scipy import sparse
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import _requests
+from . import _receipt, _requests
 from ._commit import Transaction
 from ._fitted import FittedState
+from ._history import History
 from ._plan import EditPlan
 from ._rows import canonical
 from ._sklearn import fit_context
 from ._solve import carry_out, first_engine, foretell, retrained
 from ._training_set import TrainingSet
+from ._turns import one_at_a_time
 from ._unstored import with_request, without_rows
 
 _ROW_CHECKS = {
@@ -66,6 +69,7 @@ class BaseDeltaGrad(FittedState):
 
     # The public face.
 
+    @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, sample_id=None):
         """Fit the model and keep the run and the rows, so that it can be edited.
@@ -91,10 +95,10 @@ class BaseDeltaGrad(FittedState):
         started = perf_counter()
         with Transaction() as transaction:
             transaction.undo(self._go_back, dict(vars(self)))
-            self._fit(X, y, sample_weight, sample_id, started)
+            self._fit(transaction, X, y, sample_weight, sample_id, started)
         return self._tell()
 
-    def _fit(self, X, y, sample_weight, sample_id, started):
+    def _fit(self, transaction, X, y, sample_weight, sample_id, started):
         X, y = validate_data(self, X, y, multi_output=True, **_ROW_CHECKS)
         settings = self._settings()
         settings.check_learning_rates()
@@ -111,12 +115,15 @@ class BaseDeltaGrad(FittedState):
             training_set = without_rows(training_set)
         state = self._state_of(engine, training_set) | targets.attributes
         state["_fit_parameters"] = self._path_parameters()
-        state["update_report_"] = self._report("fit", engine, training_set, started)
-        vars(self).update(state)
+        state["_key"] = _receipt.new_key()
+        state["history_"] = History()
+        report = self._report("fit", engine, training_set, started)
+        self._take_on(transaction, state, report)
 
+    @one_at_a_time
     def partial_unfit(
         self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
-        on_missing="raise",
+        on_missing="raise", request_id=None,
     ):  # fmt: skip
         """Remove training rows: the model becomes that of the rows that remain.
 
@@ -137,6 +144,8 @@ class BaseDeltaGrad(FittedState):
             With `X`: only rows of these weights.
         on_missing : {"raise", "ignore"}, default="raise"
             What to do about rows, positions or ids that are not there (any more).
+        request_id : str or int, default=None
+            What the caller calls the request: it is in the report.
 
         Returns
         -------
@@ -151,15 +160,16 @@ class BaseDeltaGrad(FittedState):
         KeyError
             When no row carries an id.
         """
-        started = self._begin_edit(on_missing)
+        started = self._begin_edit(on_missing, request_id)
         training_set, edit = self._find_rows(
             X, y, position, sample_id, sample_weight, on_missing
         )
-        return self._edit("partial_unfit", started, training_set, edit)
+        return self._edit("partial_unfit", started, training_set, edit, request_id)
 
     # The word that people use; not a second method.
     unlearn = partial_unfit
 
+    @one_at_a_time
     def plan_unfit(
         self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
         on_missing="raise",
@@ -186,9 +196,11 @@ class BaseDeltaGrad(FittedState):
         n_samples = training_set.roster.n_live - len(edit.removed)
         return EditPlan(len(edit.removed), edit.n_missing, n_samples, **facts)
 
+    @one_at_a_time
     def partial_refit(
         self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
         replace=False, remove_position=None, remove_id=None, on_missing="raise",
+        request_id=None,
     ):  # fmt: skip
         """Add rows, correct rows, add and remove in one go, or retrain exactly.
 
@@ -216,6 +228,8 @@ class BaseDeltaGrad(FittedState):
         on_missing : {"raise", "ignore"}, default="raise"
             What to do about positions and ids to be removed or replaced that are not
             there (any more); new rows are added in any case.
+        request_id : str or int, default=None
+            What the caller calls the request: it is in the report.
 
         Returns
         -------
@@ -226,7 +240,7 @@ class BaseDeltaGrad(FittedState):
         ValueError, IndexError, KeyError
             As for `partial_unfit`.
         """
-        started = self._begin_edit(on_missing)
+        started = self._begin_edit(on_missing, request_id)
         roster = self._training_set.roster
         if not roster.is_stored:
             raise ValueError(
@@ -247,8 +261,10 @@ class BaseDeltaGrad(FittedState):
                     "partial_unfit to remove rows."
                 )
             if remove_position is None and remove_id is None:
-                return self._retrain(started)
-            return self._edit("partial_refit", started, self._training_set, removal)
+                return self._retrain(started, request_id)
+            return self._edit(
+                "partial_refit", started, self._training_set, removal, request_id
+            )
         added = self._check_rows(X, y, 1.0 if sample_weight is None else sample_weight)
         added = _requests.with_ids(added, roster, sample_id)
         if replace:
@@ -263,16 +279,22 @@ class BaseDeltaGrad(FittedState):
                 "replace=True, or remove_position to remove rows and add others."
             )
         edit = edit.also(removal)
-        return self._edit("partial_refit", started, self._training_set, edit)
+        return self._edit(
+            "partial_refit", started, self._training_set, edit, request_id
+        )
 
     # Requests.
 
-    def _begin_edit(self, on_missing):
+    def _begin_edit(self, on_missing, request_id=None):
         """Refuse what cannot be edited, and see to rows that are still a file."""
         check_is_fitted(self)
         if on_missing not in ("raise", "ignore"):
             raise ValueError(
                 f'on_missing must be "raise" or "ignore", got {on_missing!r}.'
+            )
+        if not isinstance(request_id, str | Integral | None):
+            raise TypeError(
+                f"request_id must be a string or an integer, got {request_id!r}."
             )
         self._validate_params()
         for name, value in self._path_parameters().items():
@@ -343,19 +365,14 @@ class BaseDeltaGrad(FittedState):
 
     # Edits.
 
-    def _edit(self, operation, started, training_set, edit):
+    def _edit(self, operation, started, training_set, edit, request_id):
         """Carry out a request; on any error the estimator is as it was."""
         roster = training_set.roster
-        facts = {
-            "membership_checked": roster.is_stored,
-            "n_removed": len(edit.removed),
-            "n_added": edit.n_added,
-            "n_not_found": edit.n_missing,
-            "indexed": edit.indexed,
-        }
+        facts = self._facts(roster, edit, request_id)
         if not len(edit.removed) and not edit.n_added:
-            report = self._report(operation, None, training_set, started, **facts)
-            self.update_report_ = report
+            with Transaction() as transaction:
+                report = self._report(operation, None, training_set, started, **facts)
+                self._take_on(transaction, {}, report)
             return self._tell()
         self._check_what_is_left(roster, edit)
         targets = self._edit_targets(
@@ -369,12 +386,30 @@ class BaseDeltaGrad(FittedState):
             if not roster.is_stored:
                 training_set = without_rows(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
-            state["update_report_"] = self._report(
+            report = self._report(
                 operation, engine, training_set, started, **(facts | account)
             )
-            transaction.undo(self._go_back, dict(vars(self)))
-            vars(self).update(state)
+            self._take_on(transaction, state, report)
         return self._tell()
+
+    def _facts(self, roster, edit, request_id):
+        """What the report says about a request."""
+        return {
+            "request_id": request_id,
+            "n_samples_before": roster.n_live,
+            "membership_checked": roster.is_stored,
+            "n_removed": len(edit.removed),
+            "n_added": edit.n_added,
+            "n_not_found": edit.n_missing,
+            "indexed": edit.indexed,
+            "removed_ids": _receipt.hashed(
+                _receipt.names_of(roster, edit.removed), self._key
+            ),
+            "added_ids": _receipt.hashed(
+                edit.names_of_added(roster.n_positions), self._key
+            ),
+            "missing_ids": _receipt.hashed(edit.missing, self._key),
+        }
 
     def _check_what_is_left(self, roster, edit):
         if len(edit.removed) >= roster.n_live and not edit.n_added:
@@ -389,14 +424,15 @@ class BaseDeltaGrad(FittedState):
             n_counting += np.count_nonzero(edit.added.weight)
         _check_some_count(n_counting)
 
-    def _retrain(self, started):
+    def _retrain(self, started, request_id):
         training_set = self._training_set
-        engine = retrained(self._settings(), training_set, self._path)
-        state = self._state_of(engine, training_set)
-        state["update_report_"] = self._report(
-            "partial_refit", engine, training_set, started
-        )
-        vars(self).update(state)
+        with Transaction() as transaction:
+            engine = retrained(self._settings(), training_set, self._path)
+            report = self._report(
+                "partial_refit", engine, training_set, started, request_id=request_id,
+                n_samples_before=training_set.roster.n_live,
+            )  # fmt: skip
+            self._take_on(transaction, self._state_of(engine, training_set), report)
         return self._tell()
 
 

@@ -139,6 +139,7 @@ class Endpoint:
     ledger: Account = field(default_factory=Account)
 
     centre_is_fixed = True  # the optimum does not depend on it
+    random_seed = None  # nor on chance
 
     @property
     def n_counting(self):

@@ -8,6 +8,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from copy import deepcopy
+from datetime import UTC, datetime
 from numbers import Integral, Real
 from time import perf_counter
 
@@ -17,11 +18,12 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from . import _state
+from . import _receipt, _requests, _save, _state
 from ._erasure import LiveRows
 from ._report import UpdateReport
 from ._sklearn import Interval, StrOptions
 from ._solve import Settings
+from ._turns import one_at_a_time
 
 
 class FittedState(LiveRows, BaseEstimator, ABC):
@@ -50,6 +52,7 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         "cache_dtype": [StrOptions({"float64", "float32"})],
         "cache_folder": [str, os.PathLike, None],
         "random_state": ["random_state"],
+        "callback": [callable, None],
         "verbose": ["verbose"],
     }
 
@@ -80,6 +83,71 @@ class FittedState(LiveRows, BaseEstimator, ABC):
                 'the path only. Fit with solver="gd" or "sgd".'
             )
         return self._path.trajectory
+
+    @one_at_a_time
+    def save(self, path, *, compress=0):
+        """Write a joblib dump, so that the file is the old or the new one, never half.
+
+        `joblib.load` reads it. The file contains the training rows. A `callback` is not
+        in it.
+
+        Parameters
+        ----------
+        path : str or path-like
+        compress : int, str or tuple, default=0
+            As for `joblib.dump`; without it a file can be mapped into memory.
+
+        See Also
+        --------
+        skdeltagrad.save : The same for pipelines, and more about it.
+        """
+        check_is_fitted(self)
+        _save.save(self, path, compress=compress)
+
+    def hash_ids(self, sample_id):
+        """What reports call some ids: keyed hashes, by a key of this estimator's own.
+
+        Parameters
+        ----------
+        sample_id : int, str or array-like
+            Ids as they were given to `fit`; positions, where it was given none.
+
+        Returns
+        -------
+        hashes : tuple of str
+            In the order of the ids, each once, ascending; of more than 1,000, one hash
+            of them all, as in the reports.
+        """
+        check_is_fitted(self)
+        ids = np.unique(_requests.check_ids(sample_id))
+        name = _receipt.id_names
+        if self._training_set.roster.ids is None:
+            name = _receipt.position_names
+        return _receipt.hashed(name(ids), self._key)
+
+    def path_digest(self):
+        """sha256 of the whole cached run, or of all that is kept of its end.
+
+        Reports hold a digest of the coefficients only, for this reads all of it.
+
+        Returns
+        -------
+        digest : str
+        """
+        check_is_fitted(self)
+        return _receipt.digest_of(_state.plain(self._path))
+
+    def _take_on(self, transaction, state, report):
+        """Publish a new state and its receipt. The callback may refuse it."""
+        transaction.undo(self._go_back, dict(vars(self)))
+        vars(self).update(state)
+        history = self.history_
+        report = _receipt.sealed(
+            report, history[-1] if history else None, self.coef_, self.intercept_
+        )
+        vars(self).update(update_report_=report, history_=history.followed_by(report))
+        if self.callback is not None:
+            self.callback(report)
 
     def _go_back(self, attributes):
         """Undo whatever became of the estimator."""
@@ -122,6 +190,10 @@ class FittedState(LiveRows, BaseEstimator, ABC):
             training_set.roster.n_live,
             cache_bytes=(engine or self._path).nbytes,
             seconds=perf_counter() - started,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            parameters=_receipt.parameters_of(self),
+            seed=(engine or self._path).random_seed,
+            versions=_receipt.versions(),
             **facts,
         )
 
@@ -157,7 +229,8 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         return tags
 
     def __getstate__(self):
-        return _state.dump(super().__getstate__())
+        # A dump holds data, no code.
+        return _state.dump(super().__getstate__() | {"callback": None})
 
     def __setstate__(self, state):
         super().__setstate__(_state.load(state, type(self).__name__))

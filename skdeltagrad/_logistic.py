@@ -95,6 +95,10 @@ class DeltaGradLogisticRegression(
         with the estimator. None: in memory. May be changed after `fit`.
     random_state : int, RandomState instance or None, default=None
         Decides which rows share a batch, for "sgd".
+    callback : callable, default=None
+        Called with the `UpdateReport` of every fit and edit, for a log of them all. It
+        is called last: where it raises, the edit is undone. It is not in dumps and
+        copies of a fitted estimator. May be changed after `fit`.
     verbose : int, default=0
         If positive, the memory that curvature or the cached run takes is printed before
         `fit`, and `update_report_` after it and every edit; above 1 every Newton step,
@@ -116,7 +120,9 @@ class DeltaGradLogisticRegression(
     trajectory_ : Trajectory
         The cached run, for "gd" and "sgd": its steps, of which its iterates follow.
     update_report_ : UpdateReport
-        What the last fit or edit did.
+        What the last fit or edit did: a receipt.
+    history_ : History
+        The receipts of the fit and the edits after it, the newest 1,000.
     n_features_in_ : int
         Number of features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -177,6 +183,7 @@ class DeltaGradLogisticRegression(
         cache_dtype="float64",
         cache_folder=None,
         random_state=None,
+        callback=None,
         verbose=0,
     ):
         self.C = C
@@ -196,6 +203,7 @@ class DeltaGradLogisticRegression(
         self.cache_dtype = cache_dtype
         self.cache_folder = cache_folder
         self.random_state = random_state
+        self.callback = callback
         self.verbose = verbose
 
     def predict_proba(self, X):

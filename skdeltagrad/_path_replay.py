@@ -104,6 +104,11 @@ class Path:
         return self.trajectory.end
 
     @property
+    def random_seed(self):
+        """What deals rows to batches."""
+        return self.schedule.seed
+
+    @property
     def n_epochs(self):
         return self.schedule.n_epochs
 

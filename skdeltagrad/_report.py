@@ -1,11 +1,16 @@
 """What the last fit or edit did."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+
+_SEQUENCES = ("removed_ids", "added_ids", "missing_ids")
+_MAPPINGS = ("parameters", "versions")
 
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What the last `fit` or edit of an estimator did.
+    """What the last `fit` or edit of an estimator did: an audit record.
+
+    It holds no feature values and no targets.
 
     Attributes
     ----------
@@ -14,6 +19,10 @@ class UpdateReport:
     solver : str
     n_samples : int
         Number of training rows after the operation.
+    n_samples_before : int
+        The same before it; 0 for a fit.
+    request_id : str, int or None
+        What the caller called the request.
     n_removed, n_added : int
         Number of rows that left and that joined.
     n_not_found : int
@@ -65,11 +74,31 @@ class UpdateReport:
         Size of the Hessians along the path that ``period="auto"`` keeps.
     seconds : float
         Wall time of the operation.
+    time : str
+        When it was over: UTC, in the form of ISO 8601.
+    removed_ids, added_ids, missing_ids : tuple of str
+        Keyed hashes of the ids of rows that left, that joined, and that were not there;
+        of their positions where fit was given no ids. Of more than 1,000, one hash of
+        them all. `hash_ids` of the estimator tells the hash of an id.
+    parameters : dict
+        Of the estimator, as plain Python values.
+    seed : int or None
+        What `random_state` came to, for "gd" and "sgd".
+    versions : dict
+        Of Python, this library and those it rests on.
+    coef_digest : str
+        sha256 of the coefficients and intercepts that came of it.
+    previous_digest : str or None
+        `digest` of the report before this one; None for a fit.
+    digest : str
+        sha256 of this report, of all the above in it: see `History.verify`.
     """
 
     operation: str
     solver: str
     n_samples: int
+    n_samples_before: int = 0
+    request_id: str | int | None = None
     n_removed: int = 0
     n_added: int = 0
     n_not_found: int = 0
@@ -91,10 +120,22 @@ class UpdateReport:
     cache_bytes: int = 0
     seed_bytes: int = 0
     seconds: float = 0.0
+    time: str = ""
+    removed_ids: tuple = ()
+    added_ids: tuple = ()
+    missing_ids: tuple = ()
+    parameters: dict = field(default_factory=dict)
+    seed: int | None = None
+    versions: dict = field(default_factory=dict)
+    coef_digest: str = ""
+    previous_digest: str | None = None
+    digest: str = ""
 
     def to_dict(self):
-        """The report as a dict of plain Python values."""
-        return asdict(self)
+        """The report as a dict of plain Python values, ready for JSON."""
+        lists = {name: list(getattr(self, name)) for name in _SEQUENCES}
+        dicts = {name: dict(getattr(self, name)) for name in _MAPPINGS}
+        return vars(self) | lists | dicts
 
     def __str__(self):
         changes = [
@@ -106,8 +147,9 @@ class UpdateReport:
             )
             if number
         ]
+        request = "" if self.request_id is None else f" {self.request_id!r}"
         lines = [
-            f"{self.operation} (solver={self.solver!r}): "
+            f"{self.operation}{request} (solver={self.solver!r}): "
             + ", ".join([*changes, f"{self.n_samples:,} rows"])
         ]
         lines.append(f"{self._work()}, {self.seconds:.3g} s")

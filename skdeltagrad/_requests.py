@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
+from ._receipt import id_names, position_names
 from ._roster import GONE
 
 NO_SLOTS = np.zeros(0, np.int64)
@@ -52,6 +53,8 @@ class Edit:
         Position that each added row takes over, GONE where it gets a new one.
     n_missing : int
         Rows, positions and ids that were not there and were passed over.
+    missing : tuple of str
+        What receipts call those positions and ids.
     indexed : bool
         Whether the rows had to be indexed by content.
     """
@@ -60,6 +63,7 @@ class Edit:
     added: GivenRows | None = None
     taken_over: np.ndarray | None = None
     n_missing: int = 0
+    missing: tuple = ()
     indexed: bool = False
 
     def also(self, removal):
@@ -68,6 +72,7 @@ class Edit:
             self,
             removed=np.union1d(self.removed, removal.removed),
             n_missing=self.n_missing + removal.n_missing,
+            missing=self.missing + removal.missing,
         )
 
     @property
@@ -75,18 +80,31 @@ class Edit:
         """Number of rows that join."""
         return 0 if self.added is None else len(self.added)
 
+    def names_of_added(self, n_positions):
+        """What receipts call the rows that join, after so many positions given out."""
+        if self.added is None:
+            return []
+        if self.added.ids is not None:
+            return id_names(np.unique(self.added.ids))
+        taken_over = NO_SLOTS if self.taken_over is None else self.taken_over
+        taken_over = taken_over[taken_over != GONE]
+        n_new = self.n_added - len(taken_over)
+        new = np.arange(n_positions, n_positions + n_new)
+        return position_names(np.sort(np.concatenate([taken_over, new])))
+
 
 def find_rows(roster, position, sample_id, on_missing, prefix=""):
     """`Edit` that removes the rows at positions and the rows of ids, if given."""
-    by_position, gone = NO_SLOTS, 0
+    by_position, gone = NO_SLOTS, []
     if position is not None:
         name = f"{prefix}position"
         by_position, gone = find_positions(roster, position, on_missing, name)
-    by_id, unknown = NO_SLOTS, 0
+    by_id, unknown = NO_SLOTS, []
     if sample_id is not None:
         name = f"{prefix or 'sample_'}id"
         by_id, unknown = find_ids(roster, sample_id, on_missing, name)
-    return Edit(np.union1d(by_position, by_id), n_missing=gone + unknown)
+    missing = (*gone, *unknown)
+    return Edit(np.union1d(by_position, by_id), n_missing=len(missing), missing=missing)
 
 
 def replace_rows(roster, added, position, sample_id, on_missing):
@@ -98,9 +116,9 @@ def replace_rows(roster, added, position, sample_id, on_missing):
             "do: added rows must bring theirs.)"
         )
     if position is None:
-        replaced, n_missing = find_ids(roster, sample_id, on_missing)
+        replaced, missing = find_ids(roster, sample_id, on_missing)
         taken_over = _take_over(roster, replaced, added.ids)
-        return Edit(replaced, added, taken_over, n_missing)
+        return Edit(replaced, added, taken_over, len(missing), tuple(missing))
     position = _check_positions(roster, position, "position")
     if len(np.unique(position)) != len(added) or len(position) != len(added):
         raise ValueError(
@@ -112,7 +130,8 @@ def replace_rows(roster, added, position, sample_id, on_missing):
     if on_missing == "raise":
         _refuse_gone(position[gone], "position")
     taken_over = np.where(gone, GONE, position)
-    return Edit(replaced[~gone], added, taken_over, int(gone.sum()))
+    missing = tuple(position_names(position[gone]))
+    return Edit(replaced[~gone], added, taken_over, len(missing), missing)
 
 
 def check_weights(sample_weight, n_rows):
@@ -205,7 +224,7 @@ def with_ids(added, roster, sample_id):
 
 
 def find_positions(roster, position, on_missing, name="position"):
-    """Slots of the rows at some positions, and the number of those gone.
+    """Slots of the rows at some positions, and names of those gone.
 
     Raises
     ------
@@ -220,7 +239,7 @@ def find_positions(roster, position, on_missing, name="position"):
     gone = slots == GONE
     if on_missing == "raise":
         _refuse_gone(position[gone], name)
-    return slots[~gone], int(gone.sum())
+    return slots[~gone], position_names(position[gone])
 
 
 def _check_positions(roster, position, name):
@@ -252,7 +271,7 @@ def _refuse_gone(position, name):
 
 
 def find_ids(roster, sample_id, on_missing, name="sample_id"):
-    """Slots of all rows that carry some ids, and the number of ids without any.
+    """Slots of all rows that carry some ids, and names of ids without any.
 
     Raises
     ------
@@ -274,7 +293,7 @@ def find_ids(roster, sample_id, on_missing, name="sample_id"):
             f"{name} {_some(ids[missing])}: no row carries it (any more), nothing is "
             'changed. Pass on_missing="ignore" to pass over ids that are gone.'
         )
-    return slots, int(missing.sum())
+    return slots, id_names(ids[missing])
 
 
 def find_content(training_set, given, codes, on_missing):

@@ -86,6 +86,10 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         with the estimator. None: in memory. May be changed after `fit`.
     random_state : int, RandomState instance or None, default=None
         Decides which rows share a batch, for "sgd".
+    callback : callable, default=None
+        Called with the `UpdateReport` of every fit and edit, for a log of them all. It
+        is called last: where it raises, the edit is undone. It is not in dumps and
+        copies of a fitted estimator. May be changed after `fit`.
     verbose : int, default=0
         If positive, the memory that curvature or the cached run takes is printed before
         `fit`, and `update_report_` after it and every edit; above 1 every Newton step,
@@ -104,7 +108,9 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     trajectory_ : Trajectory
         The cached run, for "gd" and "sgd": its steps, of which its iterates follow.
     update_report_ : UpdateReport
-        What the last fit or edit did.
+        What the last fit or edit did: a receipt.
+    history_ : History
+        The receipts of the fit and the edits after it, the newest 1,000.
     n_features_in_ : int
         Number of features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -163,6 +169,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         cache_dtype="float64",
         cache_folder=None,
         random_state=None,
+        callback=None,
         verbose=0,
     ):
         self.alpha = alpha
@@ -181,6 +188,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         self.cache_dtype = cache_dtype
         self.cache_folder = cache_folder
         self.random_state = random_state
+        self.callback = callback
         self.verbose = verbose
 
     def to_sklearn(self):

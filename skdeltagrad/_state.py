@@ -14,6 +14,7 @@ from ._census import Census
 from ._centring import ColumnMoments
 from ._endpoint import Account, Endpoint
 from ._hessian import Hessian
+from ._history import History
 from ._kept_curvature import Curvature
 from ._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
 from ._path_replay import Path
@@ -38,16 +39,16 @@ _CLASSES = {
     kind.__name__: kind
     for kind in (
         Account, BinomialLoss, Census, ColumnMoments, CsrRows, Curvature, DenseRows,
-        Endpoint, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, MiniBatches,
-        MultinomialLoss, Path, Roster, Seed, SeedKind, Sums, TrainingSet, Trajectory,
-        UnstoredRoster, UpdateReport,
+        Endpoint, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, History,
+        MiniBatches, MultinomialLoss, Path, Roster, Seed, SeedKind, Sums, TrainingSet,
+        Trajectory, UnstoredRoster, UpdateReport,
     )
 }  # fmt: skip
 
 
 def dump(state):
     """A state to pickle: the attributes in plain form, and the schema they follow."""
-    return _plain(state, {}) | {_SCHEMA_KEY: SCHEMA}
+    return plain(state) | {_SCHEMA_KEY: SCHEMA}
 
 
 def load(state, name):
@@ -69,23 +70,24 @@ def load(state, name):
     return _restored(attributes, {})
 
 
-def _plain(value, known):
-    """Without objects of ours. `known`: what became of them, by the object's number."""
+def plain(value, known=None):
+    """Something without objects of ours. `known`: what became of them, by their id."""
+    known = {} if known is None else known
     kind = type(value)
     if kind in (list, tuple):
-        return kind([_plain(part, known) for part in value])
+        return kind([plain(part, known) for part in value])
     if kind is dict:
-        return {key: _plain(part, known) for key, part in value.items()}
+        return {key: plain(part, known) for key, part in value.items()}
     if _CLASSES.get(kind.__name__) is not kind:
         return value
     if id(value) not in known:
-        attributes = _plain(value.__getstate__() or {}, known)
+        attributes = plain(value.__getstate__() or {}, known)
         known[id(value)] = {_CLASS_KEY: kind.__name__} | attributes
     return known[id(value)]
 
 
 def _restored(value, known):
-    """The inverse of `_plain`."""
+    """The inverse of `plain`."""
     kind = type(value)
     if kind in (list, tuple):
         return kind([_restored(part, known) for part in value])

@@ -22,7 +22,9 @@ FLOORS = {
         "_commit",
         "_content",
         "_erasure",
+        "_history",
         "_plan",
+        "_receipt",
         "_report",
         "_requests",
         "_sklearn",
@@ -58,8 +60,11 @@ FLOORS = {
         "_kernels",
         "_memory",
         "_row_search",
+        "_save",
         "_sorted_index",
         "_threads",
+        "_turns",
+        "_version",
         "_walk",
     ],
 }
@@ -67,7 +72,9 @@ FLOORS = {
 SIDEWAYS = {
     ("__init__", "_pipeline"),
     ("_training_set", "_content"),
+    ("_history", "_receipt"),
     ("_plan", "_report"),
+    ("_requests", "_receipt"),
     ("_unstored", "_training_set"),
 }
 

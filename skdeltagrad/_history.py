@@ -1,0 +1,72 @@
+"""The receipts of an estimator's fit and edits."""
+
+from collections.abc import Sequence
+
+from ._receipt import check_chain, coef_digest
+
+# How many are kept, the newest.
+LENGTH = 1000
+
+
+class History(Sequence):
+    """Reports of a fit and the edits after it, oldest first: the newest 1,000.
+
+    A sequence of `UpdateReport`, never changed: every edit makes another one.
+
+    Parameters
+    ----------
+    reports : iterable of UpdateReport
+    """
+
+    def __init__(self, reports=()):
+        self._reports = tuple(reports)
+
+    def __len__(self):
+        return len(self._reports)
+
+    def __getitem__(self, which):
+        if isinstance(which, slice):
+            return History(self._reports[which])
+        return self._reports[which]
+
+    def followed_by(self, report):
+        """This history and one more report, without the oldest if it is full."""
+        return History((*self._reports[1 - LENGTH :], report))
+
+    def to_dicts(self):
+        """The reports as dicts of plain Python values, for JSON or a data frame."""
+        return [report.to_dict() for report in self]
+
+    def verify(self, estimator=None):
+        """See that no report was changed, left out or put in.
+
+        Parameters
+        ----------
+        estimator : estimator, default=None
+            If given, its coefficients have to be those of the last report.
+
+        Returns
+        -------
+        n_reports : int
+            How many were looked at.
+
+        Raises
+        ------
+        ValueError
+            That names the first report which is not as it was made.
+        """
+        n_reports = check_chain(self.to_dicts())
+        if estimator is not None:
+            now = coef_digest(estimator.coef_, estimator.intercept_)
+            if not n_reports or self[-1].coef_digest != now:
+                raise ValueError(
+                    "The coefficients of the estimator are not those that the last "
+                    "report is about."
+                )
+        return n_reports
+
+    def __repr__(self):
+        return f"History({len(self)} reports)"
+
+    def __str__(self):
+        return "\n".join(str(report) for report in self)

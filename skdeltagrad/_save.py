@@ -1,0 +1,60 @@
+"""Dumps that are there altogether or not at all."""
+
+import contextlib
+import os
+import secrets
+import shutil
+
+import joblib
+
+
+def save(estimator, path, *, compress=0):
+    """Write a joblib dump so that the file is the old one or the new one, never half.
+
+    It is written beside `path`, brought to the disk, and takes its name at last. A
+    process that is killed before can leave a file named ``<path>.<number>.tmp``: it
+    holds training rows, as dumps do, and nothing reads it; delete it. The old file's
+    blocks on the disk are freed, not overwritten.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, or a pipeline that holds one. No thread may edit it meanwhile;
+        the estimators' own method `save` sees to that.
+    path : str or path-like
+        Where the dump is going to be, for `joblib.load`. The file's permissions stay,
+        if there is one.
+    compress : int, str or tuple, default=0
+        As for `joblib.dump`.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written: then `path` is as it was.
+    """
+    path = os.path.realpath(path)
+    new = f"{path}.{secrets.token_hex(8)}.tmp"
+    try:
+        with open(new, "xb") as file:
+            if os.path.exists(path):
+                shutil.copymode(path, new)
+            joblib.dump(estimator, file, compress=compress)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(new)
+        raise
+    _sync_folder(os.path.dirname(path))
+
+
+def _sync_folder(folder):
+    """Bring the new name to the disk, where folders can be opened for that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
