@@ -6,6 +6,7 @@ what it gives on a twin that nothing happened to.
 """
 
 import importlib
+import os
 import sys
 from copy import deepcopy
 from itertools import cycle
@@ -403,9 +404,66 @@ def test_fault_in_a_function(point, monkeypatch, contents, results):
     assert n_faults
 
 
-# Lines after which the edit is in force already.
-_COMMITTED = {"__exit__", "_overwrite", "_tell"}
+# Functions in some lines of which the edit is not begun yet, or in force already.
+_OUTSIDE = {"in_turn", "_edit", "_retrain", "_tell", "__exit__", "_overwrite"}
 _PACKAGE = str(Path(skdeltagrad.__file__).parent)
+
+
+def _is_inside(code):
+    return code.co_filename.startswith(_PACKAGE) and code.co_name not in _OUTSIDE
+
+
+class FaultAtCall:
+    """Raises an error at the n-th call that is made in the package, or into it.
+
+    Functions of the package, and compiled ones (NumPy's, Python's own) that it calls.
+    """
+
+    def __init__(self, at_call=None, error=None):
+        self.at_call = at_call
+        self.error = error
+        self.n_calls = 0
+
+    def __enter__(self):
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, *_):
+        sys.setprofile(None)
+
+    def _event(self, frame, event, argument):
+        if event in ("call", "c_call") and _is_inside(frame.f_code):
+            self.n_calls += 1
+            if self.n_calls == self.at_call:
+                raise self.error("a fault")
+
+
+# Calls at which a fault is raised, of each scenario: some, or every one of them with
+# the variable SKDELTAGRAD_LONG.
+N_CALL_POINTS = 12
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_fault_at_a_call(name, monkeypatch, contents, results):
+    scenario = SCENARIOS[name]
+    monkeypatch.setattr(_training_set, "_LEAST_TO_COMPACT", scenario.least_to_compact)
+    twin = scenario.prepare()
+    with FaultAtCall() as calls:
+        scenario.edit(twin, scenario)
+    scenario.last_words(twin)
+    expected = results(twin)
+    every = "SKDELTAGRAD_LONG" in os.environ
+    n_points = calls.n_calls if every else N_CALL_POINTS
+    for at_call in np.linspace(1, calls.n_calls, n_points, dtype=int).tolist():
+        model, error = scenario.prepare(), next(ERRORS)
+        before = contents(model)
+        with pytest.raises(error, match="a fault"), FaultAtCall(at_call, error):
+            scenario.edit(model, scenario)
+        assert (at_call, differences(before, contents(model))) == (at_call, [])
+    print(f"{name}: {n_points} of {calls.n_calls} calls")
+    scenario.edit(model, scenario)
+    scenario.last_words(model)
+    assert not differences(expected, results(model))
 
 
 class Interrupt:
@@ -424,10 +482,7 @@ class Interrupt:
         sys.settrace(self._before)
 
     def _call(self, frame, event, argument):
-        code = frame.f_code
-        if code.co_filename.startswith(_PACKAGE) and code.co_name not in _COMMITTED:
-            return self._line
-        return None
+        return self._line if _is_inside(frame.f_code) else None
 
     def _line(self, frame, event, argument):
         if event == "line":
@@ -449,8 +504,7 @@ def test_interrupt_at_a_line(name, monkeypatch, contents, results):
         scenario.edit(twin, scenario)
     scenario.last_words(twin)
     expected = results(twin)
-    # The last two lines run when the edit is in force.
-    for at_line in np.linspace(1, lines.n_lines - 2, N_INTERRUPTS, dtype=int).tolist():
+    for at_line in np.linspace(1, lines.n_lines, N_INTERRUPTS, dtype=int).tolist():
         model = scenario.prepare()
         before = contents(model)
         with pytest.raises(KeyboardInterrupt), Interrupt(at_line):

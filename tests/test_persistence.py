@@ -1,6 +1,7 @@
 """Fitted estimators can be copied and stored, and are edited further all the same."""
 
 import hashlib
+import json
 import os
 import pickle
 import subprocess
@@ -374,8 +375,62 @@ def test_edited_in_another_process(tmp_path):
 
 
 # ---------------------------------------------------------------------------
+# Persistence by lists of trusted types
+# ---------------------------------------------------------------------------
+
+
+def test_skops_needs_to_trust_the_estimator_only(case, results):
+    sio = pytest.importorskip("skops.io")
+    dumped = sio.dumps(case.model)
+    name = f"{type(case.model).__module__}.{type(case.model).__name__}"
+    assert sio.get_untrusted_types(data=dumped) == [name]
+    assert_same_after_edits(case, sio.loads(dumped, trusted=[name]), results)
+
+
+def test_dumps_are_plain(case):
+    """Nothing of ours in what is pickled, but in parameters that somebody set."""
+    stack, kinds = [case.model.__getstate__()], set()
+    while stack:
+        value = stack.pop()
+        kinds.add(type(value).__module__.partition(".")[0])
+        if isinstance(value, (list, tuple)):
+            stack += value
+        elif isinstance(value, dict):
+            stack += value.values()
+    assert kinds <= {"builtins", "numpy"}
+
+
+# ---------------------------------------------------------------------------
 # Dumps of other versions
 # ---------------------------------------------------------------------------
+
+# One for each schema that was ever released: made by `python tests/data/make_dumps.py`
+# with the version that its name tells.
+DUMPS = sorted((Path(__file__).parent / "data").glob("*.joblib"))
+
+
+@pytest.mark.parametrize("path", DUMPS, ids=lambda path: path.stem)
+def test_dumps_of_released_versions(path):
+    """They load, predict what was predicted and are edited; or say that they cannot."""
+    expected = json.loads(path.with_suffix(".json").read_text())
+    if expected["schema"] != _state.SCHEMA:
+        with pytest.raises(ValueError, match=f"has schema {expected['schema']}"):
+            joblib.load(path)
+        return
+    X, _ = _wine(3) if "logistic" in path.stem else _diabetes(2)
+    model = joblib.load(path)
+    assert_allclose(model.coef_, expected["coef"], rtol=1e-12)
+    assert model.predict(X[:5]).tolist() == expected["predictions"]
+    assert model.history_.verify(model) == 2
+    model.unlearn(sample_id=3)
+    assert_allclose(model.coef_, expected["edited_coef"], rtol=1e-6)
+
+
+def test_there_is_a_dump_of_this_schema():
+    schemas = {
+        json.loads(path.with_suffix(".json").read_text())["schema"] for path in DUMPS
+    }
+    assert _state.SCHEMA in schemas
 
 
 @pytest.mark.parametrize("schema", [0, 999, "1", None])
