@@ -140,6 +140,7 @@ class Kronecker:
         return eigh(moments, check_finite=False)
 
     def solve(self, vectors):
-        inner = self._outputs.T @ vectors.reshape(len(self._outputs), -1) @ self._basis
-        inner /= self._values
+        # One block of outputs, or one for each system.
+        blocks = vectors.reshape(-1, len(self._outputs), len(self._basis))
+        inner = self._outputs.T @ blocks @ self._basis / self._values
         return (self._outputs @ inner @ self._basis.T).reshape(vectors.shape)

@@ -44,8 +44,6 @@ def point_of(problem):
 def test_products_and_solutions_are_those_of_the_kept_hessian(
     loss, curvature, is_sparse
 ):
-    if curvature == "kronecker" and loss.is_quadratic:
-        pytest.skip("outputs of a squared error do not meet")
     problem = problem_of(loss, curvature, is_sparse=is_sparse)
     iterate = point_of(problem)
     kept, products = problem.hessian(iterate), problem.products(iterate)
@@ -148,6 +146,27 @@ def test_ridge_by_conjugate_gradients():
     model.unlearn(position=range(5))
     exact = Ridge(alpha=np.array([0.1, 2.0])).fit(X[5:], Y[5:])
     assert_allclose(model.coef_, exact.coef_, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [2.0, [0.1, 2.0]])
+def test_ridge_with_several_targets_by_kronecker_products(alpha):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = scale(X), np.column_stack([scale(y), X[:, 0] ** 2])
+    model = DeltaGradRidge(alpha, curvature="kronecker", edit_tol=1e-4).fit(X, y)
+    model.unlearn(position=range(10))
+    exact = Ridge(alpha).fit(X[10:], y[10:])
+    assert_allclose(model.coef_, exact.coef_, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("curvature", ["kronecker", "diagonal"])
+def test_a_fit_converges_where_most_rows_have_no_influence(curvature):
+    """Nothing is next to nothing of the influence of a row that has none."""
+    X = np.array([[0.66410098], [0.0], [-0.23456508], [0.83404884]])
+    model = DeltaGradLogisticRegression(
+        C=100.0, curvature=curvature, fit_intercept=False, class_weight="balanced"
+    )
+    model.fit(X, [0, 1, 0, 1], sample_weight=[1, 3, 0, 0])  # no ConvergenceWarning
+    assert model.n_iter_[0] < 10
 
 
 def test_wide_rows_are_not_kept_a_hessian_of():
