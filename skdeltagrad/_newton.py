@@ -191,6 +191,9 @@ def _by_products(problem, start, tol, max_iter, tell):
             break
         point, before = trial, largest
         largest = problem.largest(point.gradient)
+        if decrement <= _NOISE * abs(point.value) and not largest < before:
+            converged = largest <= tol  # only rounding is left
+            break
         left = error + hessian.dual_norm(point.gradient - residual)
         nothing = problem.leftover(point.iterate, hessian)
         inner = max(
