@@ -338,12 +338,15 @@ class Endpoint:
             # what the Hessian changed by
             measured = problem.measure(iterate)
             n_passes += hessian.n_products + 1
-            moved += np.sqrt(max(0.0, np.sum(step * (-gradient - residual))))
+            length = np.sqrt(max(0.0, np.sum(step * (-gradient - residual))))
+            moved += length
             gradient = problem.gradient(measured.gradient_sums, iterate)
             error += hessian.dual_norm(gradient + residual)
             reference = iterate
             if error <= edit_tol * moved:
                 break
+            if np.abs(np.sum(gradient * step)) > 0.5 * length**2:
+                return None  # downhill no more: too far for this Hessian
             tolerance = min(_INNER, _INNER * edit_tol * moved / error)
         else:
             return None

@@ -62,7 +62,8 @@ class ProductHessian:
         residual : ndarray
             What is left of the right-hand side.
         error : float
-            Estimate of the solution's error in the norm of H.
+            Estimate of the solution's error in the norm of H; infinite where H is
+            singular in working precision.
         """
         solution = np.zeros_like(vectors)
         residual = vectors.copy()
@@ -73,7 +74,10 @@ class ProductHessian:
             if not steepness > 0.0:
                 break
             bent = self.product(direction)
-            length = steepness / np.sum(direction * bent)
+            curvature = np.sum(direction * bent)
+            if not curvature > 0.0:  # flat: how far to go nobody knows
+                return solution, residual, np.inf
+            length = steepness / curvature
             solution = solution + length * direction
             residual = residual - length * bent
             gains.append(length * steepness)

@@ -738,14 +738,16 @@ def test_the_tolerance_of_edits_may_change_after_fit(edit, case):
     assert_logistic(model, rows, rtol=1e-6)
 
 
-def test_an_edit_too_large_for_a_step_is_fitted_anew():
+@pytest.mark.parametrize("curvature", ["exact", "kronecker", "diagonal"])
+def test_an_edit_too_large_for_a_step_is_fitted_anew(curvature):
     """Steps without a line search ran away on a few rows with a huge C."""
     for seed in range(60):
         rng = np.random.default_rng(seed)
         X = rng.standard_normal((9, 2)).round(1)
         y = np.append(np.arange(3), rng.integers(3, size=6))
         x, label = 2 * rng.standard_normal((1, 2)).round(1), rng.integers(3, size=1)
-        model = DeltaGradLogisticRegression(C=1e4).fit(X, y).partial_refit(x, label)
+        model = DeltaGradLogisticRegression(C=1e4, curvature=curvature)
+        model.fit(X, y).partial_refit(x, label)
         fresh = DeltaGradLogisticRegression(C=1e4)
         fresh.fit(np.vstack([X, x]), np.append(y, label))
         assert_allclose(model.coef_, fresh.coef_, atol=2e-2 * np.abs(fresh.coef_).max())
