@@ -323,6 +323,8 @@ class Path:
         if kind is None:
             return None
         some = roster.first_slots(_N_LOOKED_AT)
+        if not len(some):  # every row is replaced
+            return None
         of_row = 2 * self.loss.n_outputs * rows.n_entries(some) / len(some)
         if rows.is_sparse:
             of_row *= _SPARSE

@@ -257,3 +257,13 @@ def test_paths_of_few_steps(max_iter):
     schedule = {**GD, "max_iter": max_iter}
     error, _ = error_of(remove, X, y, {**schedule, **parameters}, edit_tol=1e-9)
     assert error < 1e-8
+
+
+@pytest.mark.parametrize("schedule", [GD, SGD], ids=["gd", "sgd"])
+def test_all_rows_are_corrected_at_once(schedule):
+    X, y, parameters = load("three classes")
+    model = DeltaGradLogisticRegression(**{**schedule, **parameters, "max_iter": 5})
+    model.fit(X, y).partial_refit(-X, y, position=range(len(y)), replace=True)
+    fresh = DeltaGradLogisticRegression(**model.get_params()).fit(-X, y)
+    assert model.update_report_.refit
+    assert_allclose(model.coef_, fresh.coef_, rtol=1e-12)
