@@ -4,8 +4,20 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from skdeltagrad import _path_replay
+
+# Numbers of examples are those of `test_state_machine` in all; see doc/testing.md.
+settings.register_profile(
+    "ci", max_examples=90, stateful_step_count=10, derandomize=True, database=None,
+    deadline=None, suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+settings.register_profile(
+    "long", settings.get_profile("ci"), max_examples=2100, stateful_step_count=20,
+    derandomize=False, print_blob=True,
+)  # fmt: skip
+settings.load_profile("ci")
 
 
 def _contents(value, place):
