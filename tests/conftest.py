@@ -1,23 +1,46 @@
 """Fixtures that several test modules share."""
 
+import secrets
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from skdeltagrad import _path_replay
 
 # Numbers of examples are those of `test_state_machine` in all; see doc/testing.md.
 settings.register_profile(
-    "ci", max_examples=90, stateful_step_count=10, derandomize=True, database=None,
-    deadline=None, suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+    "ci",
+    max_examples=90,
+    stateful_step_count=10,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+)
 settings.register_profile(
-    "long", settings.get_profile("ci"), max_examples=2100, stateful_step_count=20,
-    derandomize=False, print_blob=True,
-)  # fmt: skip
+    "long",
+    settings.get_profile("ci"),
+    max_examples=2100,
+    stateful_step_count=12,
+    derandomize=False,
+    print_blob=True,
+)
 settings.load_profile("ci")
+
+
+def pytest_configure(config):
+    """The long profile runs by another seed every time, unless one is given."""
+    is_long = config.getoption("--hypothesis-profile") == "long"
+    if is_long and config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+
+
+def pytest_report_header(config):
+    """The seed, so that a run can be repeated."""
+    return f"hypothesis seed: {config.getoption('--hypothesis-seed')}"
 
 
 def _contents(value, place):
