@@ -149,6 +149,12 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         if self.callback is not None:
             self.callback(report)
 
+    def _as_it_is_now(self):
+        """This estimator, whatever an edit in another thread makes of it meanwhile."""
+        now = object.__new__(type(self))
+        vars(now).update(vars(self))  # at once: no other thread comes in between
+        return now
+
     def _go_back(self, attributes):
         """Undo whatever became of the estimator."""
         vars(self).clear()

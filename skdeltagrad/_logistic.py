@@ -206,6 +206,33 @@ class DeltaGradLogisticRegression(
         self.callback = callback
         self.verbose = verbose
 
+    def decision_function(self, X):
+        """Raw predictions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        raw_prediction : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Above 0 for the second of two classes; largest for the class predicted.
+        """
+        return LinearClassifierMixin.decision_function(self._as_it_is_now(), X)
+
+    def predict(self, X):
+        """Most probable classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        return LinearClassifierMixin.predict(self._as_it_is_now(), X)
+
     def predict_proba(self, X):
         """Probabilities of the classes.
 

@@ -191,6 +191,19 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         self.callback = callback
         self.verbose = verbose
 
+    def predict(self, X):
+        """Predicted targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        targets : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        return LinearModel.predict(self._as_it_is_now(), X)
+
     def to_sklearn(self):
         """The fitted model as scikit-learn's own, without rows and without the run.
 

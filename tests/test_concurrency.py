@@ -187,24 +187,66 @@ def test_a_thread_does_not_wait_for_itself(inner, unchanged, tmp_path):
     model.set_params(callback=None).unlearn(position=3)
 
 
-def test_predictions_while_edits_go_on():
-    X, y = _wine()
-    model = DeltaGradLogisticRegression().fit(X, y)
-    done = threading.Event()
+def _before_and_after(model, edit, predict):
+    """Predictions of a model while it is edited, of one thread after another."""
+    done, seen = threading.Event(), set()
 
-    def predict():
+    def look():
         while not done.is_set():
-            assert np.isfinite(model.predict_proba(X)).all()
+            seen.add(predict(model).tobytes())
 
     with ThreadPoolExecutor(3) as pool:
-        predicting = [pool.submit(predict) for _ in range(3)]
+        looking = [pool.submit(look) for _ in range(3)]
         try:
+            allowed = {predict(model).tobytes()}
             for row in range(30):
-                model.unlearn(position=row)
+                edit(model, row)
+                allowed.add(predict(model).tobytes())
         finally:
             done.set()
-        for each in predicting:
+        for each in looking:
             each.result()
+    return seen, allowed
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_proba", "decision_function"])
+def test_predictions_while_edits_go_on(name):
+    """Of the model before an edit or after it, never of something in between."""
+    X, y = _wine()
+    model = DeltaGradLogisticRegression().fit(X, y)
+    seen, allowed = _before_and_after(
+        model,
+        lambda model, row: model.unlearn(position=row),
+        lambda model: getattr(model, name)(X[:20]),
+    )
+    assert seen <= allowed
+
+
+def test_predictions_while_classes_come_and_go():
+    X, y = _wine()
+    rows = np.flatnonzero(y == 2)
+    model = DeltaGradLogisticRegression().fit(X, y, sample_id=y)
+
+    def edit(model, number):
+        if number % 2:
+            model.partial_refit(X[rows], y[rows], sample_id=y[rows])
+        else:
+            model.unlearn(sample_id=2)
+
+    seen, allowed = _before_and_after(
+        model, edit, lambda model: model.predict(X[:20]).astype(float)
+    )
+    assert seen <= allowed
+
+
+def test_regression_while_edits_go_on():
+    X, y = _diabetes()
+    seen, allowed = _before_and_after(
+        DeltaGradRidge().fit(X, y),
+        lambda model, row: model.unlearn(position=row),
+        lambda model: model.predict(X[:20]),
+    )
+    assert seen <= allowed
 
 
 # ---------------------------------------------------------------------------
