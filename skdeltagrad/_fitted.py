@@ -178,13 +178,21 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         coef = last[:, :n_features]
         intercept = np.zeros(len(last))
         if engine.centre is not None:
-            intercept = last[:, n_features] - coef @ engine.centre
+            with np.errstate(over="ignore", invalid="ignore"):
+                intercept = last[:, n_features] - coef @ engine.centre
         dtype = training_set.rows.dtype
+        with np.errstate(over="ignore"):
+            coef, intercept = coef.astype(dtype), intercept.astype(dtype)
+        if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+            raise ValueError(
+                "The numbers in X, y or sample_weight are so large that coefficients "
+                f"are not finite in {dtype}. Standardise them."
+            )
         return {
             "_path": engine,
             "_training_set": training_set,
             **engine.attributes(),
-            **self._publish(coef.astype(dtype), intercept.astype(dtype)),
+            **self._publish(coef, intercept),
         }
 
     def _report(self, operation, engine, training_set, started, **facts):

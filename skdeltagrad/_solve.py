@@ -25,6 +25,10 @@ from ._roster import GONE
 from ._schedule import FullBatch, MiniBatches
 from ._step_size import automatic_learning_rate
 
+# Numbers that are too large end up in coefficients that are not finite, which are
+# refused where they would be published.
+_QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -62,6 +66,7 @@ class Settings:
         return np.broadcast_to(rates, self.max_iter).copy()
 
 
+@_QUIET
 def first_engine(settings, training_set, targets, seed):
     """The engine of `fit`, trained; and surveyed, if the rows will be gone."""
     rows, roster = training_set.rows, training_set.roster
@@ -91,6 +96,7 @@ def first_engine(settings, training_set, targets, seed):
     return engine if settings.store_data else engine.surveyed(rows, roster)
 
 
+@_QUIET
 def foretell(settings, training_set, engine, request, targets):
     """What `carry_out` would do, as attributes of `EditPlan`; removals only."""
     if targets.recode is not None:
@@ -101,6 +107,7 @@ def foretell(settings, training_set, engine, request, targets):
     return engine.plan(training_set.rows, training_set.roster, change, settings)
 
 
+@_QUIET
 def carry_out(settings, transaction, training_set, engine, request, targets):
     """Carry out an edit.
 
@@ -141,6 +148,7 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
     return engine, training_set.compacted(), account
 
 
+@_QUIET
 def retrained(settings, training_set, engine):
     """The engine, trained anew on the rows that are there."""
     return _moved(settings, engine).train(training_set.rows, training_set.roster)

@@ -65,7 +65,13 @@ def _second_moment(rows, slots, weight, centre):
 
     # A legacy generator: its stream is frozen across NumPy versions.
     start = np.random.RandomState(0).standard_normal(n_dof)
-    if not product(start).any():
+    first = product(start)
+    if not np.isfinite(first).all():
+        raise ValueError(
+            "The entries of X, or sample_weight, are so large that there is no "
+            'learning_rate="auto": their squares overflow. Standardise the columns.'
+        )
+    if not first.any():
         return 0.0  # all rows are zero
     if n_dof <= 2:
         matrix = np.column_stack([product(unit) for unit in np.eye(n_dof)])
