@@ -16,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import _receipt, _requests
@@ -361,7 +361,11 @@ class BaseDeltaGrad(FittedState):
             X = sparse.csr_matrix(X)
         elif sparse.issparse(X):
             X = X.toarray()
-        return canonical(X.astype(rows.dtype, copy=False))
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored = X.astype(rows.dtype, copy=False)
+            if stored.dtype != X.dtype:
+                assert_all_finite(stored, input_name="X")
+        return canonical(stored)
 
     # Edits.
 
