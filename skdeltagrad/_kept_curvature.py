@@ -279,6 +279,8 @@ class Curvature:
             0 where some of the rows told as much.
         """
         length = self.hessian.norm(step)
+        if length == 0.0:
+            return None, 0.0
         slack = self._slack(gradient, step, noise, reference)
         by_output = problem.by_output(step)
         # Some rows tell whether it is worth to read the others.
