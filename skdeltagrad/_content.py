@@ -133,7 +133,11 @@ class ContentIndex:
         # bits, on how many rows are projected together.
         width = (2.0 * tolerance) * np.linalg.norm(self._direction)
         centre = self._project(rows, slots)
-        return centre - width, centre + width, tolerance
+        # That of a row too large for a projection is beyond all that are stored.
+        known = np.isfinite(centre)
+        low = np.where(known, centre, np.inf) - np.where(known, width, 0.0)
+        high = np.where(known, centre, np.inf) + np.where(known, width, 0.0)
+        return low, high, tolerance
 
     def _project(self, rows, slots):
         projection = np.empty((len(slots), 1))

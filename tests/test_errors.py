@@ -885,3 +885,50 @@ def test_a_cache_of_terabytes_is_not_tried():
         MemoryError, match=r"[\d,]{17,} bytes .*cache_folder, lower max_iter"
     ):
         model.fit(X, y)
+
+
+# ---------------------------------------------------------------------------
+# Numbers beyond what can be squared
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("solver", ["newton", "gd", "sgd"])
+@pytest.mark.parametrize("size", [1e200, 1e300])
+def test_numbers_whose_squares_overflow(solver, size, convert):
+    """An error that says so, and no warning of NumPy's or failure of ARPACK."""
+    X = np.random.default_rng(0).standard_normal((12, 3))
+    X[0] *= size
+    for model, y in (
+        (DeltaGradLogisticRegression(solver=solver, max_iter=5), np.arange(12) % 2),
+        (DeltaGradRidge(solver=solver, max_iter=5), X[:, 1] / size),
+    ):
+        with pytest.raises(ValueError, match="Standardise|standardise"):
+            model.fit(convert(X), y)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
+def test_added_numbers_beyond_single_precision(classification, unchanged, convert):
+    X, y = classification
+    model = DeltaGradLogisticRegression().fit(convert(X.astype(np.float32)), y)
+    with unchanged(model), pytest.raises(ValueError, match="X contains infinity"):
+        model.partial_refit(convert(X[:1] * 1e40), y[:1])
+
+
+def test_rows_too_large_for_a_projection_are_not_there(classification, unchanged):
+    X, y = classification
+    model = DeltaGradLogisticRegression().fit(X, y)
+    for size in (1e160, 1e300, 1.7e308):
+        with unchanged(model), pytest.raises(ValueError, match="is not among"):
+            model.unlearn(X[:1] / np.abs(X[:1]).max() * size, y[:1])
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_edits_of_rows_that_are_next_to_nothing(classification, class_weight):
+    """Steps of length zero."""
+    X, y = classification
+    X = np.where(X > 0, 5e-324, 0.0)
+    weight = np.where(np.arange(len(y)) % 3, 1.0, 1e-300)
+    model = DeltaGradLogisticRegression(class_weight=class_weight).fit(X, y, weight)
+    model.unlearn(position=[0, 1]).partial_refit(X[:2], y[:2])
+    assert np.isfinite(model.coef_).all()
