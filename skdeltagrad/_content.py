@@ -86,6 +86,19 @@ class ContentIndex:
                     counts[i] += np.count_nonzero(distance <= tolerance[i])
         return counts
 
+    def marks(self, X):
+        """What given rows are indexed by, and what rounding may do to it.
+
+        Returns
+        -------
+        marks, rounding : ndarray of shape (n_rows,)
+        """
+        request, everyone = AbstractRows.of(X), np.arange(X.shape[0])
+        length = np.sqrt(request.squared_distances(everyone, np.zeros(X.shape[1])))
+        rounding = (4.0 + np.sqrt(X.shape[1])) * np.finfo(float).eps * length
+        rounding *= np.linalg.norm(self._direction)
+        return self._project(request, everyone), rounding
+
     def _nearest(self, rows, x, tolerance, candidates, taken):
         best, best_distance = GONE, np.inf
         for chunk in self._chunks(rows, candidates):

@@ -1,54 +1,17 @@
 """Proof that removed training rows are gone from everything an estimator holds."""
 
 import os
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import joblib
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from . import _row_search as row_search
-from ._row_search import (
-    MIN_DISTINCT,
-    Objects,
-    distinct_arrays,
-    places_of_rows,
-    portions,
-)
-from ._walk import iter_arrays, iter_objects
-
-# Bounds of what a message spells out.
-_N_PLACES = 5
-_N_ROW_NUMBERS = 10
-
-
-class LiveRows(ABC):
-    """An estimator that can tell which rows are in its training set.
-
-    :func:`assert_erased` asks every such object it comes across, provided that
-    its ``n_features_in_`` is the width of the rows, so as not to report a
-    removed row of which a twin is still, legitimately, a training row.
-    """
-
-    @abstractmethod
-    def _count_live_copies(self, X: np.ndarray) -> np.ndarray:
-        """Count the present training rows that are equal to each row of X.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_rows, n_features), dtype float64
-            The rows to count.
-
-        Returns
-        -------
-        counts : ndarray of shape (n_rows,), dtype int
-            How many rows of the present training set equal each row.
-        """
+from . import _dumps
+from ._search import Search, row_text, shortened
 
 
 @dataclass(frozen=True)
@@ -67,6 +30,13 @@ class ErasureReport:
         Number of arrays searched.
     n_bytes : int
         Size of these arrays.
+    multiples_not_checkable : dict of int to str
+        The reason for each row that was searched for as it is, and not for
+        multiples of it or in sums.
+    n_ids : int
+        Number of different ids that were searched for, and found nowhere.
+    ids_not_checkable : dict of (int or str) to str
+        The reason for each id that was not searched for.
     """
 
     n_rows: int
@@ -74,47 +44,74 @@ class ErasureReport:
     not_checkable: dict[int, str]
     n_arrays: int
     n_bytes: int
+    multiples_not_checkable: dict[int, str] = field(default_factory=dict)
+    n_ids: int = 0
+    ids_not_checkable: dict[int | str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
             f"{self.n_checked} of {self.n_rows} rows checked: found in none of "
             f"{self.n_arrays} arrays ({self.n_bytes:,} bytes)"
         ]
-        reasons: dict[str, list[int]] = {}
-        for row, reason in self.not_checkable.items():
-            reasons.setdefault(reason, []).append(row)
+        for what, reasons in (
+            ("not checkable", self.not_checkable),
+            ("multiples not checkable", self.multiples_not_checkable),
+        ):
+            lines += [
+                f"{what}, {reason}: {row_text(rows)}"
+                for reason, rows in _by_reason(reasons)
+            ]
+        if self.n_ids:
+            lines.append(f"{self.n_ids} ids checked: found nowhere")
         lines += [
-            f"not checkable, {reason}: {_row_text(rows)}"
-            for reason, rows in reasons.items()
+            f"ids not checkable, {reason}: {shortened(ids)}"
+            for reason, ids in _by_reason(self.ids_not_checkable)
         ]
         return "\n".join(lines)
 
 
-def assert_erased(estimator: Any, X: Any) -> ErasureReport:
+def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureReport:
     """Assert that removed rows are not in anything an estimator holds.
 
-    Every array reachable from the estimator is searched for every row: as
-    float64, as float32 and in the dtype of the array, along every axis, and
-    for the non-zero values of the row in order (its sparse form). Entries are
-    compared exactly.
+    Every array reachable from the estimator is searched for every row:
+
+    - as it is: as float64, as float32 and in the dtype of the array, along every
+      axis, and for the non-zero values of the row in order (its sparse form), entry
+      by entry; also within raw memory;
+    - for multiples of it, as the cached gradient of a batch of one row is: along
+      every axis, anywhere in an array, and in the rows of sparse containers;
+    - for what is made of it: a multiple of it and one of the centre, or of ones; or
+      of sums over the rows that are still there (a mean, a moment, a first gradient,
+      weighted or not, of all rows or of a class, and of squares). Besides the row,
+      all rows that are given are looked for together, as if they were one;
+    - for the number that it is indexed by, to be found by content.
+
+    Estimators of this library are also asked for the gradients that follow from the
+    steps they keep. A dump is searched in what it loads to, and its bytes, and
+    what they decompress to, are searched for the rows as they are.
 
     Parameters
     ----------
     estimator : object, str or path-like
         A fitted estimator, a pipeline, any other object, or the path of a dump
-        written by joblib or pickle. Loading a dump runs the code it contains:
+        written by joblib, pickle or skops. Loading a dump runs the code it contains:
         only give the path of one you trust.
     X : {array-like, dataframe, sparse matrix} of shape (n_rows, n_features)
         The removed rows. For a :class:`~sklearn.pipeline.Pipeline`, they are
         searched for as given, provided that they are finite numbers, and as
         transformed by the steps before the last.
+    sample_id : array-like of int or str, default=None
+        The ids of removed rows, to be searched for as well: in arrays, collections
+        and attributes.
 
     Returns
     -------
     report : ErasureReport
         What was searched, and which rows were not: rows with fewer than four
         distinct non-zero values, which could be found by chance, and rows of
-        which a twin is still in the training set.
+        which a twin is still in the training set. Likewise of which rows no
+        multiples were searched for: those with a multiple in the training set,
+        and those whose values are evenly spaced.
 
     Raises
     ------
@@ -122,6 +119,8 @@ def assert_erased(estimator: Any, X: Any) -> ErasureReport:
         If a row is found. The message names the rows and the places.
     FileNotFoundError
         If `estimator` is a path and there is no such file.
+    ImportError
+        If `estimator` is the path of a dump by skops, and that is not installed.
     TypeError
         If `estimator` is a class.
     ValueError
@@ -130,52 +129,48 @@ def assert_erased(estimator: Any, X: Any) -> ErasureReport:
 
     Notes
     -----
-    The rows are searched for in the clear, and exactly. A multiple of a row,
-    a row that is centred, rounded or compressed, or whose entries are spread
-    over several arrays, is not found; nor is, in a pipeline, the transformed
-    row if the steps give it in another rounding now than in fit.
+    What an approximate edit leaves in gradients and iterates, of second order in the
+    change, is not a multiple of the row and not found; `partial_refit()` clears it.
+    Nor is a row that is rounded to less than single precision, or compressed
+    (other than a dump), or whose entries are spread over several arrays; a row next
+    to sums where there are no three columns more than there are terms; and, in a
+    pipeline, the transformed row if the steps give it in another rounding now than
+    in fit.
+
+    The arrays are read in portions, so that the search needs little memory of its own
+    (and a decompressed dump no more than what loading it takes).
     """
+    path = estimator if isinstance(estimator, (str, os.PathLike)) else None
     estimator = _load(estimator)
-    objects = list(iter_objects(estimator))
-    arrays = distinct_arrays(iter_arrays(estimator))
-    forms = _forms_of(estimator, X)
-    not_checkable = _not_checkable(objects, forms)
-    n_rows = forms[0].shape[0]
-    checkable = np.setdiff1d(np.arange(n_rows), list(not_checkable))
-    places: dict[str, set[int]] = {}
-    for rows in forms:
-        for wanted in portions(rows, checkable):
-            for place, found in places_of_rows(objects, arrays, wanted):
-                # That the buffer of a view holds what the view shows is no news.
-                found -= places.get(place.removesuffix(".base"), set())
-                if found:
-                    places.setdefault(place, set()).update(found)
-    if places:
-        raise AssertionError(_found_text(places, n_rows))
+    search = Search(estimator, _forms_of(estimator, X))
+    ids, ids_not_checkable = (), {}
+    with np.errstate(all="ignore"):  # raw memory, read as numbers, may be anything
+        search.for_rows()
+        search.for_multiples()
+        search.for_sums()
+        search.for_marks()
+        if path is not None:
+            search.in_bytes(path)
+        if sample_id is not None:
+            ids, ids_not_checkable = search.for_ids(sample_id)
+    search.raise_if_found()
     return ErasureReport(
-        n_rows=n_rows,
-        n_checked=len(checkable),
-        not_checkable=not_checkable,
-        n_arrays=len(arrays),
-        n_bytes=sum(array.nbytes for _, array in arrays),
+        n_rows=search.n_rows,
+        n_checked=len(search.checkable),
+        not_checkable=search.not_checkable,
+        n_arrays=len(search.arrays),
+        n_bytes=sum(array.nbytes for _, array in search.arrays),
+        multiples_not_checkable=search.multiples_not_checkable,
+        n_ids=len(ids),
+        ids_not_checkable=ids_not_checkable,
     )
 
 
-def _found_text(places: dict[str, set[int]], n_rows: int) -> str:
-    rows = set().union(*places.values())
-    lines = [f"{len(rows)} of {n_rows} removed rows found:"]
-    for place, found in list(places.items())[:_N_PLACES]:
-        lines.append(f"  {_row_text(sorted(found))} in {place}")
-    if len(places) > _N_PLACES:
-        lines.append(f"  and {len(places) - _N_PLACES} more places")
-    return "\n".join(lines)
-
-
-def _row_text(rows: list[int]) -> str:
-    text = ", ".join(str(row) for row in rows[:_N_ROW_NUMBERS])
-    if len(rows) > _N_ROW_NUMBERS:
-        text += f", ... ({len(rows)} rows)"
-    return f"row {text}" if len(rows) == 1 else f"rows {text}"
+def _by_reason(reasons):
+    by_reason = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    return by_reason.items()
 
 
 # ---------------------------------------------------------------------------
@@ -192,7 +187,7 @@ def _load(estimator: Any) -> Any:
                 "joblib or pickle dump, and there is no such file. Give the path of "
                 "an existing file, or the fitted estimator itself."
             )
-        estimator = joblib.load(estimator)
+        estimator = _dumps.load(estimator)
     if isinstance(estimator, type):
         raise TypeError(
             f"estimator={estimator.__name__} is a class, which holds no data. Give "
@@ -252,26 +247,3 @@ def _as_rows(X: Any, n_features: int | None) -> sparse.csr_array:
             "columns as in fit."
         )
     return rows
-
-
-def _not_checkable(objects: Objects, forms: list[sparse.csr_array]) -> dict[int, str]:
-    """Give the reason for each row that a search could find with good right."""
-    reasons = {}
-    for row in range(forms[0].shape[0]):
-        values = (rows.data[rows.indptr[row] : rows.indptr[row + 1]] for rows in forms)
-        if max(len(np.unique(value)) for value in values) < MIN_DISTINCT:
-            reasons[row] = f"fewer than {MIN_DISTINCT} distinct non-zero values"
-    live = "an equal row is still in the training set"
-    for rows in forms:
-        step = max(1, row_search.BLOCK // max(1, rows.shape[1]))
-        for _, obj in objects:
-            if not issubclass(type(obj), LiveRows):
-                continue
-            if getattr(obj, "n_features_in_", None) != rows.shape[1]:
-                continue
-            for lo in range(0, rows.shape[0], step):
-                counts = obj._count_live_copies(rows[lo : lo + step].toarray())
-                reasons.update(
-                    dict.fromkeys((lo + np.flatnonzero(counts)).tolist(), live)
-                )
-    return reasons

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from . import _receipt, _requests, _save, _state
-from ._erasure import LiveRows
+from ._live_rows import LiveRows
 from ._report import UpdateReport
 from ._sklearn import Interval, StrOptions
 from ._solve import Settings
@@ -227,15 +227,50 @@ class FittedState(LiveRows, BaseEstimator, ABC):
                 setattr(model, name, deepcopy(vars(self)[name]))
         return model
 
+    # What `assert_erased` asks.
+
     def _count_live_copies(self, X):
-        """Number of training rows equal to each row of X; see `assert_erased`."""
+        """Number of training rows equal to each row of X."""
         if not self._training_set.roster.is_stored:
             return np.zeros(len(X), np.int64)
+        return self._training_set.count_copies(self._rows_of(X))
+
+    def _count_live_multiples(self, X):
+        """Number of training rows that are multiples of each row of X."""
+        if not self._training_set.roster.is_stored:
+            return np.zeros(len(X), np.int64)
+        X = X.astype(self._training_set.rows.dtype).astype(np.float64)
+        return self._training_set.count_multiples(X)
+
+    def _count_live_ids(self, ids):
+        """Number of training rows that carry each id."""
+        roster = self._training_set.roster
+        if not roster.is_stored or roster.ids is None:
+            return np.zeros(len(ids), np.int64)
+        which, _ = roster.slots_of_ids(ids)
+        return np.bincount(which, minlength=len(ids))
+
+    def _live_sums(self):
+        """Sums over the training rows, where there are any."""
+        if not self._training_set.roster.is_stored:
+            return None
+        return self._training_set.live_sums(self._path.centre)
+
+    def _implied_vectors(self):
+        """Gradients, where the training run is kept by its steps."""
+        if self.solver != "newton":
+            n_features = self._training_set.rows.n_features
+            yield from self._path.playback().gradients(n_features)
+
+    def _marks(self, X):
+        """What rows are indexed by, and its rounding."""
+        return self._training_set.marks(self._rows_of(X))
+
+    def _rows_of(self, X):
+        """Rows as they are stored."""
         rows = self._training_set.rows
         X = np.ascontiguousarray(X, dtype=rows.dtype)
-        if rows.is_sparse:
-            X = sparse.csr_matrix(X)
-        return self._training_set.count_copies(X)
+        return sparse.csr_matrix(X) if rows.is_sparse else X
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

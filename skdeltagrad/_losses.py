@@ -29,6 +29,10 @@ from scipy.special import softmax
 from . import _kernels
 
 
+# Of probabilities, some of which add up to nothing.
+_ROUNDING = 4.0 * np.finfo(float).eps
+
+
 class AbstractLoss(ABC):
     """A loss of raw predictions of shape (n_rows, n_outputs).
 
@@ -166,7 +170,13 @@ class MultinomialLoss(AbstractLoss):
         squares = (basis[:, :, np.newaxis] * basis[:, np.newaxis]).reshape(-1, m * m)
         mean = probability @ basis
         second = (probability @ squares).reshape(-1, m, m)
-        return second - mean[:, :, np.newaxis] * mean[:, np.newaxis]
+        curvatures = second - mean[:, :, np.newaxis] * mean[:, np.newaxis]
+        # Where classes are equally likely coordinates do not meet, but for rounding,
+        # which is another in other company: a row that is taken out of a sum of such
+        # would leave a multiple of itself.
+        rounding = np.abs(curvatures) <= _ROUNDING
+        curvatures[rounding & ~np.eye(m, dtype=bool)] = 0.0
+        return curvatures
 
     def curvature_state(self, raw):
         return softmax(raw, axis=1)

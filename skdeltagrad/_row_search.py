@@ -49,7 +49,7 @@ def places_of_rows(
 ) -> Iterator[tuple[str, set[int]]]:
     """Yield each place that holds wanted rows, and the numbers of these rows."""
     patterns_of = cache(partial(_make_patterns, wanted))
-    containers = [(p, obj) for p, obj in objects if issubclass(type(obj), _SPARSE)]
+    containers = [(p, obj) for p, obj in objects if is_sparse(obj)]
     # Their values are looked at together with the indices, which is more exact,
     # unless the buffer holds more than the matrix shows.
     held = {
@@ -59,9 +59,9 @@ def places_of_rows(
     }
     for place, array in arrays:
         found = set()
-        for reading in _readings(array):
+        for reading in readings(array):
             patterns = patterns_of(reading.dtype.newbyteorder("="))
-            found |= _find(*_lines(reading), patterns)
+            found |= _find(*lines(reading), patterns)
             # In integers, counts and indices look too much like one another.
             lone = reading.ndim == 1 and reading.dtype.kind in "fc"
             if lone and wanted.have_zeros and _identity(array) not in held:
@@ -88,13 +88,27 @@ def distinct_arrays(arrays: Iterable[tuple[str, np.ndarray]]) -> Arrays:
     return list(known.values())
 
 
+def is_sparse(obj: Any) -> bool:
+    """Tell whether an object is a sparse container of SciPy."""
+    return issubclass(type(obj), _SPARSE)
+
+
+def canonical_csr(matrix: Any) -> Any:
+    """Give a CSR matrix with ordered columns, each once, and no stored zeros."""
+    if not matrix.has_canonical_format or not matrix.data.all():
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    return matrix
+
+
 def _identity(array: np.ndarray) -> tuple:
     """Tell arrays apart by the memory that they show."""
     start = array.__array_interface__["data"][0]
     return start, array.shape, array.strides, array.dtype.str
 
 
-def _readings(array: np.ndarray) -> Iterator[np.ndarray]:
+def readings(array: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the array and, if it is made of bytes, the floats it may encode."""
     yield array
     if array.dtype.itemsize > 1 or not array.flags.forc:
@@ -107,7 +121,7 @@ def _readings(array: np.ndarray) -> Iterator[np.ndarray]:
                 yield raw[offset : offset + size * dtype.itemsize].view(dtype)
 
 
-def _lines(array: np.ndarray) -> tuple[Any, list[_Fibre]]:
+def lines(array: np.ndarray) -> tuple[Any, list[_Fibre]]:
     """Give the entries in memory order, and the fibres a row may lie along.
 
     Returns
@@ -431,10 +445,7 @@ def _agree(
 
 def _find_in_csr(matrix: Any, patterns: _Patterns) -> set[int]:
     """Find the rows that occur in the rows of a CSR matrix."""
-    if not matrix.has_canonical_format or not matrix.data.all():
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
+    matrix = canonical_csr(matrix)
     indptr, indices = matrix.indptr, matrix.indices
 
     def is_row(start: int, which: int) -> bool:

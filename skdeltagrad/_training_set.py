@@ -1,15 +1,21 @@
 """The rows that an estimator was fitted on: storage, roster and column moments."""
 
+import numpy as np
 from scipy import sparse
 
 from . import _memory
 from ._centring import ColumnMoments
 from ._content import ContentIndex
+from ._live_rows import LiveSums
 from ._roster import Roster
 from ._rows import AbstractRows, canonical
 
 # Storage is compacted when more than half of it, and more than this, is removed rows.
 _LEAST_TO_COMPACT = 1024
+# Products with rows that are made at a time, and what a multiple of a row may be off
+# by, in units in the last place of its largest entry.
+_AT_ONCE = 2**20
+_ULPS = 64.0
 
 
 class TrainingSet:
@@ -138,6 +144,62 @@ class TrainingSet:
         """Number of stored rows equal to each given row, whatever their target."""
         self.index_content()
         return self._content.count(self.rows, self.roster, X)
+
+    def count_multiples(self, X):
+        """Number of stored rows that are multiples of each given row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features), dtype float64
+        """
+        rows, counts = self.rows, np.zeros(len(X), np.int64)
+        length = np.linalg.norm(X, axis=1)
+        size = min(rows.block_size(), max(1, _AT_ONCE // len(X)))
+        slots = self.roster.live_slots()
+        for first in range(0, len(slots), size):
+            block = slots[first : first + size]
+            products = np.empty((len(block), len(X)))
+            rows.matvec(rows.layout(X), np.zeros(len(X)), block, products)
+            squares = rows.squared_distances(block, np.zeros(rows.n_features))
+            # Precise to half of the digits: a first look.
+            likely = products**2 >= (1 - 1e-9) * np.outer(squares, length**2)
+            likely &= (squares > 0)[:, np.newaxis]
+            for i, j in zip(*np.nonzero(likely), strict=True):
+                row = rows.extended(block[i : i + 1], None)[0]
+                multiple = products[i, j] / length[j] ** 2 * X[j]
+                off = np.abs(row - multiple).max()
+                counts[j] += off <= _ULPS * np.finfo(rows.dtype).eps * np.abs(row).max()
+        return counts
+
+    def live_sums(self, centre):
+        """Sums over the rows that are there, for `assert_erased`.
+
+        Parameters
+        ----------
+        centre : ndarray of shape (n_features,) or None
+        """
+        roster, slots = self.roster, self.roster.live_slots()
+        y, weight = roster.y[slots], roster.weight[slots]
+        factors = {"unweighted": np.ones(len(slots)), "weighted": weight}
+        if y.dtype.kind == "f":
+            targets = y.reshape(len(slots), -1).T
+            factors |= {f"class {k}": weight * y for k, y in enumerate(targets)}
+        else:
+            factors |= {f"class {k}": weight * (y == k) for k in np.unique(y)}
+        vectors, magnitudes, squares = {}, {}, {}
+        for name, factor in factors.items():
+            some = np.flatnonzero(factor)
+            size = np.abs(factor[some])
+            _, vectors[name], _ = self.rows.column_moments(slots[some], factor[some])
+            _, _, squares[name] = self.rows.column_moments(slots[some], size)
+            # At most, by Cauchy and Schwarz.
+            magnitudes[name] = float(np.sqrt(size.sum() * squares[name].sum()))
+        return LiveSums(vectors, magnitudes, len(slots), centre, squares)
+
+    def marks(self, X):
+        """What `ContentIndex` knows given rows by, and its rounding: (n_rows,) each."""
+        self.index_content()
+        return self._content.marks(X)
 
     def into_memory(self):
         """Copy what is a file mapped into memory, for edits are made in place."""

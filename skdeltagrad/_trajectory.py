@@ -9,6 +9,9 @@ import numpy as np
 
 from . import _memory
 
+# What rounding may do to a gradient that is found from a step.
+_ULPS = 16.0
+
 
 class Trajectory:
     """Every step of a training run that starts at zero.
@@ -161,6 +164,34 @@ class Playback:
         if last_weight > 0.0:
             sums[-1] = (last - np.tensordot(others, sums[:-1], axes=1)) / last_weight
         return sums
+
+    def gradients(self, n_features):
+        """Yield the gradients of all steps from here on, with what they are off by.
+
+        Yields
+        ------
+        place : str
+            What they are.
+        gradients : ndarray of shape (n_groups n_outputs, n_features)
+            Without the intercept.
+        noise : ndarray of shape (n_groups n_outputs,)
+            What rounding may have done to each, in length.
+        """
+        eps = _ULPS * np.finfo(self.trajectory.steps.dtype).eps
+        for step in range(self._step, self.trajectory.n_steps):
+            self.go_to(step)
+            sums = self.gradient_sums()
+            if not sums.any():
+                continue
+            # A gradient is what is left of a step and its penalty.
+            terms = np.linalg.norm(self.trajectory.steps[step].astype(float), axis=-1)
+            terms += self.shrinkage[step] * np.linalg.norm(self.iterate, axis=-1)
+            noise = np.linalg.norm(sums, axis=-1) + terms / self.rate[step]
+            yield (
+                f"the gradient of step {step}",
+                sums[..., :n_features].reshape(-1, n_features),
+                eps * noise.ravel(),
+            )
 
 
 def _zeros(shape, dtype, folder):
