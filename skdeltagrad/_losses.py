@@ -28,7 +28,6 @@ from scipy.special import softmax
 
 from . import _kernels
 
-
 # Of probabilities, some of which add up to nothing.
 _ROUNDING = 4.0 * np.finfo(float).eps
 

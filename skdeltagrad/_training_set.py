@@ -198,8 +198,9 @@ class TrainingSet:
 
     def marks(self, X):
         """What `ContentIndex` knows given rows by, and its rounding: (n_rows,) each."""
-        self.index_content()
-        return self._content.marks(X)
+        nobody = np.zeros(0, np.int64)
+        content = self._content or ContentIndex(self.rows, nobody)
+        return content.marks(X)
 
     def into_memory(self):
         """Copy what is a file mapped into memory, for edits are made in place."""

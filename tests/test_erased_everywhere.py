@@ -28,7 +28,7 @@ SOLVERS = {
     "newton, exact": {"curvature": "exact"},
     "newton, kronecker": {"curvature": "kronecker"},
     "newton, diagonal": {"curvature": "diagonal"},
-    "newton, no data": {"store_data": False, "edit_tol": 1.0},
+    "newton, no data": {"store_data": False, "edit_tol": 10.0},
     "gd": {"solver": "gd", "max_iter": 5},
     "gd, period": {"solver": "gd", "max_iter": 8, "burn_in": 1, "period": 3},
     "sgd": {"solver": "sgd", "max_iter": 3, "batch_size": 7},
@@ -140,8 +140,8 @@ def test_nothing_is_left(combination, dump, tmp_path, monkeypatch):
         parameters["cache_folder"] = str(tmp_path)
     if parameters.get("solver", "newton") != "newton":
         parameters["random_state"] = 0
-    if kind is DeltaGradRidge:
-        parameters["alpha"] = 5.0
+    # Where no rows are kept, the certificate must hold.
+    parameters |= {"alpha": 5.0} if kind is DeltaGradRidge else {"C": 1e-3}
     stored = STORAGES[storage](X)
     model = kind(**parameters).fit(stored, y)
     gone = [3, 8, 21]
