@@ -158,10 +158,12 @@ class Combinations:
         self._rows, self._numbers = rows, numbers
         self.n_features = rows.shape[1]
         bits = np.array([bits_of_entries(row) for row in rows])
-        self._views = []
+        self._views, self._accounts = [], []
         for basis in bases:
             view = _View.of(basis, rows)
             spare = rows.shape[1] - len(view.directions) - 1
+            if spare + 1 >= _SPARE and len(basis.vectors):
+                self._accounts.append(basis)
             telling = view.lengths > _NOTHING * np.linalg.norm(rows, axis=1)
             telling &= (spare >= _SPARE) & (spare * bits >= _BITS)
             if telling.any():
@@ -196,11 +198,17 @@ class Combinations:
             along, likely = view.look(vectors, squares)
             likely &= np.abs(along) > (_CLEAR * noise)[:, np.newaxis]
             for i, j in zip(*np.nonzero(likely[:, telling]), strict=True):
-                row = telling[j]
-                if _stands_in(
-                    vectors[i], noise[i], self._rows[row], view.lengths[row], view.basis
+                row, vector, basis = telling[j], vectors[i], view.basis
+                length = view.lengths[row]
+                if _stands_in(vector, noise[i], self._rows[row], length, basis) and (
+                    # Where all rows add up to nothing, those that left are minus those
+                    # that are there.
+                    not any(
+                        _is_accounted_for(vector, noise[i], other)
+                        for other in self._accounts
+                    )
                 ):
-                    yield view.basis.name, int(self._numbers[row]), int(worth[i])
+                    yield basis.name, int(self._numbers[row]), int(worth[i])
 
 
 @dataclass(frozen=True)
@@ -258,18 +266,28 @@ def _stands_in(vector, noise, row, beyond, basis):
     """Whether a row, and else rounding only, is in a vector besides a basis."""
     if len(np.unique(vector)) < MIN_DISTINCT:
         return False  # ones, for instance, are the sum of many things
-    terms = np.vstack([basis.vectors, row])
+    left, shares, rounding = _fitted(vector, np.vstack([basis.vectors, row]))
+    part = abs(shares[-1])
+    # A sum that a row was taken out of has the rounding of what it was.
+    noise = noise + rounding + np.sum((np.abs(shares[:-1]) + part) * basis.noise)
+    return bool(left <= noise and part * beyond > _CLEAR * noise)
+
+
+def _is_accounted_for(vector, noise, basis):
+    """Whether a vector is made of a basis and of rounding alone."""
+    left, shares, rounding = _fitted(vector, basis.vectors)
+    return bool(left <= noise + rounding + np.sum(np.abs(shares) * basis.noise))
+
+
+def _fitted(vector, terms):
+    """What terms leave of a vector, in length; their shares; and rounding."""
     lengths = np.linalg.norm(terms, axis=1)
     some = lengths > 0
     shares = np.zeros(len(terms))
     scaled = (terms[some] / lengths[some, np.newaxis]).T
     shares[some] = np.linalg.lstsq(scaled, vector, rcond=_NOTHING)[0] / lengths[some]
     left = np.linalg.norm(vector - shares @ terms)
-    part = abs(shares[-1])
-    # A sum that a row was taken out of has the rounding of what it was.
-    noise = noise + np.sum((np.abs(shares[:-1]) + part) * basis.noise)
-    noise += _ULPS * _EPS * np.sum(np.abs(shares) * lengths)
-    return bool(left <= noise and part * beyond > _CLEAR * noise)
+    return left, shares, _ULPS * _EPS * np.sum(np.abs(shares) * lengths)
 
 
 def vectors_in(array, n_features):

@@ -66,7 +66,8 @@ class Search:
         for rows in self.forms:
             width = rows.shape[1]
             live = twins.live_sums(self.objects, width)
-            for numbers, dense in twins.dense_portions(rows, self.scalable):
+            together = live is not None  # else a mean may be minus theirs, by right
+            for numbers, dense in twins.dense_portions(rows, self.scalable, together):
                 numbers, dense = _also_rounded(numbers, dense)
                 combinations = Combinations(dense, numbers, bases_of(width, live))
                 self._search_vectors(combinations, self._stored(width))
