@@ -1,5 +1,7 @@
-"""Rows that are planted in an estimator, in every way that is claimed, are all found."""
+"""Rows that are planted in an estimator, in every way claimed, are all found."""
 
+import copy
+import functools
 import gzip
 import pickle
 import types
@@ -49,6 +51,16 @@ def fitted(X, **parameters):
     y = np.arange(N_SAMPLES) % 2
     X, y = np.delete(X, GONE, axis=0), np.delete(y, GONE)
     return DeltaGradLogisticRegression(max_iter=200, **parameters).fit(X, y)
+
+
+@functools.cache
+def _fitted_to(kind):
+    return fitted(rows_of(kind))
+
+
+def once_fitted(kind):
+    """A copy, to be planted in."""
+    return copy.copy(_fitted_to(kind))
 
 
 class Slotted:
@@ -132,8 +144,7 @@ WHOLE += ["proxy", "strided view", "reversed twice"]
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_every_form_in_every_holder(form, kind):
-    X = rows_of(kind)
-    model = fitted(X)
+    X, model = rows_of(kind), once_fitted(kind)
     x, live = X[GONE].astype(float), np.delete(X, GONE, axis=0).astype(float)
     values = FORMS[form](x, live)
     # Of multiples all places are searched; of sums, whole fibres.
@@ -142,9 +153,8 @@ def test_every_form_in_every_holder(form, kind):
         if values.ndim > 1 and name == "strided view":
             continue
         model.planted_ = HOLDERS[name](values)
-        with pytest.raises(AssertionError, match=r"row 0 in estimator\.planted_"):
+        with pytest.raises(AssertionError, match=r"row 0 in .*estimator\.planted_"):
             assert_erased(model, X[[GONE]])
-            pytest.fail(f"not found: {name}")
 
 
 @pytest.mark.parametrize("kind", ["zeros", "normal"])
@@ -219,21 +229,19 @@ def test_cached_gradients_of_batches_of_one_row(storage, fit_intercept, cache_dt
     assert str(error.value).count("the gradient of step") == 2  # once in each epoch
 
 
-def test_what_is_left_of_sums_is_rounding():
+@pytest.mark.parametrize("kind", ROWS)
+def test_what_is_left_of_sums_is_rounding(kind):
     """(sum of all - x) - sum of the others holds no multiple of x."""
-    for kind in ROWS:
-        X = rows_of(kind).astype(float)
-        live = np.delete(X, GONE, axis=0)
-        for total in (X.sum(axis=0), (X**2).sum(axis=0)):
-            x = X[GONE] if total is not (X**2) else X[GONE] ** 2
-            model = fitted(rows_of(kind))
-            downdated = X.sum(axis=0) - X[GONE]
-            rest = downdated - live.sum(axis=0)
-            model.planted_ = [downdated, rest, downdated / (N_SAMPLES - 1)]
-            assert assert_erased(model, X[[GONE]]).n_checked == 1
-            if rest.any():
-                along = np.abs(rest @ x) / np.linalg.norm(rest) / np.linalg.norm(x)
-                assert along < 1 - 1e-3
+    X, model = rows_of(kind), once_fitted(kind)
+    for rows in (X.astype(float), X.astype(float) ** 2):
+        x, live = rows[GONE], np.delete(rows, GONE, axis=0)
+        downdated = rows.sum(axis=0) - x
+        rest = downdated - live.sum(axis=0)
+        model.planted_ = [downdated, rest, downdated / (N_SAMPLES - 1)]
+        assert assert_erased(model, X[[GONE]]).n_checked == 1
+        if rest.any():
+            cosine = np.abs(rest @ x) / np.linalg.norm(rest) / np.linalg.norm(x)
+            assert cosine < 0.9
 
 
 # ---------------------------------------------------------------------------
@@ -266,11 +274,10 @@ class Shrunk:
         self.values = None
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_bytes_behind_the_end(packed, tmp_path):
+def test_bytes_behind_the_end(tmp_path):
     X = rows_of("normal")
     path = tmp_path / "model"
-    joblib.dump(fitted(X), path, compress=3 if packed else 0)
+    joblib.dump(fitted(X), path, compress=0)
     with open(path, "ab") as file:
         file.write(b"odd" + X[GONE].tobytes())
     with pytest.raises(AssertionError, match="row 0 in the bytes of"):
