@@ -15,6 +15,8 @@ from ._moments import column_squares, project, row_sum
 # Directions that are kept of many, and rows for each column that they are made of.
 N_DIRECTIONS = 64
 ROWS_PER_COLUMN = 8
+# Parts of the mean's largest entry that its direction is rounded to.
+_GRAINS = 64.0
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,15 @@ def leading_directions(objective, slots):
 
 
 def direction_of_mean(objective, slots):
-    """The mean row's direction: (1, n_dof)."""
+    """The mean row's direction, about: (1, n_dof).
+
+    It stays when rows leave, and from an exact one n times the mean less the other rows
+    would be the rows that left. So it is rounded, to a few parts of its largest entry.
+    """
     mean = row_sum(objective, slots)
+    grain = np.abs(mean).max() / _GRAINS
+    if grain > 0.0:
+        mean = np.rint(mean / grain)
     length = np.linalg.norm(mean)
     return mean[np.newaxis] / (length if length > 0.0 else 1.0)
 

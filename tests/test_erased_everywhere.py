@@ -1,8 +1,7 @@
 """`partial_unfit` leaves nothing of a row, whatever the solver, storage, loss or dump.
 
-Every solver meets every storage and every loss here, and each of these combinations one
-form of dump, in turn. With ALL_COMBINATIONS=1 in the environment they all meet each
-other.
+Every solver meets every loss here, with storages and forms of dump in turn. With
+ALL_COMBINATIONS=1 in the environment they all meet each other.
 """
 
 import itertools
@@ -113,7 +112,15 @@ COMBINATIONS = list(itertools.product(SOLVERS, STORAGES, LOSSES))
 if os.environ.get("ALL_COMBINATIONS"):
     CASES = list(itertools.product(COMBINATIONS, DUMPS))
 else:
-    CASES = list(zip(COMBINATIONS, itertools.cycle(DUMPS)))
+    # Of each solver and loss, with storages and dumps in turn.
+    CASES = [
+        ((solver, storage, loss), dump)
+        for (solver, loss), storage, dump in zip(
+            itertools.product(SOLVERS, LOSSES),
+            itertools.cycle(list(STORAGES) + list(STORAGES)[1:]),
+            itertools.cycle(DUMPS),
+        )
+    ]
 
 
 def data(loss):

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from skdeltagrad import (
     DeltaGradLogisticRegression,
     DeltaGradRidge,
+    _search,
     assert_erased,
 )
 
@@ -143,18 +144,23 @@ WHOLE += ["proxy", "strided view", "reversed twice"]
 @pytest.mark.parametrize("kind", ROWS)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_every_form_in_every_holder(form, kind):
+def test_every_form_in_every_holder(form, kind, monkeypatch):
+    monkeypatch.setattr(_search, "_N_PLACES", 99)
     X, model = rows_of(kind), once_fitted(kind)
     x, live = X[GONE].astype(float), np.delete(X, GONE, axis=0).astype(float)
     values = FORMS[form](x, live)
     # Of multiples all places are searched; of sums, whole fibres.
     anywhere = form in list(FORMS)[:6]
-    for name in HOLDERS if anywhere else WHOLE:
-        if values.ndim > 1 and name == "strided view":
-            continue
-        model.planted_ = HOLDERS[name](values)
-        with pytest.raises(AssertionError, match=r"row 0 in .*estimator\.planted_"):
-            assert_erased(model, X[[GONE]])
+    names = [
+        name for name in (HOLDERS if anywhere else WHOLE)
+        if values.ndim == 1 or name != "strided view"
+    ]  # fmt: skip
+    for name in names:
+        setattr(model, f"in_{name.replace(' ', '_')}_", HOLDERS[name](values.copy()))
+    with pytest.raises(AssertionError) as error:
+        assert_erased(model, X[[GONE]])
+    for name in names:
+        assert f"estimator.in_{name.replace(' ', '_')}_" in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["zeros", "normal"])
@@ -412,3 +418,19 @@ def test_no_false_alarms(maker):
             X = [X, np.rint(5 * X), np.round(X, 1)][kind - 4]
         model = MAKERS[maker]().fit(X[10:], y[10:])
         assert_erased(model, X[:10])
+
+
+def test_the_direction_that_a_seed_looks_in_is_no_mean(replay_always):
+    """Of sparse rows the direction of their mean is kept, whatever rows leave."""
+    rng = np.random.default_rng(0)
+    X = rng.random((300, 1100)) * (rng.random((300, 1100)) < 0.1)
+    y = np.arange(300) % 2
+    model = DeltaGradLogisticRegression(solver="gd", max_iter=5, edit_tol=10.0)
+    model.fit(sparse.csr_array(X), y)
+    model.partial_unfit(position=[0])
+    assert model._path.seed.kind.name == "mean"
+    assert assert_erased(model, X[:1]).n_checked == 1
+    mean = np.append(X.mean(axis=0), 1.0) if model.fit_intercept else X.mean(axis=0)
+    model._path.seed.basis[0] = mean / np.linalg.norm(mean)
+    with pytest.raises(AssertionError, match="a sum over row 0 in .*seed.basis"):
+        assert_erased(model, X[:1])
