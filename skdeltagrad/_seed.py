@@ -60,6 +60,8 @@ _BLAS = 5.0
 _EIGEN = 4.0
 # What it may take in memory.
 _MOST_BYTES = 2**28
+# Parts of its largest entry that a point is rounded to.
+_GRAINS = 2.0**10
 # Orders from which on blocks are read in single precision, for the sake of time.
 _LARGE_BLOCK = 128
 
@@ -161,7 +163,7 @@ class Seed:
         points, point, progress = _points_of(
             trajectory, 1 if objective.loss.is_quadratic else kind.n_points
         )
-        places = trajectory.iterates_at(points)
+        places = _rounded(trajectory.iterates_at(points))
         sampled = draw(positions) < kind.share
         if kind.name == "whole":
             view = WholeView(objective)
@@ -337,6 +339,17 @@ def _candidates(loss, n_dof, n_rows, n_epochs, is_sparse):
     wanted = max(_SAMPLE_OF_BLOCK, _ROWS_PER_COEFFICIENT * N_DIRECTIONS * m)
     share = min(1.0, wanted / n_rows, (fit - once) / at_all_points)
     yield SeedKind("block", max(share, 0.0), _POINTS_OF_BLOCK)
+
+
+def _rounded(places):
+    """Places near some iterates, to a part of their largest entry.
+
+    Places stay when rows leave, and the first iterates are sums over rows: less the
+    rows that are there, they would be the rows that left.
+    """
+    grain = np.abs(places).max(axis=(1, 2), keepdims=True) / _GRAINS
+    grain[grain == 0.0] = 1.0
+    return np.rint(places / grain) * grain
 
 
 def _points_of(trajectory, n_points):
