@@ -114,8 +114,10 @@ def test_at_a_point_it_is_the_hessian_there(run):
     arrays = seed.of_all(run.loss)
     for step in np.flatnonzero(np.diff(seed.point, prepend=-1)):
         assert seed.progress[step] == 0.0
-        place = run.trajectory.iterates[step]
-        assert_allclose(seed.places[seed.point[step]], place, atol=1e-14)
+        iterate, place = run.trajectory.iterates[step], seed.places[seed.point[step]]
+        # Rounded: the first iterates are sums over rows, which may leave.
+        assert_allclose(place, iterate, rtol=0, atol=1e-3 * np.abs(iterate).max())
+        assert step == 0 or np.abs(place - iterate).max() > 1e-6
         found = as_matrices(arrays, step, place.shape)
         assert_allclose(found, run.hessians(place), rtol=1e-5, atol=1e-7)
 
@@ -144,7 +146,8 @@ def test_points_follow_the_path_from_its_start_to_its_end(run):
         assert not seed.point.any()
         return
     assert len(seed.places) == N_POINTS
-    assert_allclose(seed.places[-1], iterates[-1], atol=1e-13)
+    largest = np.abs(iterates[-1]).max()
+    assert_allclose(seed.places[-1], iterates[-1], rtol=0, atol=1e-3 * largest)
     # Progress is by length.
     length = np.linalg.norm(run.trajectory.steps, axis=(1, 2))
     for point in range(N_POINTS - 1):
@@ -199,7 +202,7 @@ def test_in_its_directions_it_is_the_hessian(run, kind):
     U = np.kron(np.eye(run.loss.n_outputs), seed.basis)
     arrays = seed.of_all(run.loss)
     for step in np.flatnonzero(np.diff(seed.point, prepend=-1)):
-        place = run.trajectory.iterates[step]
+        place = seed.places[seed.point[step]]
         found = U @ as_matrices(arrays, step, place.shape) @ U.T
         expected = U @ run.hessians(place) @ U.T
         assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
@@ -446,7 +449,7 @@ def test_a_sample_predicts_its_own_rows(run, kind):
         U = np.kron(np.eye(run.loss.n_outputs), seed.basis)
     arrays = seed.of_sample(run.loss)
     for step in np.flatnonzero(np.diff(seed.point, prepend=-1)):
-        place = run.trajectory.iterates[step]
+        place = seed.places[seed.point[step]]
         found = U @ as_matrices(arrays, step, place.shape) @ U.T
         expected = U @ run.hessians(place, run.sample(0.5)) @ U.T
         assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
