@@ -299,7 +299,10 @@ def test_leading_directions_are_made_of_enough_rows(monkeypatch):
 def test_the_direction_of_the_mean(problem):
     found = direction_of_mean(problem.objective, problem.slots)
     mean = problem.weight @ problem.design / problem.weight.sum()
-    assert_allclose(found, [mean / np.linalg.norm(mean)], rtol=1e-10, atol=1e-12)
+    # Rounded, so that it does not hold the rows that leave.
+    assert_allclose(found, [mean / np.linalg.norm(mean)], rtol=0, atol=1 / 64)
+    parts = found / np.abs(found).max() * 64
+    assert_allclose(parts, np.rint(parts), atol=1e-9)
 
 
 def test_rows_without_a_mean_have_no_direction():
