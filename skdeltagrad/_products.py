@@ -133,9 +133,6 @@ class Kronecker:
         self._moments, self._basis = eigen
         curvature = objective.curvature_sums(iterate, problem.slots)
         curvature = np.tensordot(problem.group_weight, curvature, axes=1)
-        # Where outputs do not meet, theirs are the same.
-        n_alike = len(problem.penalty.ravel()) // (len(eigen[0]) * len(curvature))
-        curvature = np.kron(np.eye(n_alike), curvature)
         values, self._outputs = eigh(curvature / problem.weight)
         scaled = np.outer(np.maximum(values, 0.0), np.maximum(self._moments, 0.0))
         self._values = scaled + problem.penalty.max()
