@@ -31,7 +31,7 @@ from ._training_set import TrainingSet
 from ._turns import one_at_a_time
 from ._unstored import with_request, without_rows
 
-_ROW_CHECKS = {
+ROW_CHECKS = {
     "accept_sparse": "csr",
     "dtype": [np.float64, np.float32],
     "order": "C",
@@ -99,7 +99,7 @@ class BaseDeltaGrad(FittedState):
         return self._tell()
 
     def _fit(self, transaction, X, y, sample_weight, sample_id, started):
-        X, y = validate_data(self, X, y, multi_output=True, **_ROW_CHECKS)
+        X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
         settings = self._settings()
         settings.check_learning_rates()
         targets = self._fit_targets(y)
@@ -346,7 +346,7 @@ class BaseDeltaGrad(FittedState):
         """Rows as they are stored, with their targets as given."""
         if y is None:
             raise ValueError("y is missing: rows are given by X and y together.")
-        X = validate_data(self, X, reset=False, **_ROW_CHECKS)
+        X = validate_data(self, X, reset=False, **ROW_CHECKS)
         y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
         if len(y) != X.shape[0]:
             raise ValueError(f"X has {X.shape[0]} rows and y has {len(y)}.")

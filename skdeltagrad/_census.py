@@ -49,10 +49,11 @@ def balanced_factors(by_group):
     """S / (n_groups S_k) for groups of total weight S_k; 0 for one without weight.
 
     What ``class_weight="balanced"`` means, with sample weights: see
-    `sklearn.utils.class_weight.compute_class_weight`.
+    `sklearn.utils.class_weight.compute_class_weight`. The groups are the last axis.
     """
-    share = len(by_group) * by_group
-    return np.divide(by_group.sum(), share, where=share > 0, out=np.zeros_like(share))
+    share = by_group.shape[-1] * by_group
+    total = by_group.sum(axis=-1, keepdims=True)
+    return np.divide(total, share, where=share > 0, out=np.zeros_like(share))
 
 
 def per_weight(sums, weight):

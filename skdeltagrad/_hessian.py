@@ -98,6 +98,36 @@ class Hessian:
             squares += np.einsum("ij,ij->j", half, half)
         return np.sqrt(squares)
 
+    def solve_many(self, many):
+        """``H^-1 v`` of many vectors for every system, with refinement as in `solve`.
+
+        Parameters
+        ----------
+        many : ndarray of shape (n_systems or 1, n_vectors, q)
+            One set of vectors for all systems, or one for each.
+
+        Returns
+        -------
+        solutions : ndarray of shape (n_systems, n_vectors, q)
+        """
+        solutions = np.empty((len(self.penalty), *many.shape[1:]))
+        for number, (factor, penalty) in enumerate(
+            zip(self._factors, self._penalties, strict=True)
+        ):
+            mine = self._which == number
+            vectors = many if len(many) == 1 else many[mine]
+            flat = vectors.reshape(-1, vectors.shape[-1])
+            solution = _solution(factor, flat)
+            left = flat - solution @ self._matrix - penalty * solution
+            solution = solution + _solution(factor, left)
+            solutions[mine] = solution.reshape(vectors.shape)
+        return solutions
+
+    def norms(self, many):
+        """``sqrt(v' H v)`` of each v in an array (n_vectors, n_systems, q)."""
+        squares = np.sum(many * self.product(many), axis=(1, 2))
+        return np.sqrt(np.maximum(squares, 0.0))
+
     def condition(self):
         """Estimate of the condition number, after scaling the diagonal to 1.
 

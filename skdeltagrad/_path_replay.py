@@ -205,6 +205,19 @@ class Path:
         )
         return self._run(oracle, census)
 
+    def surveyed(self, rows, roster, settings):
+        """With the Hessians along the path that the first edit would make, if any."""
+        if settings.period != "auto" or self.seed is not None:
+            return self
+        kind = self._seed_kind(rows, roster, NO_CHANGE)
+        if kind is None:
+            return self
+        everyone = self._everyone(roster, NO_CHANGE)
+        objective = self._objective(rows, roster)
+        return replace(
+            self, seed=Seed.survey(kind, objective, self.trajectory, *everyone)
+        )
+
     def _is_hopeless(self, edit_tol):
         """Whether the last edit was too noisy for the next one to be tried."""
         return self.seed is not None and self.noise > _HOPELESS * edit_tol

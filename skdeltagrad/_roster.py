@@ -202,6 +202,14 @@ class Roster:
         roster._slot = GrowingArray(by_position)
         return roster
 
+    def aside(self):
+        """A roster of the same rows that may be detached without detaching ours."""
+        roster = object.__new__(Roster)
+        vars(roster).update(vars(self))
+        roster._position = GrowingArray(self.position)
+        roster._slot = GrowingArray(self.slot)
+        return roster
+
     def recode(self, y):
         """A roster of the same rows with other targets, by slot."""
         roster = object.__new__(Roster)

@@ -149,6 +149,26 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
 
 
 @_QUIET
+def without(settings, training_set, engine, removed, targets):
+    """The engine after some rows left, to look at: the training set is as before.
+
+    Parameters are those of `carry_out`, with the slots of the rows for a request; the
+    classes must stay as they are.
+    """
+    aside = training_set.aside()
+    positions = aside.roster.position[removed]
+    nobody = np.zeros(0, np.int64)
+    change = Change(removed, positions, nobody, nobody)
+    aside.roster.detach(removed)
+    engine = _moved(settings, engine)
+    # What is done aside needs no undoing.
+    engine, reason = _adapt(settings, None, aside, engine, change, targets)
+    if reason is None:
+        return engine.edited(aside.rows, aside.roster, change, settings)
+    return engine.train(aside.rows, aside.roster, change)
+
+
+@_QUIET
 def retrained(settings, training_set, engine):
     """The engine, trained anew on the rows that are there."""
     return _moved(settings, engine).train(training_set.rows, training_set.roster)

@@ -130,6 +130,10 @@ class TrainingSet:
     def _moments_of(self, slots):
         return ColumnMoments.of(self.rows, slots, self.roster.weight[slots])
 
+    def aside(self):
+        """The same rows, with a roster of its own; nothing else of it may change."""
+        return TrainingSet(self.rows, self.roster.aside(), self.moments)
+
     def compacted(self):
         """This training set, or a compact copy where much of it is removed rows."""
         n_removed = len(self.rows) - self.roster.n_live

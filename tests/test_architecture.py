@@ -13,8 +13,10 @@ PACKAGE = Path(skdeltagrad.__file__).parent
 # From high to low. A module imports from floors below its own only, except for the
 # pairs in SIDEWAYS.
 FLOORS = {
-    "face": ["__init__", "_pipeline"],
+    "face": ["__init__", "_pipeline", "inspection"],
     "facades": ["_logistic", "_ridge"],
+    "sweep": ["_sweep"],
+    "scores": ["_scores"],
     "base": ["_base"],
     "fitted": ["_fitted"],
     "dumps": ["_state"],
@@ -22,6 +24,7 @@ FLOORS = {
         "_commit",
         "_content",
         "_erasure",
+        "_findings",
         "_history",
         "_plan",
         "_receipt",
@@ -38,8 +41,8 @@ FLOORS = {
     "engines": ["_endpoint", "_path_replay", "_step_size"],
     "replays": ["_periodic_replay", "_seeded_replay"],
     "kept": ["_kept_curvature", "_seed"],
-    "loop": ["_descent", "_newton", "_seed_sums"],
-    "problem": ["_problem"],
+    "loop": ["_descent", "_leave_out", "_newton", "_seed_sums"],
+    "problem": ["_downdates", "_problem"],
     "data term": ["_objective"],
     "parts": [
         "_centring",

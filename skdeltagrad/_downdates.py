@@ -1,0 +1,180 @@
+"""Solving with a Hessian that some rows were taken out of, for many sets of rows.
+
+With H_U = E C E' for the rows E of a unit and their second derivatives C = R R',
+Woodbury's identity takes one solution with the factor of H for each row:
+
+    (H - H_U)^-1  =  H^-1 + Z R (I - R'GR)^-1 R' Z',    Z = H^-1 E,  G = E'Z.
+
+Where little is left of a direction, I - R'GR has no digits: `Alone` sums the Hessian of
+the rows that stay.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ._hessian import Hessian, over_groups
+from ._objective import Objective
+
+# What is left of a direction without a unit, as a share, below which its digits are
+# taken from the rows that stay.
+LEAST_LEFT = 1e-5
+_EPS = np.finfo(float).eps
+
+
+@dataclass(frozen=True)
+class UnitRows:
+    """The rows of units of one size, around an iterate.
+
+    Attributes
+    ----------
+    objective : Objective
+    group_weight : ndarray of shape (n_groups,)
+    slots : ndarray of shape (n_units, size)
+    X : ndarray of shape (n_units, size, n_dof)
+    curvatures : ndarray of shape (n_units, size, m, m)
+        Second derivatives, weights and factors included.
+    """
+
+    objective: Objective
+    group_weight: np.ndarray
+    slots: np.ndarray
+    X: np.ndarray
+    curvatures: np.ndarray
+
+    @classmethod
+    def of(cls, objective, iterate, slots, group_weight):
+        flat = slots.ravel()
+        X = objective.extended(flat)
+        curvatures = objective.loss.curvatures(X @ iterate.T)
+        rows = cls(
+            objective, group_weight, slots,
+            X.reshape(*slots.shape, X.shape[1]),
+            curvatures.reshape(*slots.shape, *curvatures.shape[1:]),
+        )  # fmt: skip
+        weight = (objective.weight[flat] * rows.factors(flat)).reshape(slots.shape)
+        rows.curvatures[...] *= weight[:, :, np.newaxis, np.newaxis]
+        return rows
+
+    def some(self, units):
+        """The rows of some of the units."""
+        return replace(
+            self, slots=self.slots[units], X=self.X[units],
+            curvatures=self.curvatures[units],
+        )  # fmt: skip
+
+    def squares(self, vectors):
+        """``v' H_U v`` of each unit, for vectors (n_units, n_systems, q)."""
+        n_units, size, m, _ = self.curvatures.shape
+        n_dof = self.X.shape[2]
+        parts = vectors.reshape(n_units, -1, m, n_dof)
+        seen = np.einsum("usjd,ukd->uskj", parts, self.X, optimize=True)
+        return np.einsum("uski,ukij,uskj->u", seen, self.curvatures, seen)
+
+    def factors(self, slots):
+        """Factors of the groups of some rows."""
+        if self.objective.n_groups == 1:
+            return np.ones(len(slots))
+        return self.group_weight[self.objective.group[slots]]
+
+    def gradients(self, iterates):
+        """Of the data term, summed for each unit: (n_units, n_outputs, n_dof).
+
+        At one iterate, or at one for each unit.
+        """
+        objective, flat = self.objective, self.slots.ravel()
+        raw = np.ascontiguousarray(self.X @ iterates.swapaxes(-1, -2))
+        pointwise = raw.reshape(len(flat), -1)
+        objective.loss.differentiate(pointwise, objective.y, objective.weight, flat)
+        pointwise *= self.factors(flat)[:, np.newaxis]
+        return raw.swapaxes(1, 2) @ self.X
+
+
+class Downdate:
+    """Solves with H - H_U for the units of a block, by Woodbury's identity.
+
+    Attributes
+    ----------
+    rest : ndarray of shape (n_units,)
+        Least eigenvalue of ``H^-1 (H - H_U)``: what is left of H.
+    """
+
+    def __init__(self, hessian, rows):
+        n_units, size, n_dof = rows.X.shape
+        m = rows.curvatures.shape[-1]
+        n_roots = size * m
+        # A column of E for each row and coordinate.
+        E = np.zeros((n_units, size, m, m, n_dof))
+        E[:, :, np.arange(m), np.arange(m)] = rows.X[:, :, np.newaxis]
+        Z = hessian.solve_many(E.reshape(1, -1, m * n_dof))
+        self._Z = Z.reshape(-1, n_units, n_roots, m * n_dof)
+        # G = E'Z: a row of E meets only the part of its own coordinate.
+        G = Z.reshape(-1, n_units, n_roots * m, n_dof) @ rows.X.swapaxes(1, 2)
+        G = G.reshape(-1, n_units, n_roots, m, size).transpose(0, 1, 4, 3, 2)
+        G = G.reshape(-1, n_units, n_roots, n_roots)
+        R = _block_roots(rows.curvatures)
+        left = np.eye(n_roots) - R.swapaxes(1, 2) @ G @ R
+        values, vectors = np.linalg.eigh(left)
+        self.rest = values.min(axis=(0, 2))
+        half = R @ vectors
+        values = np.maximum(values, _EPS)[:, :, np.newaxis]
+        self._middle = (half / values) @ half.swapaxes(2, 3)
+        self._hessian = hessian
+        self.is_exact = hessian.is_exact
+
+    def solve(self, vectors, which=slice(None)):
+        """``(H - H_U)^-1 v`` for one v for each unit, (n_units, n_systems, q).
+
+        For all units of the block, or some.
+        """
+        many = np.ascontiguousarray(vectors.swapaxes(0, 1))
+        Z = self._Z[:, which]
+        seen = self._middle[:, which] @ (Z @ many[..., np.newaxis])
+        solutions = self._hessian.solve_many(many)
+        solutions += (Z.swapaxes(2, 3) @ seen)[..., 0]
+        return solutions.swapaxes(0, 1)
+
+    def norms(self, vectors, rows):
+        """``sqrt(v' (H - H_U) v)`` for some units, and their rows."""
+        squares = self._hessian.norms(vectors) ** 2 - rows.squares(vectors)
+        return np.sqrt(np.maximum(squares, 0.0))
+
+
+class Alone:
+    """Solves with the Hessian of the rows that stay without one unit.
+
+    Attributes are those of `Downdate`.
+    """
+
+    def __init__(self, problem, iterate, rows):
+        stay = np.setdiff1d(problem.slots, rows.slots, assume_unique=True)
+        sums = problem.objective.hessian_sums(iterate, stay)
+        self._hessian = Hessian(sums, rows.group_weight, problem.penalty)
+        self.is_exact = self._hessian.is_exact
+        self.rest = np.zeros(1)
+
+    def compare(self, hessian):
+        """Find out what is left of the Hessian of all rows."""
+        mine = over_groups(self._hessian.sums, self._hessian.group_weight)
+        part = over_groups(hessian.sums, hessian.group_weight) - mine
+        rest = 1.0 - hessian.share(part)
+        self.rest[0] = rest if rest > LEAST_LEFT else 0.0
+
+    def solve(self, vectors, which=slice(None)):
+        """``(H - H_U)^-1 v``; shapes are those of `Downdate.solve`."""
+        return self._hessian.solve(vectors[0])[np.newaxis]
+
+    def norms(self, vectors, rows):
+        """``sqrt(v' (H - H_U) v)``."""
+        return self._hessian.norms(vectors)
+
+
+def _block_roots(curvatures):
+    """R with ``C = R R'`` for the second derivatives of the rows of each unit."""
+    n_units, size, m, _ = curvatures.shape
+    values, vectors = np.linalg.eigh(curvatures)
+    roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, :, np.newaxis]
+    R = np.zeros((n_units, size, m, size, m))
+    for row in range(size):
+        R[:, row, :, row] = roots[:, row]
+    return R.reshape(n_units, size * m, size * m)

@@ -1,0 +1,418 @@
+"""Optima without some rows, for many sets of rows at once, from one Hessian.
+
+Rows that leave together are a *unit*. Seen from an iterate w, with the gradient g and
+the Hessian H of all rows there, the optimum without a unit U is
+
+    w_U  =  w - (H - H_U)^-1 (g - g_U)
+
+to first order, and exactly for a quadratic loss. Units of as many rows are solved in
+blocks, with the one factor of H (`_downdates`). Where a unit is nearly all that there
+is of a direction, or large, the Hessian without it is factorised.
+
+How far it can be from the optimum is bounded as in `_certificate`. Where that is too
+far, a further step takes the gradient of the rows that stay at w_U, and the same
+Hessian; or, where raw predictions move much, one of its own.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+
+from . import _certificate, _threads
+from ._downdates import LEAST_LEFT, Alone, Downdate, UnitRows
+from ._hessian import Hessian, leverages, over_groups
+
+# Entries of the rows' solutions in a block, and most units in one.
+_BLOCK_ENTRIES = 2**18
+_MOST_UNITS = 2**10
+# Rows whose leverages are taken at a time.
+_LEVERAGE_BLOCK = 2**12
+# Rows whose second derivatives are together of this share of the Hessian's order are
+# faster taken out of it.
+_LARGE = 0.5
+# Most steps with the Hessian of all rows; largest move of a raw prediction that it will
+# do for; and most steps with a Hessian of their own.
+_MOST_STEPS = 4
+_NEAR = 0.3
+_MOST_NEWTON = 30
+_EPS = np.finfo(float).eps
+
+
+@dataclass(frozen=True)
+class Units:
+    """Rows that leave together.
+
+    Attributes
+    ----------
+    slots : ndarray of shape (n_rows,)
+        Unit by unit.
+    bounds : ndarray of shape (n_units + 1,)
+        Where each unit's begin.
+    """
+
+    slots: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, slots, unit, n_units):
+        """Units by the number of each row's."""
+        sizes = np.bincount(unit, minlength=n_units)
+        order = np.argsort(unit, kind="stable")
+        return cls(slots[order], np.concatenate([[0], np.cumsum(sizes)]))
+
+    def __len__(self):
+        return len(self.bounds) - 1
+
+    @property
+    def sizes(self):
+        return np.diff(self.bounds)
+
+    def of_unit(self, number):
+        """Slots of one unit."""
+        return self.slots[self.bounds[number] : self.bounds[number + 1]]
+
+    def of_units(self, numbers):
+        """Slots of units of one size: (n_units, size)."""
+        size = self.bounds[numbers[0] + 1] - self.bounds[numbers[0]]
+        return self.slots[self.bounds[numbers][:, np.newaxis] + np.arange(size)]
+
+
+@dataclass(frozen=True)
+class Left:
+    """Models without some units.
+
+    Attributes
+    ----------
+    units : ndarray of shape (n_units,)
+        Their numbers.
+    slots : ndarray of shape (n_units, size)
+        Their rows.
+    changes : ndarray of shape (n_units, n_outputs, n_dof)
+        From the iterate of all rows.
+    influence : ndarray of shape (n_units,)
+        Norms of the changes, in the metric of the Hessian of all rows.
+    error : ndarray of shape (n_units,)
+        At least how far from the optimum they are, as a share of the way there from
+        the iterate; inf where there is no bound.
+    """
+
+    units: np.ndarray
+    slots: np.ndarray
+    changes: np.ndarray
+    influence: np.ndarray
+    error: np.ndarray
+
+    @classmethod
+    def joined(cls, parts):
+        """Of units of one size."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(cls)]
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in names)
+        )
+
+
+class LeaveOut:
+    """Optima without units, around an iterate.
+
+    Parameters
+    ----------
+    problem : Problem
+        All rows.
+    iterate : ndarray of shape (n_outputs, n_dof)
+    units : Units
+    group_weight : ndarray of shape (n_units, n_groups)
+        Factors of the groups without each unit.
+    tol : float
+        How far from the optimum each may be, as a share of the way it moved: more steps
+        are made where the first is not certain to be as near. inf: never.
+    """
+
+    def __init__(self, problem, iterate, units, group_weight, tol=np.inf):
+        self.problem = problem
+        self.iterate = iterate
+        self.units = units
+        self.tol = tol
+        measured = problem.measure(iterate)
+        self._gradient_sums = measured.gradient_sums
+        self.hessian = problem.hessian(iterate)
+        self._group_weight, self._which = np.unique(
+            group_weight, axis=0, return_inverse=True
+        )
+        self._which = self._which.reshape(-1)
+        self._common = None
+        if len(self._group_weight) == 1:
+            self._common = self._hessian_of(self._group_weight[0])
+
+    def blocks(self, numbers):
+        """Units, cut into blocks of one size and one weight of the groups."""
+        objective = self.problem.objective
+        sizes = self.units.sizes[numbers]
+        order = np.lexsort((sizes, self._which[numbers]))
+        numbers, sizes = numbers[order], sizes[order]
+        ends = np.flatnonzero(np.diff(sizes) | np.diff(self._which[numbers])) + 1
+        blocks = []
+        for alike in np.split(numbers, ends):
+            size = self.units.sizes[alike[:1]].sum()
+            entries = size * objective.n_curvatures * self.problem.penalty.size
+            most = min(max(_BLOCK_ENTRIES // max(1, entries), 1), _MOST_UNITS)
+            if self._is_large(size):
+                most = 1
+            blocks += [alike[i : i + most] for i in range(0, len(alike), most)]
+        return blocks
+
+    def without(self, numbers):
+        """`Left` of a block of units."""
+        group_weight = self._group_weight[self._which[numbers[0]]]
+        slots = self.units.of_units(numbers)
+        if self._is_large(slots.shape[1]):
+            return self._one_by_one(numbers, slots, group_weight)
+        rows = UnitRows.of(self.problem.objective, self.iterate, slots, group_weight)
+        downdate = Downdate(self._hessian_of(group_weight), rows)
+        poor = downdate.rest < LEAST_LEFT
+        if not poor.any():
+            return self._followed(numbers, rows, downdate)
+        poorly = self._one_by_one(numbers[poor], slots[poor], group_weight)
+        if poor.all():
+            return poorly
+        return Left.joined([poorly, self.without(numbers[~poor])])
+
+    def _is_large(self, size):
+        n_roots = size * self.problem.objective.n_curvatures
+        return n_roots > _LARGE * self.hessian.order
+
+    def _hessian_of(self, group_weight):
+        """Of all rows, with some factors of the groups."""
+        if self._common is not None:
+            return self._common
+        if np.array_equal(group_weight, self.hessian.group_weight):
+            return self.hessian
+        return Hessian(self.hessian.sums, group_weight, self.hessian.penalty)
+
+    def _one_by_one(self, numbers, slots, group_weight):
+        """`Left` of units, each by a factor of its own."""
+        parts = []
+        for i in range(len(numbers)):
+            rows = UnitRows.of(
+                self.problem.objective, self.iterate, slots[i : i + 1], group_weight
+            )
+            try:
+                alone = Alone(self.problem, self.iterate, rows)
+            except np.linalg.LinAlgError:
+                parts.append(self._undefined(numbers[i : i + 1], rows))
+            else:
+                if not self.problem.objective.loss.is_quadratic:
+                    alone.compare(self._hessian_of(group_weight))
+                parts.append(self._followed(numbers[i : i + 1], rows, alone))
+        return Left.joined(parts)
+
+    def _undefined(self, number, rows):
+        changes = np.full((1, *self.iterate.shape), np.nan)
+        nothing = np.full(1, np.nan)
+        return Left(number, rows.slots, changes, nothing, nothing)
+
+    def _followed(self, numbers, rows, solver):
+        """`Left` of a block, by a step, and by more where that is not near enough."""
+        data = over_groups(self._gradient_sums, rows.group_weight)
+        gradients = self._gradients(data - rows.gradients(self.iterate), self.iterate)
+        changes = -solver.solve(gradients)
+        nothing = np.zeros(len(numbers))
+        error = self._errors(rows, solver, gradients, changes, changes, nothing)
+        if not self.problem.objective.loss.is_quadratic:
+            coarse = np.flatnonzero(error > self.tol)
+            far = self._by_steps(coarse, rows, solver, changes, error)
+            for number in far:
+                one = rows.some([number])
+                changes[number], error[number] = self._by_newton(one, changes[number])
+        influence = self.hessian.norms(changes)
+        return Left(numbers, rows.slots, self._by_output(changes), influence, error)
+
+    def _by_steps(self, coarse, rows, solver, changes, error):
+        """Step on with the same Hessian, in place; a pass for every unit and step.
+
+        Returns those units of a block for which that will not do.
+        """
+        far = []
+        for _ in range(_MOST_STEPS):
+            if not len(coarse):
+                break
+            some = rows.some(coarse)
+            gradients, stale = self._measured(some, self._by_output(changes[coarse]))
+            near = stale <= _NEAR
+            far.append(coarse[~near])
+            coarse, gradients, stale = coarse[near], gradients[near], stale[near]
+            if not len(coarse):
+                break
+            steps = -solver.solve(gradients, coarse)
+            changes[coarse] += steps
+            error[coarse] = self._errors(
+                rows.some(coarse), solver, gradients, steps, changes[coarse], stale,
+                coarse,
+            )  # fmt: skip
+            coarse = coarse[error[coarse] > self.tol]
+        return np.concatenate([*far, coarse]).astype(np.int64)
+
+    def _by_newton(self, rows, change):
+        """Newton's method for one unit, each step with a Hessian of its own.
+
+        Steps are damped as it is safe for a self-concordant loss: by log(1 + r) / r, r
+        the largest change of a raw prediction (Sun and Tran-Dinh 2019, Math. Program.
+        178, nu = 2).
+        """
+        problem, objective = self.problem, self.problem.objective
+        stay = np.setdiff1d(problem.slots, rows.slots, assume_unique=True)
+        step, error = change, np.inf
+        change = np.zeros_like(change)
+        for _ in range(_MOST_NEWTON):
+            moved = objective.largest_change(self._by_output(step[np.newaxis])[0], stay)
+            share = np.log1p(moved) / moved if moved > 0.0 else 1.0
+            change = change + share * step
+            by_output = self._by_output(change[np.newaxis])
+            sums = objective.hessian_sums(self.iterate + by_output[0], stay)
+            hessian = Hessian(sums, rows.group_weight, problem.penalty)
+            gradient = self._measured(rows, by_output)[0][0]
+            step = -hessian.solve(gradient)
+            error, way = np.inf, hessian.norm(change)
+            nu = hessian.norm(step)
+            if hessian.is_exact and nu <= self.tol * way:
+                leverage = self._leverages(hessian, stay).max()
+                bound = _certificate.after_gradient(nu, leverage)
+                error = np.inf if bound is None else bound.distance / way
+            if error <= self.tol:
+                break
+        return change, error
+
+    def _gradients(self, data, iterates):
+        """Gradients of F for each unit, from those of the data term by output."""
+        iterates = np.broadcast_to(iterates, data.shape)
+        return self._vectors(data) + self.problem.penalty * self._vectors(iterates)
+
+    def _measured(self, rows, changes):
+        """Gradients of the rows that stay, each at its own iterate: a pass for each.
+
+        Returns them, and how far raw predictions moved from those at the iterate.
+        """
+        objective, slots = self.problem.objective, self.problem.slots
+        loss, n_dof = objective.loss, objective.n_dof
+        stale = np.zeros(len(changes))
+        total = np.zeros_like(changes)
+        flat, total_flat = changes.reshape(-1, n_dof), total.reshape(-1, n_dof)
+        size = max(1, _BLOCK_ENTRIES // max(n_dof, len(flat)))
+        for first in range(0, len(slots), size):
+            block = slots[first : first + size]
+            X = objective.extended(block)
+            base = X @ self.iterate.T
+            factors = rows.factors(block)[:, np.newaxis]
+            of_units = (flat @ X.T).reshape(*changes.shape[:2], len(block))
+            for number, of_unit in enumerate(of_units):
+                raw = np.ascontiguousarray(of_unit.T)
+                stale[number] = max(stale[number], loss.ranges(raw).max())
+                raw += base
+                loss.differentiate(raw, objective.y, objective.weight, block)
+                raw *= factors
+                of_unit[...] = raw.T
+            total_flat += of_units.reshape(-1, len(block)) @ X
+        iterates = self.iterate + changes
+        return self._gradients(total - rows.gradients(iterates), iterates), stale
+
+    def _errors(
+        self, rows, solver, gradients, steps, changes, stale, which=slice(None)
+    ):  # fmt: skip
+        """Bounds of the distances to the optima, as shares of the ways there.
+
+        Parameters
+        ----------
+        rows : UnitRows
+            Of units.
+        solver : Downdate or Alone
+            Of their block.
+        gradients, steps : ndarray of shape (n_units, n_systems, q)
+            The last step of each, and the gradient that it was made of.
+        changes : ndarray of shape (n_units, n_systems, q)
+            From the iterate.
+        stale : ndarray of shape (n_units,)
+            How far raw predictions were from those at the iterate before that step.
+        which : ndarray of shape (n_units,)
+            Numbers of the units within the block.
+        """
+        bounds = np.full(len(steps), np.inf)
+        if self.hessian.is_exact and solver.is_exact:
+            if self.problem.objective.loss.is_quadratic:
+                return np.zeros(len(steps))
+            squares = np.maximum(-np.sum(gradients * steps, axis=(1, 2)), 0.0)
+            rest = self._rest_of_weights(rows.group_weight) * solver.rest[which]
+            bounds = self._bounds(steps, np.sqrt(squares), stale, rest)
+        ways = solver.norms(changes, rows)
+        # Nothing moved by nothing is exact.
+        moved = ways > _EPS * self.hessian.norm(self.problem.vectors(self.iterate))
+        return np.divide(bounds, ways, out=np.zeros_like(bounds), where=moved)
+
+    def _rest_of_weights(self, group_weight):
+        """At least what is left of H when the groups' factors change, as a share."""
+        before = self.hessian.group_weight
+        return min(1.0, np.min(group_weight[before > 0] / before[before > 0]))
+
+    def _bounds(self, steps, lengths, stale, rest):
+        """At least the distances to the optima; inf where there is no bound."""
+        bounds = np.full(len(steps), np.inf)
+        largest, fourth = self._certain
+        squared = np.sum(steps * (steps @ fourth), axis=(1, 2))
+        for number, (length, moved, left) in enumerate(
+            zip(lengths, stale, rest, strict=True)
+        ):
+            if not left > 0.0:
+                continue
+            leverage = largest / np.sqrt(left)
+            after = _certificate.gradient_after_step(
+                length, leverage, moved, np.sqrt(max(squared[number], 0.0) / left)
+            )
+            bound = _certificate.after_gradient(
+                after, leverage, moved + leverage * length
+            )
+            bounds[number] = np.inf if bound is None else bound.distance
+        return bounds
+
+    @cached_property
+    def _certain(self):
+        """Largest leverage, and Q of `_certificate`."""
+        problem, objective = self.problem, self.problem.objective
+        of_rows = self._leverages(self.hessian, problem.slots)
+        fourth = np.zeros_like(self.hessian.sums)
+        objective.add_hessian_sums(self.iterate, problem.slots, fourth, of_rows**2)
+        # The groups' largest factors make it hold for all units.
+        largest = self._group_weight.max(axis=0)
+        return float(of_rows.max()), over_groups(fourth, largest)
+
+    def _leverages(self, hessian, slots):
+        """Largest leverages of rows, over all contrasts."""
+        objective = self.problem.objective
+        metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
+        of_rows = np.zeros(len(slots))
+
+        def take(number):
+            block = slice(number * _LEVERAGE_BLOCK, (number + 1) * _LEVERAGE_BLOCK)
+            of_rows[block] = leverages(objective.extended(slots[block]), metrics)
+
+        _threads.run(take, -(-len(slots) // _LEVERAGE_BLOCK))
+        return of_rows
+
+    def prepare(self):
+        """Make now what threads would make several times."""
+        if not self.problem.objective.loss.is_quadratic and self.hessian.is_exact:
+            self._certain  # noqa: B018
+
+    def _vectors(self, many):
+        """`Problem.vectors` of many at once: (n, n_outputs, n_dof) to (n, ..., q)."""
+        coordinates = self.problem.objective.loss.to_coordinates(many.swapaxes(0, 1))
+        n_systems, q = self.problem.penalty.shape
+        return coordinates.swapaxes(0, 1).reshape(len(many), n_systems, q)
+
+    def _by_output(self, many):
+        """The inverse of `_vectors`."""
+        objective = self.problem.objective
+        m = objective.loss.n_coordinates
+        coordinates = many.reshape(len(many), m, objective.n_dof).swapaxes(0, 1)
+        by_output = objective.loss.to_outputs(coordinates)
+        return np.ascontiguousarray(by_output.swapaxes(0, 1))
