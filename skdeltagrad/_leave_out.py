@@ -36,6 +36,10 @@ _LARGE = 0.5
 _MOST_STEPS = 4
 _NEAR = 0.3
 _MOST_NEWTON = 30
+# What is left of the tolerance is nothing, where there is no bound to say so.
+_NOTHING = 1e-3
+# Entries of the Hessians that are made at a time.
+_HESSIAN_ENTRIES = 2**18
 _EPS = np.finfo(float).eps
 
 
@@ -135,6 +139,8 @@ class LeaveOut:
         self.iterate = iterate
         self.units = units
         self.tol = tol
+        self._place = np.zeros(len(problem.objective.weight), np.int64)
+        self._place[problem.slots] = np.arange(len(problem.slots))
         measured = problem.measure(iterate)
         self._gradient_sums = measured.gradient_sums
         self.hessian = problem.hessian(iterate)
@@ -221,101 +227,193 @@ class LeaveOut:
         nothing = np.zeros(len(numbers))
         error = self._errors(rows, solver, gradients, changes, changes, nothing)
         if not self.problem.objective.loss.is_quadratic:
-            coarse = np.flatnonzero(error > self.tol)
-            far = self._by_steps(coarse, rows, solver, changes, error)
-            for number in far:
-                one = rows.some([number])
-                changes[number], error[number] = self._by_newton(one, changes[number])
+            self._refine(rows, solver, gradients, changes, error)
         influence = self.hessian.norms(changes)
         return Left(numbers, rows.slots, self._by_output(changes), influence, error)
+
+    def _refine(self, rows, solver, gradients, changes, error):
+        """More than one step where the first is not near enough, in place."""
+        rest = self._rest_of_weights(rows.group_weight) * solver.rest
+        coarse = np.flatnonzero(error > self.tol)
+        if not len(coarse):
+            return
+        # 1) half a pass: raw predictions along the step tell more of it
+        some = rows.some(coarse)
+        moved, squares = self._along(some, changes[coarse])
+        lengths = _lengths(gradients[coarse], changes[coarse])
+        bounds = self._bounds(
+            lengths, np.zeros(len(coarse)), rest[coarse], squares, moved
+        )
+        error[coarse] = np.minimum(
+            error[coarse], self._shares(bounds, solver.norms(changes[coarse], some))
+        )
+        left = error[coarse] > self.tol
+        coarse, moved = coarse[left], moved[left]
+        # 2) steps with the same Hessian, or with one of their own
+        near = moved <= _NEAR
+        far = coarse[~near]
+        changes[far] *= _damping(moved[~near])
+        left = self._by_steps(coarse[near], rows, solver, changes, error)
+        far = np.concatenate([far, left])
+        size = max(1, _HESSIAN_ENTRIES // self.hessian.order**2)
+        for first in range(0, len(far), size):
+            some = far[first : first + size]
+            changes[some], error[some] = self._by_newton(
+                rows.some(some), changes[some], rest[some]
+            )
 
     def _by_steps(self, coarse, rows, solver, changes, error):
         """Step on with the same Hessian, in place; a pass for every unit and step.
 
         Returns those units of a block for which that will not do.
         """
-        far = []
         for _ in range(_MOST_STEPS):
             if not len(coarse):
                 break
             some = rows.some(coarse)
             gradients, stale = self._measured(some, self._by_output(changes[coarse]))
-            near = stale <= _NEAR
-            far.append(coarse[~near])
-            coarse, gradients, stale = coarse[near], gradients[near], stale[near]
-            if not len(coarse):
-                break
             steps = -solver.solve(gradients, coarse)
             changes[coarse] += steps
             error[coarse] = self._errors(
-                rows.some(coarse), solver, gradients, steps, changes[coarse], stale,
-                coarse,
-            )  # fmt: skip
+                some, solver, gradients, steps, changes[coarse], stale, coarse
+            )
             coarse = coarse[error[coarse] > self.tol]
-        return np.concatenate([*far, coarse]).astype(np.int64)
+        return coarse
 
-    def _by_newton(self, rows, change):
-        """Newton's method for one unit, each step with a Hessian of its own.
+    def _by_newton(self, rows, changes, rest):
+        """Newton's method for units, with Hessians of their own, from some changes.
 
         Steps are damped as it is safe for a self-concordant loss: by log(1 + r) / r, r
         the largest change of a raw prediction (Sun and Tran-Dinh 2019, Math. Program.
-        178, nu = 2).
+        178, nu = 2), where that is much. Returns the changes and their errors.
         """
-        problem, objective = self.problem, self.problem.objective
-        stay = np.setdiff1d(problem.slots, rows.slots, assume_unique=True)
-        step, error = change, np.inf
-        change = np.zeros_like(change)
+        changes, error = changes.copy(), np.full(len(changes), np.inf)
+        going = np.arange(len(changes))
+        largest, q = self._certain[0], self.hessian.order
         for _ in range(_MOST_NEWTON):
-            moved = objective.largest_change(self._by_output(step[np.newaxis])[0], stay)
-            share = np.log1p(moved) / moved if moved > 0.0 else 1.0
-            change = change + share * step
-            by_output = self._by_output(change[np.newaxis])
-            sums = objective.hessian_sums(self.iterate + by_output[0], stay)
-            hessian = Hessian(sums, rows.group_weight, problem.penalty)
-            gradient = self._measured(rows, by_output)[0][0]
-            step = -hessian.solve(gradient)
-            error, way = np.inf, hessian.norm(change)
-            nu = hessian.norm(step)
-            if hessian.is_exact and nu <= self.tol * way:
-                leverage = self._leverages(hessian, stay).max()
-                bound = _certificate.after_gradient(nu, leverage)
-                error = np.inf if bound is None else bound.distance / way
-            if error <= self.tol:
+            some = rows.some(going)
+            hessians = np.zeros((len(going), q, q))
+            gradients, stale = self._measured(
+                some, self._by_output(changes[going]), hessians
+            )
+            hessians[:, np.arange(q), np.arange(q)] += self.problem.penalty
+            try:
+                steps = -np.linalg.solve(hessians, gradients.swapaxes(1, 2))
+            except np.linalg.LinAlgError:
+                return changes, error
+            steps = steps.swapaxes(1, 2)
+            lengths = _lengths(gradients, steps)
+            moved = self._along(some, steps)[0]
+            shares = _damping(moved)
+            changes[going] += shares * steps
+            now = changes[going]
+            ways = np.sqrt(np.sum((now @ hessians) * now, axis=(1, 2)))
+            left = np.zeros(len(going))
+            for number, unit in enumerate(going):
+                share = shares[number, 0, 0]
+                left[number] = (1.0 - share) * lengths[number]
+                left[number] += _certificate.gradient_after_step(
+                    share * lengths[number], moved[number] / lengths[number]
+                )
+                if not rest[unit] > 0.0:
+                    continue
+                leverage = np.exp(0.5 * stale[number]) * largest / np.sqrt(rest[unit])
+                bound = _certificate.after_gradient(
+                    left[number], leverage, share * moved[number]
+                )
+                if bound is not None:
+                    error[unit] = bound.distance / ways[number]
+            going = going[
+                (error[going] > self.tol) & (left > _NOTHING * self.tol * ways)
+            ]
+            if not len(going):
                 break
-        return change, error
+        return changes, error
+
+    def _along(self, rows, changes):
+        """What raw predictions of the rows that stay do along changes: half a pass.
+
+        Returns the largest range that a row sees, and ``sum_i l_i''[a_i, a_i] osc_i^2``
+        of `_certificate`, with second derivatives at the iterate.
+        """
+        objective, loss = self.problem.objective, self.problem.objective.loss
+        changes = self._by_output(changes)
+        largest, squares = np.zeros((2, len(changes)))
+        for block, X in self._row_blocks(changes.size // objective.n_dof):
+            slots = self.problem.slots[block]
+            moves, ranges = self._moves(X, changes)
+            np.maximum(largest, ranges.max(axis=1), out=largest)
+            curvatures = loss.curvatures(X @ self.iterate.T)
+            seen = loss.to_coordinates(np.moveaxis(moves, 2, 0))
+            bent = np.einsum("jur,rjk,kur->ur", seen, curvatures, seen, optimize=True)
+            weight = objective.weight[slots] * rows.factors(slots)
+            squares += (bent * ranges**2) @ weight
+        return largest, squares
+
+    def _row_blocks(self, n_entries):
+        """Slices of the rows and dense copies, few enough for so many entries each."""
+        objective, slots = self.problem.objective, self.problem.slots
+        size = max(1, _BLOCK_ENTRIES // max(objective.n_dof, n_entries))
+        for first in range(0, len(slots), size):
+            block = slice(first, min(first + size, len(slots)))
+            yield block, objective.extended(slots[block])
+
+    def _moves(self, X, changes):
+        """Moves of raw predictions, (n_units, n_rows, n_outputs), and their ranges."""
+        moves = changes.reshape(-1, changes.shape[2]) @ X.T
+        moves = moves.reshape(*changes.shape[:2], len(X)).swapaxes(1, 2)
+        moves = np.ascontiguousarray(moves)
+        ranges = self.problem.objective.loss.ranges(moves.reshape(-1, moves.shape[2]))
+        return moves, ranges.reshape(moves.shape[:2])
 
     def _gradients(self, data, iterates):
         """Gradients of F for each unit, from those of the data term by output."""
         iterates = np.broadcast_to(iterates, data.shape)
         return self._vectors(data) + self.problem.penalty * self._vectors(iterates)
 
-    def _measured(self, rows, changes):
+    def _measured(self, rows, changes, hessians_out=None):
         """Gradients of the rows that stay, each at its own iterate: a pass for each.
 
-        Returns them, and how far raw predictions moved from those at the iterate.
+        Returns them, and how far raw predictions moved from those at the iterate. The
+        data term's Hessians there are added where they are asked for.
         """
-        objective, slots = self.problem.objective, self.problem.slots
-        loss, n_dof = objective.loss, objective.n_dof
-        stale = np.zeros(len(changes))
+        objective, loss = self.problem.objective, self.problem.objective.loss
+        n_units = len(changes)
+        own = self._place[rows.slots]
+        stale = np.zeros(n_units)
         total = np.zeros_like(changes)
-        flat, total_flat = changes.reshape(-1, n_dof), total.reshape(-1, n_dof)
-        size = max(1, _BLOCK_ENTRIES // max(n_dof, len(flat)))
-        for first in range(0, len(slots), size):
-            block = slots[first : first + size]
-            X = objective.extended(block)
-            base = X @ self.iterate.T
-            factors = rows.factors(block)[:, np.newaxis]
-            of_units = (flat @ X.T).reshape(*changes.shape[:2], len(block))
-            for number, of_unit in enumerate(of_units):
-                raw = np.ascontiguousarray(of_unit.T)
-                stale[number] = max(stale[number], loss.ranges(raw).max())
-                raw += base
-                loss.differentiate(raw, objective.y, objective.weight, block)
-                raw *= factors
-                of_unit[...] = raw.T
-            total_flat += of_units.reshape(-1, len(block)) @ X
-        iterates = self.iterate + changes
-        return self._gradients(total - rows.gradients(iterates), iterates), stale
+        width = objective.n_dof if hessians_out is not None else 1
+        for block, X in self._row_blocks(n_units * objective.n_outputs * width):
+            slots = self.problem.slots[block]
+            raw, ranges = self._moves(X, changes)
+            np.maximum(stale, ranges.max(axis=1), out=stale)
+            raw += X @ self.iterate.T
+            counts = np.broadcast_to(rows.factors(slots), raw.shape[:2]).copy()
+            mine = (own >= block.start) & (own < block.stop)
+            counts[np.nonzero(mine)[0], own[mine] - block.start] = 0.0
+            if hessians_out is not None:
+                weight = counts * objective.weight[slots]
+                self._add_hessians(X, raw, weight, hessians_out)
+            flat = raw.reshape(-1, raw.shape[2])
+            of_units = np.tile(slots, n_units)
+            loss.differentiate(flat, objective.y, objective.weight, of_units)
+            raw *= counts[:, :, np.newaxis]
+            total += raw.swapaxes(1, 2) @ X
+        return self._gradients(total, self.iterate + changes), stale
+
+    def _add_hessians(self, X, raw, weight, hessians_out):
+        """Add the Hessians of some rows at raw predictions of every unit."""
+        n_units, n_rows, n_outputs = raw.shape
+        curvatures = self.problem.objective.loss.curvatures(raw.reshape(-1, n_outputs))
+        m, n_dof = curvatures.shape[1], X.shape[1]
+        curvatures = curvatures.reshape(n_units, n_rows, m, m)
+        blocks = hessians_out.reshape(n_units, m, n_dof, m, n_dof)
+        for j, k in zip(*np.triu_indices(m), strict=True):
+            scaled = (weight * curvatures[:, :, j, k])[:, np.newaxis] * X.T
+            gram = scaled @ X
+            blocks[:, j, :, k] += gram
+            if j != k:
+                blocks[:, k, :, j] += gram
 
     def _errors(
         self, rows, solver, gradients, steps, changes, stale, which=slice(None)
@@ -341,11 +439,17 @@ class LeaveOut:
         if self.hessian.is_exact and solver.is_exact:
             if self.problem.objective.loss.is_quadratic:
                 return np.zeros(len(steps))
-            squares = np.maximum(-np.sum(gradients * steps, axis=(1, 2)), 0.0)
+            lengths = _lengths(gradients, steps)
             rest = self._rest_of_weights(rows.group_weight) * solver.rest[which]
-            bounds = self._bounds(steps, np.sqrt(squares), stale, rest)
-        ways = solver.norms(changes, rows)
-        # Nothing moved by nothing is exact.
+            # L_i^2 ||d||^2 is at least osc_i^2.
+            fourth = np.sum(steps * (steps @ self._certain[1]), axis=(1, 2))
+            rest_of = np.where(rest > 0.0, rest, np.inf)
+            squares = np.maximum(fourth, 0.0) * lengths**2 / rest_of
+            bounds = self._bounds(lengths, stale, rest, squares)
+        return self._shares(bounds, solver.norms(changes, rows))
+
+    def _shares(self, bounds, ways):
+        """Bounds as shares of ways; nothing moved by nothing is exact."""
         moved = ways > _EPS * self.hessian.norm(self.problem.vectors(self.iterate))
         return np.divide(bounds, ways, out=np.zeros_like(bounds), where=moved)
 
@@ -354,22 +458,31 @@ class LeaveOut:
         before = self.hessian.group_weight
         return min(1.0, np.min(group_weight[before > 0] / before[before > 0]))
 
-    def _bounds(self, steps, lengths, stale, rest):
-        """At least the distances to the optima; inf where there is no bound."""
-        bounds = np.full(len(steps), np.inf)
-        largest, fourth = self._certain
-        squared = np.sum(steps * (steps @ fourth), axis=(1, 2))
-        for number, (length, moved, left) in enumerate(
-            zip(lengths, stale, rest, strict=True)
-        ):
-            if not left > 0.0:
-                continue
-            leverage = largest / np.sqrt(left)
+    def _bounds(self, lengths, stale, rest, squares, moved=None):
+        """At least the distances to the optima after a step; inf where unbounded.
+
+        Parameters
+        ----------
+        lengths : ndarray of shape (n_units,)
+            Of the steps.
+        stale, rest : ndarray of shape (n_units,)
+            See `_errors`, and `Downdate`.
+        squares : ndarray of shape (n_units,)
+            At least ``sum_i l_i''[a_i, a_i] osc_i^2``.
+        moved : ndarray of shape (n_units,), optional
+            At least how far the step moves a raw prediction.
+        """
+        bounds = np.full(len(lengths), np.inf)
+        leverages = self._certain[0] / np.sqrt(np.maximum(rest, _EPS))
+        if moved is None:
+            moved = leverages * lengths
+        for number in np.flatnonzero((rest > 0.0) & (lengths > 0.0)):
+            length, along = lengths[number], moved[number]
             after = _certificate.gradient_after_step(
-                length, leverage, moved, np.sqrt(max(squared[number], 0.0) / left)
+                length, along / length, stale[number], np.sqrt(squares[number]) / length
             )
             bound = _certificate.after_gradient(
-                after, leverage, moved + leverage * length
+                after, leverages[number], stale[number] + along
             )
             bounds[number] = np.inf if bound is None else bound.distance
         return bounds
@@ -416,3 +529,14 @@ class LeaveOut:
         coordinates = many.reshape(len(many), m, objective.n_dof).swapaxes(0, 1)
         by_output = objective.loss.to_outputs(coordinates)
         return np.ascontiguousarray(by_output.swapaxes(0, 1))
+
+
+def _lengths(gradients, steps):
+    """Of steps ``-H^-1 g``, in the norm of H: (n_units,)."""
+    return np.sqrt(np.maximum(-np.sum(gradients * steps, axis=(1, 2)), 0.0))
+
+
+def _damping(moved):
+    """The share of steps that is safe where they move raw predictions that much."""
+    safe = np.log1p(moved) / np.maximum(moved, _EPS)
+    return np.where(moved > _NEAR, safe, 1.0)[:, np.newaxis, np.newaxis]
