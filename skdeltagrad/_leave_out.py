@@ -22,6 +22,7 @@ import numpy as np
 from . import _certificate, _threads
 from ._downdates import LEAST_LEFT, Alone, Downdate, UnitRows
 from ._hessian import Hessian, leverages, over_groups
+from ._many_iterates import ManyIterates
 
 # Entries of the rows' solutions in a block, and most units in one.
 _BLOCK_ENTRIES = 2**18
@@ -139,8 +140,7 @@ class LeaveOut:
         self.iterate = iterate
         self.units = units
         self.tol = tol
-        self._place = np.zeros(len(problem.objective.weight), np.int64)
-        self._place[problem.slots] = np.arange(len(problem.slots))
+        self._many = ManyIterates(problem, iterate)
         measured = problem.measure(iterate)
         self._gradient_sums = measured.gradient_sums
         self.hessian = problem.hessian(iterate)
@@ -222,14 +222,18 @@ class LeaveOut:
     def _followed(self, numbers, rows, solver):
         """`Left` of a block, by a step, and by more where that is not near enough."""
         data = over_groups(self._gradient_sums, rows.group_weight)
-        gradients = self._gradients(data - rows.gradients(self.iterate), self.iterate)
+        gradients = self._many.gradients(
+            data - rows.gradients(self.iterate), self.iterate
+        )
         changes = -solver.solve(gradients)
         nothing = np.zeros(len(numbers))
         error = self._errors(rows, solver, gradients, changes, changes, nothing)
         if not self.problem.objective.loss.is_quadratic:
             self._refine(rows, solver, gradients, changes, error)
         influence = self.hessian.norms(changes)
-        return Left(numbers, rows.slots, self._by_output(changes), influence, error)
+        return Left(
+            numbers, rows.slots, self._many.by_output(changes), influence, error
+        )
 
     def _refine(self, rows, solver, gradients, changes, error):
         """More than one step where the first is not near enough, in place."""
@@ -239,7 +243,7 @@ class LeaveOut:
             return
         # 1) half a pass: raw predictions along the step tell more of it
         some = rows.some(coarse)
-        moved, squares = self._along(some, changes[coarse])
+        moved, squares = self._many.along(some, changes[coarse])
         lengths = _lengths(gradients[coarse], changes[coarse])
         bounds = self._bounds(
             lengths, np.zeros(len(coarse)), rest[coarse], squares, moved
@@ -271,7 +275,7 @@ class LeaveOut:
             if not len(coarse):
                 break
             some = rows.some(coarse)
-            gradients, stale = self._measured(some, self._by_output(changes[coarse]))
+            gradients, stale = self._many.measure(some, changes[coarse])
             steps = -solver.solve(gradients, coarse)
             changes[coarse] += steps
             error[coarse] = self._errors(
@@ -289,13 +293,11 @@ class LeaveOut:
         """
         changes, error = changes.copy(), np.full(len(changes), np.inf)
         going = np.arange(len(changes))
-        largest, q = self._certain[0], self.hessian.order
+        q = self.hessian.order
         for _ in range(_MOST_NEWTON):
             some = rows.some(going)
             hessians = np.zeros((len(going), q, q))
-            gradients, stale = self._measured(
-                some, self._by_output(changes[going]), hessians
-            )
+            gradients, stale = self._many.measure(some, changes[going], hessians)
             hessians[:, np.arange(q), np.arange(q)] += self.problem.penalty
             try:
                 steps = -np.linalg.solve(hessians, gradients.swapaxes(1, 2))
@@ -303,117 +305,19 @@ class LeaveOut:
                 return changes, error
             steps = steps.swapaxes(1, 2)
             lengths = _lengths(gradients, steps)
-            moved = self._along(some, steps)[0]
+            moved = self._many.along(some, steps)[0]
             shares = _damping(moved)
             changes[going] += shares * steps
             now = changes[going]
             ways = np.sqrt(np.sum((now @ hessians) * now, axis=(1, 2)))
-            left = np.zeros(len(going))
-            for number, unit in enumerate(going):
-                share = shares[number, 0, 0]
-                left[number] = (1.0 - share) * lengths[number]
-                left[number] += _certificate.gradient_after_step(
-                    share * lengths[number], moved[number] / lengths[number]
-                )
-                if not rest[unit] > 0.0:
-                    continue
-                leverage = np.exp(0.5 * stale[number]) * largest / np.sqrt(rest[unit])
-                bound = _certificate.after_gradient(
-                    left[number], leverage, share * moved[number]
-                )
-                if bound is not None:
-                    error[unit] = bound.distance / ways[number]
-            going = going[
-                (error[going] > self.tol) & (left > _NOTHING * self.tol * ways)
-            ]
+            leverages = np.exp(0.5 * stale) * self._leverages_left(rest[going])
+            left, bounds = _after_newton(lengths, moved, shares.ravel(), leverages)
+            error[going] = self._shares(bounds, ways)
+            on = (error[going] > self.tol) & (left > _NOTHING * self.tol * ways)
+            going = going[on]
             if not len(going):
                 break
         return changes, error
-
-    def _along(self, rows, changes):
-        """What raw predictions of the rows that stay do along changes: half a pass.
-
-        Returns the largest range that a row sees, and ``sum_i l_i''[a_i, a_i] osc_i^2``
-        of `_certificate`, with second derivatives at the iterate.
-        """
-        objective, loss = self.problem.objective, self.problem.objective.loss
-        changes = self._by_output(changes)
-        largest, squares = np.zeros((2, len(changes)))
-        for block, X in self._row_blocks(changes.size // objective.n_dof):
-            slots = self.problem.slots[block]
-            moves, ranges = self._moves(X, changes)
-            np.maximum(largest, ranges.max(axis=1), out=largest)
-            curvatures = loss.curvatures(X @ self.iterate.T)
-            seen = loss.to_coordinates(np.moveaxis(moves, 2, 0))
-            bent = np.einsum("jur,rjk,kur->ur", seen, curvatures, seen, optimize=True)
-            weight = objective.weight[slots] * rows.factors(slots)
-            squares += (bent * ranges**2) @ weight
-        return largest, squares
-
-    def _row_blocks(self, n_entries):
-        """Slices of the rows and dense copies, few enough for so many entries each."""
-        objective, slots = self.problem.objective, self.problem.slots
-        size = max(1, _BLOCK_ENTRIES // max(objective.n_dof, n_entries))
-        for first in range(0, len(slots), size):
-            block = slice(first, min(first + size, len(slots)))
-            yield block, objective.extended(slots[block])
-
-    def _moves(self, X, changes):
-        """Moves of raw predictions, (n_units, n_rows, n_outputs), and their ranges."""
-        moves = changes.reshape(-1, changes.shape[2]) @ X.T
-        moves = moves.reshape(*changes.shape[:2], len(X)).swapaxes(1, 2)
-        moves = np.ascontiguousarray(moves)
-        ranges = self.problem.objective.loss.ranges(moves.reshape(-1, moves.shape[2]))
-        return moves, ranges.reshape(moves.shape[:2])
-
-    def _gradients(self, data, iterates):
-        """Gradients of F for each unit, from those of the data term by output."""
-        iterates = np.broadcast_to(iterates, data.shape)
-        return self._vectors(data) + self.problem.penalty * self._vectors(iterates)
-
-    def _measured(self, rows, changes, hessians_out=None):
-        """Gradients of the rows that stay, each at its own iterate: a pass for each.
-
-        Returns them, and how far raw predictions moved from those at the iterate. The
-        data term's Hessians there are added where they are asked for.
-        """
-        objective, loss = self.problem.objective, self.problem.objective.loss
-        n_units = len(changes)
-        own = self._place[rows.slots]
-        stale = np.zeros(n_units)
-        total = np.zeros_like(changes)
-        width = objective.n_dof if hessians_out is not None else 1
-        for block, X in self._row_blocks(n_units * objective.n_outputs * width):
-            slots = self.problem.slots[block]
-            raw, ranges = self._moves(X, changes)
-            np.maximum(stale, ranges.max(axis=1), out=stale)
-            raw += X @ self.iterate.T
-            counts = np.broadcast_to(rows.factors(slots), raw.shape[:2]).copy()
-            mine = (own >= block.start) & (own < block.stop)
-            counts[np.nonzero(mine)[0], own[mine] - block.start] = 0.0
-            if hessians_out is not None:
-                weight = counts * objective.weight[slots]
-                self._add_hessians(X, raw, weight, hessians_out)
-            flat = raw.reshape(-1, raw.shape[2])
-            of_units = np.tile(slots, n_units)
-            loss.differentiate(flat, objective.y, objective.weight, of_units)
-            raw *= counts[:, :, np.newaxis]
-            total += raw.swapaxes(1, 2) @ X
-        return self._gradients(total, self.iterate + changes), stale
-
-    def _add_hessians(self, X, raw, weight, hessians_out):
-        """Add the Hessians of some rows at raw predictions of every unit."""
-        n_units, n_rows, n_outputs = raw.shape
-        curvatures = self.problem.objective.loss.curvatures(raw.reshape(-1, n_outputs))
-        m, n_dof = curvatures.shape[1], X.shape[1]
-        curvatures = curvatures.reshape(n_units, n_rows, m, m)
-        blocks = hessians_out.reshape(n_units, m, n_dof, m, n_dof)
-        for j, k in zip(*np.triu_indices(m), strict=True):
-            scaled = (weight * curvatures[:, :, j, k])[:, np.newaxis] * X.T
-            gram = scaled @ X
-            blocks[:, j, :, k] += gram
-            if j != k:
-                blocks[:, k, :, j] += gram
 
     def _errors(
         self, rows, solver, gradients, steps, changes, stale, which=slice(None)
@@ -473,10 +377,10 @@ class LeaveOut:
             At least how far the step moves a raw prediction.
         """
         bounds = np.full(len(lengths), np.inf)
-        leverages = self._certain[0] / np.sqrt(np.maximum(rest, _EPS))
+        leverages = self._leverages_left(rest)
         if moved is None:
-            moved = leverages * lengths
-        for number in np.flatnonzero((rest > 0.0) & (lengths > 0.0)):
+            moved = np.where(lengths > 0.0, leverages, 0.0) * lengths
+        for number in np.flatnonzero(np.isfinite(leverages) & (lengths > 0.0)):
             length, along = lengths[number], moved[number]
             after = _certificate.gradient_after_step(
                 length, along / length, stale[number], np.sqrt(squares[number]) / length
@@ -487,21 +391,28 @@ class LeaveOut:
             bounds[number] = np.inf if bound is None else bound.distance
         return bounds
 
+    def _leverages_left(self, rest):
+        """At least the largest leverages without units; inf where nothing is known."""
+        known = rest > 0.0
+        return np.where(
+            known, self._certain[0] / np.sqrt(np.where(known, rest, 1.0)), np.inf
+        )
+
     @cached_property
     def _certain(self):
         """Largest leverage, and Q of `_certificate`."""
         problem, objective = self.problem, self.problem.objective
-        of_rows = self._leverages(self.hessian, problem.slots)
+        of_rows = self._leverages(problem.slots)
         fourth = np.zeros_like(self.hessian.sums)
         objective.add_hessian_sums(self.iterate, problem.slots, fourth, of_rows**2)
         # The groups' largest factors make it hold for all units.
         largest = self._group_weight.max(axis=0)
         return float(of_rows.max()), over_groups(fourth, largest)
 
-    def _leverages(self, hessian, slots):
+    def _leverages(self, slots):
         """Largest leverages of rows, over all contrasts."""
         objective = self.problem.objective
-        metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
+        metrics = self.hessian.metrics(objective.loss.contrasts(), objective.n_dof)
         of_rows = np.zeros(len(slots))
 
         def take(number):
@@ -516,20 +427,6 @@ class LeaveOut:
         if not self.problem.objective.loss.is_quadratic and self.hessian.is_exact:
             self._certain  # noqa: B018
 
-    def _vectors(self, many):
-        """`Problem.vectors` of many at once: (n, n_outputs, n_dof) to (n, ..., q)."""
-        coordinates = self.problem.objective.loss.to_coordinates(many.swapaxes(0, 1))
-        n_systems, q = self.problem.penalty.shape
-        return coordinates.swapaxes(0, 1).reshape(len(many), n_systems, q)
-
-    def _by_output(self, many):
-        """The inverse of `_vectors`."""
-        objective = self.problem.objective
-        m = objective.loss.n_coordinates
-        coordinates = many.reshape(len(many), m, objective.n_dof).swapaxes(0, 1)
-        by_output = objective.loss.to_outputs(coordinates)
-        return np.ascontiguousarray(by_output.swapaxes(0, 1))
-
 
 def _lengths(gradients, steps):
     """Of steps ``-H^-1 g``, in the norm of H: (n_units,)."""
@@ -540,3 +437,30 @@ def _damping(moved):
     """The share of steps that is safe where they move raw predictions that much."""
     safe = np.log1p(moved) / np.maximum(moved, _EPS)
     return np.where(moved > _NEAR, safe, 1.0)[:, np.newaxis, np.newaxis]
+
+
+def _after_newton(lengths, moved, shares, leverages):
+    """After shares of Newton's steps: what gradients are at most, and the distances.
+
+    Parameters
+    ----------
+    lengths, moved : ndarray of shape (n_units,)
+        Of the whole steps: in the norm of H, and of raw predictions.
+    shares : ndarray of shape (n_units,)
+    leverages : ndarray of shape (n_units,)
+        At least the largest of the rows, where H is.
+    """
+    left, distances = np.zeros((2, len(lengths)))
+    for number, (length, along, share, leverage) in enumerate(
+        zip(lengths, moved, shares, leverages, strict=True)
+    ):
+        if length > 0.0:
+            left[number] = (1.0 - share) * length
+            left[number] += _certificate.gradient_after_step(
+                share * length, along / length
+            )
+        bound = None
+        if np.isfinite(leverage):
+            bound = _certificate.after_gradient(left[number], leverage, share * along)
+        distances[number] = np.inf if bound is None else bound.distance
+    return left, distances

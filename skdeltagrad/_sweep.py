@@ -12,7 +12,6 @@ Where progress is told, is here, too: `Progress`.
 
 import threading
 import warnings
-from dataclasses import replace
 from functools import cached_property
 from numbers import Real
 from time import perf_counter
@@ -134,9 +133,8 @@ class Sweep:
                 "rows as the steps before it transform them."
             )
         check_is_fitted(estimator)
-        tol = estimator.edit_tol if tol is None else tol
         if not isinstance(tol, Real) or not tol > 0:
-            raise ValueError(f"tol must be a positive number or None, got {tol!r}.")
+            raise ValueError(f"tol must be a positive number, got {tol!r}.")
         roster = estimator._training_set.roster
         if not roster.is_stored:
             raise ValueError(
@@ -271,7 +269,7 @@ class Sweep:
 
     @cached_property
     def _settings(self):
-        return replace(self.estimator._settings(), edit_tol=self._tol)
+        return self.estimator._settings()
 
     @cached_property
     def _surveyed(self):

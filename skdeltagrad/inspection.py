@@ -32,7 +32,7 @@ _CHUNK_ENTRIES = 2**22
 
 
 def leave_one_out(
-    estimator, *, X=None, groups=None, tol=None, return_coef=False, verbose=0
+    estimator, *, X=None, groups=None, tol=0.1, return_coef=False, verbose=0
 ):  # fmt: skip
     """Every training row as the model without it sees it.
 
@@ -46,11 +46,12 @@ def leave_one_out(
         Rows that leave together: those that share an id, or a label; labels are given
         for the rows that are there, in the order of their positions. None: every row
         by itself.
-    tol : float, default=None
-        How far each model may be from a fit without the unit, as a share of the way
-        that it moves; None: `edit_tol` of the estimator. Most models take no pass over
-        the rows; those of which that is not certain take a few. ``np.inf``: none does.
-        A squared error is exact.
+    tol : float, default=0.1
+        For log-losses with "newton": how far each model may be from a fit without the
+        unit, as a share of the way that it moves; by a bound, which is often ten times
+        the error. Most models take no pass over the rows for it; others take a few.
+        ``np.inf``: none does. Edits of other kinds are held to `edit_tol` of the
+        estimator, and squared errors with "newton" are exact.
     return_coef : bool, default=False
         Whether to keep the coefficients of all models: n_units x n_features numbers.
     verbose : int, default=0
@@ -118,7 +119,7 @@ def leave_one_out(
     )  # fmt: skip
 
 
-def jackknife(estimator, statistic=None, *, groups=None, tol=None, verbose=0):
+def jackknife(estimator, statistic=None, *, groups=None, tol=0.1, verbose=0):
     """Bias and standard errors by leaving out one row, or one group, at a time.
 
     Parameters
@@ -210,7 +211,7 @@ def jackknife_plus(
     .. [1] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive
        inference with the jackknife+", Annals of Statistics 49(1), 2021.
     """
-    sweep = Sweep.of(estimator, groups, None, verbose)
+    sweep = Sweep.of(estimator, groups, 0.1, verbose)
     if is_classifier(estimator):
         raise TypeError(
             "estimator must be a regressor, got "
@@ -246,7 +247,7 @@ def jackknife_plus(
 
 
 def data_values(
-    estimator, X, y, *, scoring=None, sample_weight=None, groups=None, tol=None,
+    estimator, X, y, *, scoring=None, sample_weight=None, groups=None, tol=0.1,
     verbose=0,
 ):  # fmt: skip
     """What a score on validation rows loses when a training row, or a group, leaves.
@@ -296,7 +297,7 @@ def data_values(
     return DataValues(sweep.names, of_all - scores, of_all, scores)
 
 
-def influential(estimator, n=10, *, groups=None, tol=None, verbose=0):
+def influential(estimator, n=10, *, groups=None, tol=0.1, verbose=0):
     """The training rows, or groups, without which the model would move the most.
 
     Parameters

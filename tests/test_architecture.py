@@ -42,7 +42,7 @@ FLOORS = {
     "replays": ["_periodic_replay", "_seeded_replay"],
     "kept": ["_kept_curvature", "_seed"],
     "loop": ["_descent", "_leave_out", "_newton", "_seed_sums"],
-    "problem": ["_downdates", "_problem"],
+    "problem": ["_downdates", "_many_iterates", "_problem"],
     "data term": ["_objective"],
     "parts": [
         "_centring",

@@ -1,0 +1,142 @@
+"""Passes over the rows for many iterates at once, each without some of the rows.
+
+Iterates are told by their changes from one that they have in common. Products are of
+the rows with all of them, so that BLAS does the work.
+"""
+
+import numpy as np
+
+# Entries of rows, or of raw predictions, in a block.
+_BLOCK_ENTRIES = 2**18
+
+
+class ManyIterates:
+    """The rows of a problem, seen from an iterate and from others near to it.
+
+    Parameters
+    ----------
+    problem : Problem
+    iterate : ndarray of shape (n_outputs, n_dof)
+    """
+
+    def __init__(self, problem, iterate):
+        self.problem = problem
+        self.iterate = iterate
+        self._place = np.zeros(len(problem.objective.weight), np.int64)
+        self._place[problem.slots] = np.arange(len(problem.slots))
+
+    def vectors(self, many):
+        """`Problem.vectors` of many at once: (n, n_outputs, n_dof) to (n, ..., q)."""
+        coordinates = self.problem.objective.loss.to_coordinates(many.swapaxes(0, 1))
+        n_systems, q = self.problem.penalty.shape
+        return coordinates.swapaxes(0, 1).reshape(len(many), n_systems, q)
+
+    def by_output(self, many):
+        """The inverse of `vectors`."""
+        objective = self.problem.objective
+        m = objective.loss.n_coordinates
+        coordinates = many.reshape(len(many), m, objective.n_dof).swapaxes(0, 1)
+        by_output = objective.loss.to_outputs(coordinates)
+        return np.ascontiguousarray(by_output.swapaxes(0, 1))
+
+    def gradients(self, data, iterates):
+        """Gradients of F for each unit, from those of the data term by output."""
+        iterates = np.broadcast_to(iterates, data.shape)
+        return self.vectors(data) + self.problem.penalty * self.vectors(iterates)
+
+    def measure(self, rows, vectors, hessians_out=None):
+        """Gradients of the rows that stay, each at its own iterate: a pass for each.
+
+        Parameters
+        ----------
+        rows : UnitRows
+            Those that do not stay.
+        vectors : ndarray of shape (n_units, n_systems, q)
+            From the common iterate.
+        hessians_out : ndarray of shape (n_units, q, q), optional
+            The data term's Hessians are added to it.
+
+        Returns
+        -------
+        gradients : ndarray of shape (n_units, n_systems, q)
+        moved : ndarray of shape (n_units,)
+            Largest range of what raw predictions of a row moved by.
+        """
+        objective, loss = self.problem.objective, self.problem.objective.loss
+        changes = self.by_output(vectors)
+        moved, total = np.zeros(len(changes)), np.zeros_like(changes)
+        width = objective.n_dof if hessians_out is not None else 1
+        for block, X in self._row_blocks(len(changes) * objective.n_outputs * width):
+            slots = self.problem.slots[block]
+            raw, ranges, gone = self._moves(rows, block, X, changes)
+            np.maximum(moved, ranges.max(axis=1), out=moved)
+            raw += X @ self.iterate.T
+            counts = np.broadcast_to(rows.factors(slots), raw.shape[:2]).copy()
+            counts[gone] = 0.0
+            if hessians_out is not None:
+                weight = counts * objective.weight[slots]
+                self._add_hessians(X, raw, weight, hessians_out)
+            flat = raw.reshape(-1, raw.shape[2])
+            of_units = np.tile(slots, len(changes))
+            loss.differentiate(flat, objective.y, objective.weight, of_units)
+            raw *= counts[:, :, np.newaxis]
+            total += raw.swapaxes(1, 2) @ X
+        return self.gradients(total, self.iterate + changes), moved
+
+    def along(self, rows, vectors):
+        """What raw predictions of the rows that stay do along steps: half a pass.
+
+        Returns the largest range that a row sees, and ``sum_i l_i''[a_i, a_i] osc_i^2``
+        of `_certificate`, with second derivatives at the common iterate; for each unit.
+        """
+        objective, loss = self.problem.objective, self.problem.objective.loss
+        changes = self.by_output(vectors)
+        largest, squares = np.zeros((2, len(changes)))
+        for block, X in self._row_blocks(len(changes) * objective.n_outputs):
+            slots = self.problem.slots[block]
+            moves, ranges, _ = self._moves(rows, block, X, changes)
+            np.maximum(largest, ranges.max(axis=1), out=largest)
+            curvatures = loss.curvatures(X @ self.iterate.T)
+            seen = loss.to_coordinates(np.moveaxis(moves, 2, 0))
+            bent = np.einsum("jur,rjk,kur->ur", seen, curvatures, seen, optimize=True)
+            weight = objective.weight[slots] * rows.factors(slots)
+            squares += (bent * ranges**2) @ weight
+        return largest, squares
+
+    def _add_hessians(self, X, raw, weight, hessians_out):
+        """Add the Hessians of some rows at raw predictions of every unit."""
+        n_units, n_rows, n_outputs = raw.shape
+        curvatures = self.problem.objective.loss.curvatures(raw.reshape(-1, n_outputs))
+        m, n_dof = curvatures.shape[1], X.shape[1]
+        curvatures = curvatures.reshape(n_units, n_rows, m, m)
+        blocks = hessians_out.reshape(n_units, m, n_dof, m, n_dof)
+        for j, k in zip(*np.triu_indices(m), strict=True):
+            scaled = (weight * curvatures[:, :, j, k])[:, np.newaxis] * X.T
+            gram = scaled @ X
+            blocks[:, j, :, k] += gram
+            if j != k:
+                blocks[:, k, :, j] += gram
+
+    def _moves(self, rows, block, X, changes):
+        """Moves of raw predictions, (n_units, n_rows, n_outputs), and their ranges.
+
+        Also where the rows are that do not stay: their ranges are 0.
+        """
+        moves = changes.reshape(-1, changes.shape[2]) @ X.T
+        moves = moves.reshape(*changes.shape[:2], len(X)).swapaxes(1, 2)
+        moves = np.ascontiguousarray(moves)
+        ranges = self.problem.objective.loss.ranges(moves.reshape(-1, moves.shape[2]))
+        ranges = ranges.reshape(moves.shape[:2])
+        own = self._place[rows.slots]
+        inside = (own >= block.start) & (own < block.stop)
+        gone = np.nonzero(inside)[0], own[inside] - block.start
+        ranges[gone] = 0.0
+        return moves, ranges, gone
+
+    def _row_blocks(self, n_entries):
+        """Slices of the rows and dense copies, few enough for so many entries each."""
+        objective, slots = self.problem.objective, self.problem.slots
+        size = max(1, _BLOCK_ENTRIES // max(objective.n_dof, n_entries))
+        for first in range(0, len(slots), size):
+            block = slice(first, min(first + size, len(slots)))
+            yield block, objective.extended(slots[block])
