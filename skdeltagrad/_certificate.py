@@ -43,6 +43,8 @@ A quadratic loss has R = 0: then ||w - w*||_H = ||g||_{H^-1}.
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -105,6 +107,40 @@ def gradient_after_step(length, leverage, stale=0.0, fourth=None):
         if fourth is not None:
             bound = min(bound, _remainder(rho) * length * fourth)
     return bound
+
+
+def gradients_after_steps(lengths, rho, stale, squares=np.inf):
+    """`gradient_after_step` for many steps, and R along each for its leverage.
+
+    Parameters
+    ----------
+    lengths, rho, stale : ndarray of shape (n_steps,)
+        Of the steps d in the norm of H; at least R(d); R before them.
+    squares : ndarray of shape (n_steps,) or inf
+        At least the sum of ``l_i''[a_i, a_i] osc(a_i)^2``; used where `stale` is 0.
+    """
+    small = rho < 1e-2
+    safe = np.where(small, 1.0, rho)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(rho > 0.0, np.expm1(rho) / np.maximum(rho, 1e-300), 1.0)
+        series = 0.5 + rho * (1 / 6 + rho * (1 / 24 + rho * (1 / 120 + rho / 600)))
+        remainder = np.where(small, series, (np.expm1(safe) - safe) / safe**2)
+        fresh = remainder * np.minimum(lengths * rho, np.sqrt(squares))
+        left = np.where(stale == 0.0, fresh, lengths * (np.exp(stale) * mean - 1.0))
+    return np.where(np.isfinite(left), left, np.inf)
+
+
+def distances_after_gradients(nu, leverages, stale):
+    """`after_gradient` for many iterates: the distances, inf where it does not apply.
+
+    Parameters are those of `after_gradient`, of shape (n_iterates,) each.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        radius = leverages * nu * np.exp(stale)
+    inside = radius < 1.0
+    radius = np.where(inside, radius, 0.0)
+    bounds = -np.log1p(-radius) / np.where(inside, leverages, 1.0)
+    return np.where(inside, bounds, np.inf)
 
 
 def _mean_exponential(rho):

@@ -311,7 +311,13 @@ class LeaveOut:
             now = changes[going]
             ways = np.sqrt(np.sum((now @ hessians) * now, axis=(1, 2)))
             leverages = np.exp(0.5 * stale) * self._leverages_left(rest[going])
-            left, bounds = _after_newton(lengths, moved, shares.ravel(), leverages)
+            made = shares.ravel()
+            left = (1.0 - made) * lengths + _certificate.gradients_after_steps(
+                made * lengths, made * moved, np.zeros(len(made))
+            )
+            bounds = _certificate.distances_after_gradients(
+                left, leverages, made * moved
+            )
             error[going] = self._shares(bounds, ways)
             on = (error[going] > self.tol) & (left > _NOTHING * self.tol * ways)
             going = going[on]
@@ -376,20 +382,11 @@ class LeaveOut:
         moved : ndarray of shape (n_units,), optional
             At least how far the step moves a raw prediction.
         """
-        bounds = np.full(len(lengths), np.inf)
         leverages = self._leverages_left(rest)
         if moved is None:
             moved = np.where(lengths > 0.0, leverages, 0.0) * lengths
-        for number in np.flatnonzero(np.isfinite(leverages) & (lengths > 0.0)):
-            length, along = lengths[number], moved[number]
-            after = _certificate.gradient_after_step(
-                length, along / length, stale[number], np.sqrt(squares[number]) / length
-            )
-            bound = _certificate.after_gradient(
-                after, leverages[number], stale[number] + along
-            )
-            bounds[number] = np.inf if bound is None else bound.distance
-        return bounds
+        after = _certificate.gradients_after_steps(lengths, moved, stale, squares)
+        return _certificate.distances_after_gradients(after, leverages, stale + moved)
 
     def _leverages_left(self, rest):
         """At least the largest leverages without units; inf where nothing is known."""
@@ -437,30 +434,3 @@ def _damping(moved):
     """The share of steps that is safe where they move raw predictions that much."""
     safe = np.log1p(moved) / np.maximum(moved, _EPS)
     return np.where(moved > _NEAR, safe, 1.0)[:, np.newaxis, np.newaxis]
-
-
-def _after_newton(lengths, moved, shares, leverages):
-    """After shares of Newton's steps: what gradients are at most, and the distances.
-
-    Parameters
-    ----------
-    lengths, moved : ndarray of shape (n_units,)
-        Of the whole steps: in the norm of H, and of raw predictions.
-    shares : ndarray of shape (n_units,)
-    leverages : ndarray of shape (n_units,)
-        At least the largest of the rows, where H is.
-    """
-    left, distances = np.zeros((2, len(lengths)))
-    for number, (length, along, share, leverage) in enumerate(
-        zip(lengths, moved, shares, leverages, strict=True)
-    ):
-        if length > 0.0:
-            left[number] = (1.0 - share) * length
-            left[number] += _certificate.gradient_after_step(
-                share * length, along / length
-            )
-        bound = None
-        if np.isfinite(leverage):
-            bound = _certificate.after_gradient(left[number], leverage, share * along)
-        distances[number] = np.inf if bound is None else bound.distance
-    return left, distances

@@ -96,9 +96,11 @@ class ManyIterates:
             slots = self.problem.slots[block]
             moves, ranges, _ = self._moves(rows, block, X, changes)
             np.maximum(largest, ranges.max(axis=1), out=largest)
-            curvatures = loss.curvatures(X @ self.iterate.T)
-            seen = loss.to_coordinates(np.moveaxis(moves, 2, 0))
-            bent = np.einsum("jur,rjk,kur->ur", seen, curvatures, seen, optimize=True)
+            states = loss.curvature_state(X @ self.iterate.T)
+            flat = moves.reshape(-1, moves.shape[2])
+            bent = flat.copy()
+            loss.bend(bent, np.tile(states, (len(changes), 1)))
+            bent = np.sum(bent * flat, axis=1).reshape(ranges.shape)
             weight = objective.weight[slots] * rows.factors(slots)
             squares += (bent * ranges**2) @ weight
         return largest, squares

@@ -159,19 +159,24 @@ class Sweep:
         """
         numbers = np.flatnonzero(self.is_defined)
         progress = Progress(len(numbers), self.verbose)
-        blocks, make = self._blocks(numbers)
+        with _threads.blas_for(self.problem.penalty.shape[1]):
+            blocks, make = self._blocks(numbers)
 
         def take(number):
             left = make(blocks[number])
             use(number, left)
             progress.add(len(left.units))
 
-        if serially or not self.has_hessian:
+        if not self.has_hessian:  # edits have threads of their own
             for number in range(len(blocks)):
                 take(number)
             return len(blocks)
         with _threads.blas_for(order=1):  # for every block has a thread
-            _threads.run(take, len(blocks))
+            if serially:
+                for number in range(len(blocks)):
+                    take(number)
+            else:
+                _threads.run(take, len(blocks))
         return len(blocks)
 
     def own_predictions(self, left):
