@@ -19,7 +19,9 @@ from skdeltagrad._certificate import (
     _mean_exponential,
     _remainder,
     after_gradient,
+    distances_after_gradients,
     gradient_after_step,
+    gradients_after_steps,
 )
 
 GRID = np.logspace(-12, 1, 53)
@@ -159,6 +161,31 @@ def test_a_step_too_far_leaves_an_infinite_gradient(length, leverage, stale):
     left = gradient_after_step(length, leverage, stale)
     assert left == math.inf
     assert after_gradient(left, leverage, stale) is None
+
+
+def test_many_at_once_are_one_by_one():
+    rng = np.random.default_rng(0)
+    lengths, leverages = 10.0 ** rng.uniform(-9, 3, (2, 500))
+    stale = np.where(rng.random(500) < 0.5, 0.0, 10.0 ** rng.uniform(-9, 3, 500))
+    fourth = 10.0 ** rng.uniform(-9, 3, 500)
+    left = gradients_after_steps(
+        lengths, leverages * lengths, stale, (lengths * fourth) ** 2
+    )
+    expected = [
+        gradient_after_step(*one, fourth=share)
+        for *one, share in zip(lengths, leverages, stale, fourth, strict=True)
+    ]
+    finite = np.isfinite(expected)
+    assert_allclose(left[finite], np.array(expected)[finite], rtol=1e-6)
+    assert finite.any()
+    assert not finite.all()
+    distances = distances_after_gradients(lengths, leverages, stale)
+    bounds = [
+        after_gradient(*one) for one in zip(lengths, leverages, stale, strict=True)
+    ]
+    expected = [np.inf if bound is None else bound.distance for bound in bounds]
+    assert_allclose(distances, expected, rtol=1e-12)
+    assert np.isfinite(distances).any()
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0])
