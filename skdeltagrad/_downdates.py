@@ -9,7 +9,7 @@ Where little is left of a direction, I - R'GR has no digits: `Alone` sums the He
 the rows that stay.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,53 +23,24 @@ _EPS = np.finfo(float).eps
 
 
 @dataclass(frozen=True)
-class UnitRows:
-    """The rows of units of one size, around an iterate.
+class Leaving:
+    """Units of one size that are to leave.
 
     Attributes
     ----------
     objective : Objective
     group_weight : ndarray of shape (n_groups,)
+        Factors of the groups without any of them.
     slots : ndarray of shape (n_units, size)
-    X : ndarray of shape (n_units, size, n_dof)
-    curvatures : ndarray of shape (n_units, size, m, m)
-        Second derivatives, weights and factors included.
     """
 
     objective: Objective
     group_weight: np.ndarray
     slots: np.ndarray
-    X: np.ndarray
-    curvatures: np.ndarray
-
-    @classmethod
-    def of(cls, objective, iterate, slots, group_weight):
-        flat = slots.ravel()
-        X = objective.extended(flat)
-        curvatures = objective.loss.curvatures(X @ iterate.T)
-        rows = cls(
-            objective, group_weight, slots,
-            X.reshape(*slots.shape, X.shape[1]),
-            curvatures.reshape(*slots.shape, *curvatures.shape[1:]),
-        )  # fmt: skip
-        weight = (objective.weight[flat] * rows.factors(flat)).reshape(slots.shape)
-        rows.curvatures[...] *= weight[:, :, np.newaxis, np.newaxis]
-        return rows
 
     def some(self, units):
-        """The rows of some of the units."""
-        return replace(
-            self, slots=self.slots[units], X=self.X[units],
-            curvatures=self.curvatures[units],
-        )  # fmt: skip
-
-    def squares(self, vectors):
-        """``v' H_U v`` of each unit, for vectors (n_units, n_systems, q)."""
-        n_units, size, m, _ = self.curvatures.shape
-        n_dof = self.X.shape[2]
-        parts = vectors.reshape(n_units, -1, m, n_dof)
-        seen = np.einsum("usjd,ukd->uskj", parts, self.X, optimize=True)
-        return np.einsum("uski,ukij,uskj->u", seen, self.curvatures, seen)
+        """Some of the units."""
+        return Leaving(self.objective, self.group_weight, self.slots[units])
 
     def factors(self, slots):
         """Factors of the groups of some rows."""
@@ -77,17 +48,37 @@ class UnitRows:
             return np.ones(len(slots))
         return self.group_weight[self.objective.group[slots]]
 
-    def gradients(self, iterates):
-        """Of the data term, summed for each unit: (n_units, n_outputs, n_dof).
 
-        At one iterate, or at one for each unit.
-        """
-        objective, flat = self.objective, self.slots.ravel()
-        raw = np.ascontiguousarray(self.X @ iterates.swapaxes(-1, -2))
-        pointwise = raw.reshape(len(flat), -1)
-        objective.loss.differentiate(pointwise, objective.y, objective.weight, flat)
-        pointwise *= self.factors(flat)[:, np.newaxis]
-        return raw.swapaxes(1, 2) @ self.X
+class UnitRows:
+    """The rows of units, copied, around an iterate.
+
+    Parameters
+    ----------
+    leaving : Leaving
+    iterate : ndarray of shape (n_outputs, n_dof)
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_units, size, n_dof)
+    curvatures : ndarray of shape (n_units, size, m, m)
+        Second derivatives, weights and factors included.
+    gradients : ndarray of shape (n_units, n_outputs, n_dof)
+        Of the data term, summed for each unit.
+    """
+
+    def __init__(self, leaving, iterate):
+        objective, shape = leaving.objective, leaving.slots.shape
+        flat = leaving.slots.ravel()
+        X = objective.extended(flat)
+        raw = X @ iterate.T
+        factors = leaving.factors(flat)
+        curvatures = objective.loss.curvatures(raw)
+        curvatures *= (objective.weight[flat] * factors)[:, np.newaxis, np.newaxis]
+        objective.loss.differentiate(raw, objective.y, objective.weight, flat)
+        raw *= factors[:, np.newaxis]
+        self.X = X.reshape(*shape, -1)
+        self.curvatures = curvatures.reshape(*shape, *curvatures.shape[1:])
+        self.gradients = raw.reshape(*shape, -1).swapaxes(1, 2) @ self.X
 
 
 class Downdate:
@@ -119,7 +110,7 @@ class Downdate:
         half = R @ vectors
         values = np.maximum(values, _EPS)[:, :, np.newaxis]
         self._middle = (half / values) @ half.swapaxes(2, 3)
-        self._hessian = hessian
+        self._hessian, self._rows = hessian, rows
         self.is_exact = hessian.is_exact
 
     def solve(self, vectors, which=slice(None)):
@@ -134,9 +125,13 @@ class Downdate:
         solutions += (Z.swapaxes(2, 3) @ seen)[..., 0]
         return solutions.swapaxes(0, 1)
 
-    def norms(self, vectors, rows):
-        """``sqrt(v' (H - H_U) v)`` for some units, and their rows."""
-        squares = self._hessian.norms(vectors) ** 2 - rows.squares(vectors)
+    def norms(self, vectors, which=slice(None)):
+        """``sqrt(v' (H - H_U) v)``; shapes are those of `solve`."""
+        X, curvatures = self._rows.X[which], self._rows.curvatures[which]
+        parts = vectors.reshape(len(vectors), -1, curvatures.shape[2], X.shape[2])
+        seen = np.einsum("usjd,ukd->uskj", parts, X, optimize=True)
+        gone = np.einsum("uski,ukij,uskj->u", seen, curvatures, seen)
+        squares = self._hessian.norms(vectors) ** 2 - gone
         return np.sqrt(np.maximum(squares, 0.0))
 
 
@@ -146,10 +141,10 @@ class Alone:
     Attributes are those of `Downdate`.
     """
 
-    def __init__(self, problem, iterate, rows):
-        stay = np.setdiff1d(problem.slots, rows.slots, assume_unique=True)
+    def __init__(self, problem, iterate, leaving):
+        stay = np.setdiff1d(problem.slots, leaving.slots, assume_unique=True)
         sums = problem.objective.hessian_sums(iterate, stay)
-        self._hessian = Hessian(sums, rows.group_weight, problem.penalty)
+        self._hessian = Hessian(sums, leaving.group_weight, problem.penalty)
         self.is_exact = self._hessian.is_exact
         self.rest = np.zeros(1)
 
@@ -164,7 +159,7 @@ class Alone:
         """``(H - H_U)^-1 v``; shapes are those of `Downdate.solve`."""
         return self._hessian.solve(vectors[0])[np.newaxis]
 
-    def norms(self, vectors, rows):
+    def norms(self, vectors, which=slice(None)):
         """``sqrt(v' (H - H_U) v)``."""
         return self._hessian.norms(vectors)
 

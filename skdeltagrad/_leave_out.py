@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from . import _certificate, _threads
-from ._downdates import LEAST_LEFT, Alone, Downdate, UnitRows
+from ._downdates import LEAST_LEFT, Alone, Downdate, Leaving, UnitRows
 from ._hessian import Hessian, leverages, over_groups
 from ._many_iterates import ManyIterates
 
@@ -175,11 +175,14 @@ class LeaveOut:
         slots = self.units.of_units(numbers)
         if self._is_large(slots.shape[1]):
             return self._one_by_one(numbers, slots, group_weight)
-        rows = UnitRows.of(self.problem.objective, self.iterate, slots, group_weight)
+        leaving = Leaving(self.problem.objective, group_weight, slots)
+        rows = UnitRows(leaving, self.iterate)
         downdate = Downdate(self._hessian_of(group_weight), rows)
         poor = downdate.rest < LEAST_LEFT
         if not poor.any():
-            return self._followed(numbers, rows, downdate)
+            data = over_groups(self._gradient_sums, group_weight) - rows.gradients
+            gradients = self._many.gradients(data, self.iterate)
+            return self._followed(numbers, leaving, downdate, gradients)
         poorly = self._one_by_one(numbers[poor], slots[poor], group_weight)
         if poor.all():
             return poorly
@@ -200,56 +203,53 @@ class LeaveOut:
     def _one_by_one(self, numbers, slots, group_weight):
         """`Left` of units, each by a factor of its own."""
         parts = []
+        nowhere = np.zeros((1, *self.problem.penalty.shape))
         for i in range(len(numbers)):
-            rows = UnitRows.of(
-                self.problem.objective, self.iterate, slots[i : i + 1], group_weight
-            )
+            number = numbers[i : i + 1]
+            leaving = Leaving(self.problem.objective, group_weight, slots[i : i + 1])
             try:
-                alone = Alone(self.problem, self.iterate, rows)
+                alone = Alone(self.problem, self.iterate, leaving)
             except np.linalg.LinAlgError:
-                parts.append(self._undefined(numbers[i : i + 1], rows))
-            else:
-                if not self.problem.objective.loss.is_quadratic:
-                    alone.compare(self._hessian_of(group_weight))
-                parts.append(self._followed(numbers[i : i + 1], rows, alone))
+                parts.append(self._undefined(number, leaving))
+                continue
+            if not self.problem.objective.loss.is_quadratic:
+                alone.compare(self._hessian_of(group_weight))
+            gradients, _ = self._many.measure(leaving, nowhere)
+            parts.append(self._followed(number, leaving, alone, gradients))
         return Left.joined(parts)
 
-    def _undefined(self, number, rows):
+    def _undefined(self, number, leaving):
         changes = np.full((1, *self.iterate.shape), np.nan)
         nothing = np.full(1, np.nan)
-        return Left(number, rows.slots, changes, nothing, nothing)
+        return Left(number, leaving.slots, changes, nothing, nothing)
 
-    def _followed(self, numbers, rows, solver):
+    def _followed(self, numbers, leaving, solver, gradients):
         """`Left` of a block, by a step, and by more where that is not near enough."""
-        data = over_groups(self._gradient_sums, rows.group_weight)
-        gradients = self._many.gradients(
-            data - rows.gradients(self.iterate), self.iterate
-        )
         changes = -solver.solve(gradients)
         nothing = np.zeros(len(numbers))
-        error = self._errors(rows, solver, gradients, changes, changes, nothing)
+        error = self._errors(leaving, solver, gradients, changes, changes, nothing)
         if not self.problem.objective.loss.is_quadratic:
-            self._refine(rows, solver, gradients, changes, error)
+            self._refine(leaving, solver, gradients, changes, error)
         influence = self.hessian.norms(changes)
         return Left(
-            numbers, rows.slots, self._many.by_output(changes), influence, error
+            numbers, leaving.slots, self._many.by_output(changes), influence, error
         )
 
-    def _refine(self, rows, solver, gradients, changes, error):
+    def _refine(self, leaving, solver, gradients, changes, error):
         """More than one step where the first is not near enough, in place."""
-        rest = self._rest_of_weights(rows.group_weight) * solver.rest
+        rest = self._rest_of_weights(leaving.group_weight) * solver.rest
         coarse = np.flatnonzero(error > self.tol)
         if not len(coarse):
             return
         # 1) half a pass: raw predictions along the step tell more of it
-        some = rows.some(coarse)
+        some = leaving.some(coarse)
         moved, squares = self._many.along(some, changes[coarse])
         lengths = _lengths(gradients[coarse], changes[coarse])
         bounds = self._bounds(
             lengths, np.zeros(len(coarse)), rest[coarse], squares, moved
         )
         error[coarse] = np.minimum(
-            error[coarse], self._shares(bounds, solver.norms(changes[coarse], some))
+            error[coarse], self._shares(bounds, solver.norms(changes[coarse], coarse))
         )
         left = error[coarse] > self.tol
         coarse, moved = coarse[left], moved[left]
@@ -257,16 +257,16 @@ class LeaveOut:
         near = moved <= _NEAR
         far = coarse[~near]
         changes[far] *= _damping(moved[~near])
-        left = self._by_steps(coarse[near], rows, solver, changes, error)
+        left = self._by_steps(coarse[near], leaving, solver, changes, error)
         far = np.concatenate([far, left])
         size = max(1, _HESSIAN_ENTRIES // self.hessian.order**2)
         for first in range(0, len(far), size):
             some = far[first : first + size]
             changes[some], error[some] = self._by_newton(
-                rows.some(some), changes[some], rest[some]
+                leaving.some(some), changes[some], rest[some]
             )
 
-    def _by_steps(self, coarse, rows, solver, changes, error):
+    def _by_steps(self, coarse, leaving, solver, changes, error):
         """Step on with the same Hessian, in place; a pass for every unit and step.
 
         Returns those units of a block for which that will not do.
@@ -274,7 +274,7 @@ class LeaveOut:
         for _ in range(_MOST_STEPS):
             if not len(coarse):
                 break
-            some = rows.some(coarse)
+            some = leaving.some(coarse)
             gradients, stale = self._many.measure(some, changes[coarse])
             steps = -solver.solve(gradients, coarse)
             changes[coarse] += steps
@@ -284,7 +284,7 @@ class LeaveOut:
             coarse = coarse[error[coarse] > self.tol]
         return coarse
 
-    def _by_newton(self, rows, changes, rest):
+    def _by_newton(self, leaving, changes, rest):
         """Newton's method for units, with Hessians of their own, from some changes.
 
         Steps are damped as it is safe for a self-concordant loss: by log(1 + r) / r, r
@@ -295,7 +295,7 @@ class LeaveOut:
         going = np.arange(len(changes))
         q = self.hessian.order
         for _ in range(_MOST_NEWTON):
-            some = rows.some(going)
+            some = leaving.some(going)
             hessians = np.zeros((len(going), q, q))
             gradients, stale = self._many.measure(some, changes[going], hessians)
             hessians[:, np.arange(q), np.arange(q)] += self.problem.penalty
@@ -326,14 +326,14 @@ class LeaveOut:
         return changes, error
 
     def _errors(
-        self, rows, solver, gradients, steps, changes, stale, which=slice(None)
+        self, leaving, solver, gradients, steps, changes, stale, which=slice(None)
     ):  # fmt: skip
         """Bounds of the distances to the optima, as shares of the ways there.
 
         Parameters
         ----------
-        rows : UnitRows
-            Of units.
+        leaving : Leaving
+            The units.
         solver : Downdate or Alone
             Of their block.
         gradients, steps : ndarray of shape (n_units, n_systems, q)
@@ -350,13 +350,13 @@ class LeaveOut:
             if self.problem.objective.loss.is_quadratic:
                 return np.zeros(len(steps))
             lengths = _lengths(gradients, steps)
-            rest = self._rest_of_weights(rows.group_weight) * solver.rest[which]
+            rest = self._rest_of_weights(leaving.group_weight) * solver.rest[which]
             # L_i^2 ||d||^2 is at least osc_i^2.
             fourth = np.sum(steps * (steps @ self._certain[1]), axis=(1, 2))
             rest_of = np.where(rest > 0.0, rest, np.inf)
             squares = np.maximum(fourth, 0.0) * lengths**2 / rest_of
             bounds = self._bounds(lengths, stale, rest, squares)
-        return self._shares(bounds, solver.norms(changes, rows))
+        return self._shares(bounds, solver.norms(changes, which))
 
     def _shares(self, bounds, ways):
         """Bounds as shares of ways; nothing moved by nothing is exact."""

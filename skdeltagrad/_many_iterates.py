@@ -44,12 +44,12 @@ class ManyIterates:
         iterates = np.broadcast_to(iterates, data.shape)
         return self.vectors(data) + self.problem.penalty * self.vectors(iterates)
 
-    def measure(self, rows, vectors, hessians_out=None):
+    def measure(self, leaving, vectors, hessians_out=None):
         """Gradients of the rows that stay, each at its own iterate: a pass for each.
 
         Parameters
         ----------
-        rows : UnitRows
+        leaving : Leaving
             Those that do not stay.
         vectors : ndarray of shape (n_units, n_systems, q)
             From the common iterate.
@@ -68,10 +68,10 @@ class ManyIterates:
         width = objective.n_dof if hessians_out is not None else 1
         for block, X in self._row_blocks(len(changes) * objective.n_outputs * width):
             slots = self.problem.slots[block]
-            raw, ranges, gone = self._moves(rows, block, X, changes)
+            raw, ranges, gone = self._moves(leaving, block, X, changes)
             np.maximum(moved, ranges.max(axis=1), out=moved)
             raw += X @ self.iterate.T
-            counts = np.broadcast_to(rows.factors(slots), raw.shape[:2]).copy()
+            counts = np.broadcast_to(leaving.factors(slots), raw.shape[:2]).copy()
             counts[gone] = 0.0
             if hessians_out is not None:
                 weight = counts * objective.weight[slots]
@@ -83,7 +83,7 @@ class ManyIterates:
             total += raw.swapaxes(1, 2) @ X
         return self.gradients(total, self.iterate + changes), moved
 
-    def along(self, rows, vectors):
+    def along(self, leaving, vectors):
         """What raw predictions of the rows that stay do along steps: half a pass.
 
         Returns the largest range that a row sees, and ``sum_i l_i''[a_i, a_i] osc_i^2``
@@ -94,14 +94,14 @@ class ManyIterates:
         largest, squares = np.zeros((2, len(changes)))
         for block, X in self._row_blocks(len(changes) * objective.n_outputs):
             slots = self.problem.slots[block]
-            moves, ranges, _ = self._moves(rows, block, X, changes)
+            moves, ranges, _ = self._moves(leaving, block, X, changes)
             np.maximum(largest, ranges.max(axis=1), out=largest)
             states = loss.curvature_state(X @ self.iterate.T)
             flat = moves.reshape(-1, moves.shape[2])
             bent = flat.copy()
             loss.bend(bent, np.tile(states, (len(changes), 1)))
             bent = np.sum(bent * flat, axis=1).reshape(ranges.shape)
-            weight = objective.weight[slots] * rows.factors(slots)
+            weight = objective.weight[slots] * leaving.factors(slots)
             squares += (bent * ranges**2) @ weight
         return largest, squares
 
@@ -119,7 +119,7 @@ class ManyIterates:
             if j != k:
                 blocks[:, k, :, j] += gram
 
-    def _moves(self, rows, block, X, changes):
+    def _moves(self, leaving, block, X, changes):
         """Moves of raw predictions, (n_units, n_rows, n_outputs), and their ranges.
 
         Also where the rows are that do not stay: their ranges are 0.
@@ -129,7 +129,7 @@ class ManyIterates:
         moves = np.ascontiguousarray(moves)
         ranges = self.problem.objective.loss.ranges(moves.reshape(-1, moves.shape[2]))
         ranges = ranges.reshape(moves.shape[:2])
-        own = self._place[rows.slots]
+        own = self._place[leaving.slots]
         inside = (own >= block.start) & (own < block.stop)
         gone = np.nonzero(inside)[0], own[inside] - block.start
         ranges[gone] = 0.0

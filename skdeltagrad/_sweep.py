@@ -33,6 +33,8 @@ from ._rows import AbstractRows, canonical
 from ._scores import EvaluationRows
 from ._solve import without
 
+# Entries of rows that are copied at a time.
+_OWN_ENTRIES = 2**18
 # Seconds between two lines of progress.
 _INTERVAL = 2.0
 
@@ -181,9 +183,14 @@ class Sweep:
 
     def own_predictions(self, left):
         """Raw predictions of units' rows without them: (n_units, size, n_outputs)."""
-        X = self.objective.extended(left.slots.ravel())
-        X = X.reshape(*left.slots.shape, X.shape[1])
-        return X @ (self.iterate + left.changes).swapaxes(1, 2)
+        iterates = (self.iterate + left.changes).swapaxes(1, 2)
+        raw = np.empty((*left.slots.shape, len(self.iterate)))
+        size = max(1, _OWN_ENTRIES // (len(raw) * self.iterate.shape[1]))
+        for first in range(0, raw.shape[1], size):
+            slots = left.slots[:, first : first + size]
+            X = self.objective.extended(slots.ravel()).reshape(*slots.shape, -1)
+            raw[:, first : first + size] = X @ iterates
+        return raw
 
     def published(self, iterates):
         """Coefficients (n, n_outputs, n_features) and intercepts (n, n_outputs)."""
