@@ -3,7 +3,7 @@
 Every function looks at a fitted estimator of this library without changing it, and asks
 what the model would be without each row (or without all rows of each group): by one
 Hessian for all of them with ``solver="newton"``, by replays of the path with "gd" and
-"sgd".
+"sgd". Edits of the estimator in other threads wait until it is done.
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from . import _memory
 from ._findings import DataValues, Influence, Jackknife, LeaveOneOut
 from ._scores import score_of
 from ._sweep import Sweep
+from ._turns import one_at_a_time
 
 __all__ = [
     "DataValues",
@@ -31,6 +32,7 @@ _ENTRIES = 2**20
 _CHUNK_ENTRIES = 2**22
 
 
+@one_at_a_time
 def leave_one_out(
     estimator, *, X=None, groups=None, tol=0.1, return_coef=False, verbose=0
 ):  # fmt: skip
@@ -119,6 +121,7 @@ def leave_one_out(
     )  # fmt: skip
 
 
+@one_at_a_time
 def jackknife(estimator, statistic=None, *, groups=None, tol=0.1, verbose=0):
     """Bias and standard errors by leaving out one row, or one group, at a time.
 
@@ -170,6 +173,7 @@ def jackknife(estimator, statistic=None, *, groups=None, tol=0.1, verbose=0):
     )  # fmt: skip
 
 
+@one_at_a_time
 def jackknife_plus(
     estimator, X, *, alpha=0.1, method="plus", groups=None, verbose=0
 ):  # fmt: skip
@@ -246,6 +250,7 @@ def jackknife_plus(
     return lower, upper
 
 
+@one_at_a_time
 def data_values(
     estimator, X, y, *, scoring=None, sample_weight=None, groups=None, tol=0.1,
     verbose=0,
@@ -297,6 +302,7 @@ def data_values(
     return DataValues(sweep.names, of_all - scores, of_all, scores)
 
 
+@one_at_a_time
 def influential(estimator, n=10, *, groups=None, tol=0.1, verbose=0):
     """The training rows, or groups, without which the model would move the most.
 

@@ -505,6 +505,18 @@ def test_nothing_is_changed(solver, edited, unchanged):
         influential(ridge, 3)
 
 
+def test_an_edit_has_to_wait(unchanged):
+    X, y, _ = targets()
+    model = DeltaGradRidge().fit(X, y)
+
+    def edit(coef, intercept):
+        model.unlearn(position=0)
+
+    with unchanged(model), pytest.raises(RuntimeError, match="under way"):
+        jackknife(model, edit)
+    assert len(leave_one_out(model).units) == 60
+
+
 def test_a_dump_that_is_mapped_is_read_only(tmp_path):
     X, y, _ = labels()
     model = DeltaGradLogisticRegression().fit(X, y)
