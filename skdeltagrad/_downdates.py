@@ -23,6 +23,45 @@ _EPS = np.finfo(float).eps
 
 
 @dataclass(frozen=True)
+class Units:
+    """Rows that leave together.
+
+    Attributes
+    ----------
+    slots : ndarray of shape (n_rows,)
+        Unit by unit.
+    bounds : ndarray of shape (n_units + 1,)
+        Where each unit's begin.
+    """
+
+    slots: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, slots, unit, n_units):
+        """Units by the number of each row's."""
+        sizes = np.bincount(unit, minlength=n_units)
+        order = np.argsort(unit, kind="stable")
+        return cls(slots[order], np.concatenate([[0], np.cumsum(sizes)]))
+
+    def __len__(self):
+        return len(self.bounds) - 1
+
+    @property
+    def sizes(self):
+        return np.diff(self.bounds)
+
+    def of_unit(self, number):
+        """Slots of one unit."""
+        return self.slots[self.bounds[number] : self.bounds[number + 1]]
+
+    def of_units(self, numbers):
+        """Slots of units of one size: (n_units, size)."""
+        size = self.bounds[numbers[0] + 1] - self.bounds[numbers[0]]
+        return self.slots[self.bounds[numbers][:, np.newaxis] + np.arange(size)]
+
+
+@dataclass(frozen=True)
 class Leaving:
     """Units of one size that are to leave.
 

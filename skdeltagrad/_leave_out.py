@@ -11,9 +11,11 @@ is of a direction, or large, the Hessian without it is factorised.
 
 How far it can be from the optimum is bounded as in `_certificate`. Where that is too
 far, a further step takes the gradient of the rows that stay at w_U, and the same
-Hessian; or, where raw predictions move much, one of its own.
+Hessian; or, where raw predictions move much, one of its own. Where even that does not
+arrive, the rows that stay are fitted.
 """
 
+from copy import copy
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -23,6 +25,8 @@ from . import _certificate, _threads
 from ._downdates import LEAST_LEFT, Alone, Downdate, Leaving, UnitRows
 from ._hessian import Hessian, leverages, over_groups
 from ._many_iterates import ManyIterates
+from ._newton import minimise
+from ._objective import Objective
 
 # Entries of the rows' solutions in a block, and most units in one.
 _BLOCK_ENTRIES = 2**18
@@ -36,51 +40,15 @@ _LARGE = 0.5
 # do for; and most steps with a Hessian of their own.
 _MOST_STEPS = 4
 _NEAR = 0.3
-_MOST_NEWTON = 30
+_MOST_NEWTON = 8
 # What is left of the tolerance is nothing, where there is no bound to say so.
 _NOTHING = 1e-3
+# Of a fit, where they do not arrive: as the estimators' defaults.
+_FIT_TOL = 1e-4
+_MOST_FIT = 100
 # Entries of the Hessians that are made at a time.
 _HESSIAN_ENTRIES = 2**18
 _EPS = np.finfo(float).eps
-
-
-@dataclass(frozen=True)
-class Units:
-    """Rows that leave together.
-
-    Attributes
-    ----------
-    slots : ndarray of shape (n_rows,)
-        Unit by unit.
-    bounds : ndarray of shape (n_units + 1,)
-        Where each unit's begin.
-    """
-
-    slots: np.ndarray
-    bounds: np.ndarray
-
-    @classmethod
-    def of(cls, slots, unit, n_units):
-        """Units by the number of each row's."""
-        sizes = np.bincount(unit, minlength=n_units)
-        order = np.argsort(unit, kind="stable")
-        return cls(slots[order], np.concatenate([[0], np.cumsum(sizes)]))
-
-    def __len__(self):
-        return len(self.bounds) - 1
-
-    @property
-    def sizes(self):
-        return np.diff(self.bounds)
-
-    def of_unit(self, number):
-        """Slots of one unit."""
-        return self.slots[self.bounds[number] : self.bounds[number + 1]]
-
-    def of_units(self, numbers):
-        """Slots of units of one size: (n_units, size)."""
-        size = self.bounds[numbers[0] + 1] - self.bounds[numbers[0]]
-        return self.slots[self.bounds[numbers][:, np.newaxis] + np.arange(size)]
 
 
 @dataclass(frozen=True)
@@ -239,7 +207,7 @@ class LeaveOut:
         """More than one step where the first is not near enough, in place."""
         rest = self._rest_of_weights(leaving.group_weight) * solver.rest
         coarse = np.flatnonzero(error > self.tol)
-        if not len(coarse):
+        if not len(coarse) or not self.hessian.is_exact:
             return
         # 1) half a pass: raw predictions along the step tell more of it
         some = leaving.some(coarse)
@@ -265,6 +233,9 @@ class LeaveOut:
             changes[some], error[some] = self._by_newton(
                 leaving.some(some), changes[some], rest[some]
             )
+        # 3) a fit, where that does not arrive
+        for number in far[error[far] > self.tol]:
+            changes[number], error[number] = self._by_fit(leaving.some([number]))
 
     def _by_steps(self, coarse, leaving, solver, changes, error):
         """Step on with the same Hessian, in place; a pass for every unit and step.
@@ -324,6 +295,41 @@ class LeaveOut:
             if not len(going):
                 break
         return changes, error
+
+    def _by_fit(self, leaving):
+        """The optimum of the rows that stay without one unit, from where it is lower.
+
+        Returns its change and its error.
+        """
+        problem = self._problem_without(leaving)
+        start = problem.lower(self.iterate, np.zeros_like(self.iterate))
+        optimum = minimise(problem, start, _FIT_TOL, _MOST_FIT)
+        change = problem.vectors(optimum.iterate - self.iterate)
+        hessian = problem.hessian(optimum.iterate)
+        bound, way = None, hessian.norm(change)
+        if hessian.is_exact and way > 0.0:
+            sums = optimum.measured.gradient_sums
+            nu = hessian.dual_norm(problem.gradient(sums, optimum.iterate))
+            leverage = self._leverages(hessian, problem.slots).max()
+            bound = _certificate.after_gradient(nu, leverage)
+        return change, np.inf if bound is None else bound.distance / way
+
+    def _problem_without(self, leaving):
+        """The problem of the rows that stay; other threads have theirs."""
+        problem, objective = copy(self.problem), self.problem.objective
+        problem.objective = Objective(
+            objective.rows, objective.y, objective.weight, objective.loss,
+            objective.shift(), objective.group, objective.n_groups,
+        )  # fmt: skip
+        problem.slots = np.setdiff1d(
+            self.problem.slots, leaving.slots, assume_unique=True
+        )
+        problem.group_weight = leaving.group_weight
+        problem.weight = float(
+            problem.objective.weight_by_group(problem.slots) @ leaving.group_weight
+        )
+        problem.curvature = "exact"
+        return problem
 
     def _errors(
         self, leaving, solver, gradients, steps, changes, stale, which=slice(None)
@@ -399,17 +405,17 @@ class LeaveOut:
     def _certain(self):
         """Largest leverage, and Q of `_certificate`."""
         problem, objective = self.problem, self.problem.objective
-        of_rows = self._leverages(problem.slots)
+        of_rows = self._leverages(self.hessian, problem.slots)
         fourth = np.zeros_like(self.hessian.sums)
         objective.add_hessian_sums(self.iterate, problem.slots, fourth, of_rows**2)
         # The groups' largest factors make it hold for all units.
         largest = self._group_weight.max(axis=0)
         return float(of_rows.max()), over_groups(fourth, largest)
 
-    def _leverages(self, slots):
+    def _leverages(self, hessian, slots):
         """Largest leverages of rows, over all contrasts."""
         objective = self.problem.objective
-        metrics = self.hessian.metrics(objective.loss.contrasts(), objective.n_dof)
+        metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
         of_rows = np.zeros(len(slots))
 
         def take(number):

@@ -23,8 +23,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from . import _threads
 from ._base import ROW_CHECKS, BaseDeltaGrad
 from ._census import LARGEST_PART, Census, balanced_factors
+from ._downdates import Units
 from ._endpoint import cheapest_curvature
-from ._leave_out import LeaveOut, Left, Units
+from ._leave_out import LeaveOut, Left
 from ._objective import Objective
 from ._problem import Problem
 from ._requests import check_ids

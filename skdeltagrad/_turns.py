@@ -32,8 +32,9 @@ def one_at_a_time(method):
             turn = _turns.setdefault(self, _Turn())
         if turn.holder == threading.get_ident():
             raise RuntimeError(
-                f"{method.__name__} was called while fit, an edit or save of the same "
-                "estimator is under way in this thread, by its callback for example. "
+                f"{method.__name__} was called while fit, an edit, save or inspection "
+                "of the same estimator is under way in this thread, by a callback for "
+                "example. "
                 "Call it afterwards, or for a deepcopy."
             )
         with turn.lock:

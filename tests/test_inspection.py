@@ -246,6 +246,22 @@ def test_errors_are_bounds(n_classes):
         assert share <= found.error[row] + 1e-7
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_a_row_that_holds_the_model_back(n_classes, class_weight):
+    """Steps do not arrive where one entry is 10,000 times the others."""
+    X, y, _ = labels(n_classes=n_classes)
+    X[3] *= 1e4
+    model = DeltaGradLogisticRegression(C=10.0, class_weight=class_weight).fit(X, y)
+    found = leave_one_out(model, tol=0.01)
+    theirs = polished(10.0, class_weight=class_weight)
+    stay = np.arange(len(y)) != 3
+    expected = theirs.fit(X[stay], y[stay]).decision_function(X[[3]])[0]
+    assert_allclose(found.decision_values[3], expected, rtol=0.02)
+    assert np.abs(model.decision_function(X[[3]]) - expected).max() > 1.0
+    assert found.error[3] <= 0.01
+
+
 def test_changes_of_the_log_loss_on_real_rows():
     """The first rows of breast cancer: some move their own log-loss by more than 1."""
     X, y = load_breast_cancer(return_X_y=True)
