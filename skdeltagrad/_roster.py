@@ -43,6 +43,9 @@ class Roster:
         self._ids = None if ids is None else GrowingArray(ids)
         self._position = GrowingArray(np.arange(n_samples))
         self._slot = GrowingArray(np.arange(n_samples))
+        # Where in `_slot` the entry of a position is: see `_places`.
+        self._n_first, self._n_settled = n_samples, n_samples
+        self._settled = np.zeros(0, np.int64)
         self._leverages = None
         self._index = None
         self.n_live = n_samples
@@ -81,16 +84,38 @@ class Roster:
     @property
     def n_positions(self):
         """Number of positions ever given out."""
-        return len(self._slot)
+        n_dense = len(self._slot) - len(self._settled) - self._n_first
+        return self._n_settled + n_dense
 
     @property
-    def slot(self):
-        """Slots by position, GONE for rows that are not there any more."""
-        return self._slot.values
+    def slot_of_first(self):
+        """Slots by position, of the rows of fit; GONE where they are not there."""
+        return self._slot.values[: self._n_first]
 
     def slots_of(self, positions):
         """Slots of rows, GONE for those that are not there any more."""
-        return self.slot[positions]
+        places = self._places(np.asarray(positions))
+        return np.where(places == GONE, GONE, self._slot.values[places])
+
+    def _places(self, positions):
+        """Where in `_slot` the entries of positions are; GONE where there is none.
+
+        Those of fit are there by their number, and then those given out since the last
+        compaction. Of positions between them only rows that were there at that time
+        have an entry, so that what is kept does not grow with all that ever came.
+        """
+        later = positions >= self._n_first
+        if not np.any(later):
+            return positions
+        n_settled = len(self._settled)
+        recent = self._n_first + n_settled + positions - self._n_settled
+        place = np.searchsorted(self._settled, positions)
+        found = np.zeros(np.shape(positions), bool)
+        if n_settled:
+            found = self._settled[np.minimum(place, n_settled - 1)] == positions
+        place = np.where(found, self._n_first + place, GONE)
+        place = np.where(positions >= self._n_settled, recent, place)
+        return np.where(later, place, positions)
 
     def live_slots(self):
         """Slots of all rows that are there, ascending."""
@@ -145,25 +170,25 @@ class Roster:
 
     def detach(self, slots):
         """Take the rows of some slots out of their positions."""
-        self._slot.values[self.position[slots]] = GONE
+        self._slot.values[self._places(self.position[slots])] = GONE
         self._position.values[slots] = GONE
         self.n_live -= len(slots)
 
     def attach(self, slots, positions):
         """Put the rows of some slots at positions that nobody holds."""
-        self._slot.values[positions] = slots
+        self._slot.values[self._places(positions)] = slots
         self._position.values[slots] = positions
         self.n_live += len(slots)
 
     def reattach(self, slots, positions, n_live):
         """Undo `detach`; `n_live` is what it was before."""
-        self._slot.values[positions] = slots
+        self._slot.values[self._places(positions)] = slots
         self._position.values[slots] = positions
         self.n_live = n_live
 
     def unattach(self, slots, positions, n_live):
         """Undo `attach`; `n_live` is what it was before."""
-        self._slot.values[positions] = GONE
+        self._slot.values[self._places(positions)] = GONE
         self._position.values[slots] = GONE
         self.n_live = n_live
 
@@ -197,9 +222,12 @@ class Roster:
         roster._position = GrowingArray(self.position[slots])
         if self._leverages is not None:
             roster.leverages = self.leverages[slots]
-        by_position = np.full(self.n_positions, GONE)
-        by_position[roster.position] = np.arange(len(slots))
-        roster._slot = GrowingArray(by_position)
+        later = np.sort(roster.position[roster.position >= self._n_first])
+        roster._settled, roster._n_first = later, self._n_first
+        roster._n_settled = self.n_positions
+        entries = np.full(self._n_first + len(later), GONE)
+        entries[roster._places(roster.position)] = np.arange(len(slots))
+        roster._slot = GrowingArray(entries)
         return roster
 
     def aside(self):

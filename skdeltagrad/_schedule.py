@@ -235,7 +235,7 @@ class DealtBatches:
 
     def at(self, step):
         """Slots of the rows that belong to this step's batch."""
-        slots = self._schedule.dealt(step, self._roster.slot)
+        slots = self._schedule.dealt(step, self._roster.slot_of_first)
         if not len(self._later):
             return slots
         epoch, batch = divmod(step, self._schedule.steps_per_epoch)

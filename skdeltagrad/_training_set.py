@@ -10,8 +10,10 @@ from ._live_rows import LiveSums
 from ._roster import Roster
 from ._rows import AbstractRows, canonical
 
-# Storage is compacted when more than half of it, and more than this, is removed rows.
+# Storage is compacted when removed rows are more than this, and than a fifth of those
+# that are there: the spare room of `GrowingArray` is not used up then.
 _LEAST_TO_COMPACT = 1024
+_MOST_REMOVED = 0.2
 # Products with rows that are made at a time, and what a multiple of a row may be off
 # by, in units in the last place of its largest entry.
 _AT_ONCE = 2**20
@@ -137,7 +139,7 @@ class TrainingSet:
     def compacted(self):
         """This training set, or a compact copy where much of it is removed rows."""
         n_removed = len(self.rows) - self.roster.n_live
-        if n_removed <= max(self.roster.n_live, _LEAST_TO_COMPACT):
+        if n_removed <= max(_MOST_REMOVED * self.roster.n_live, _LEAST_TO_COMPACT):
             return self
         slots = self.roster.live_slots()
         return TrainingSet(

@@ -1180,14 +1180,54 @@ def test_many_small_additions_do_not_copy_each_time():
     assert len(addresses) < 10
 
 
-def test_storage_is_compacted_when_more_than_half_is_gone():
+def test_memory_does_not_grow_with_edits(monkeypatch):
+    """Not with rows that came and went, nor with the positions that they had."""
+    monkeypatch.setattr(_training_set, "_LEAST_TO_COMPACT", 16)
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    y = X[:, 0]
+    model = DeltaGradRidge().fit(X, y, sample_id=np.arange(200))
+    model.unlearn(X[:1], y[:1])  # the index by content is there
+    sizes = []
+    for number in range(1, 1500):
+        row = [number % 200]
+        model.partial_refit(
+            X[row], y[row], sample_id=[199 + number], remove_id=[number]
+        )
+        if number % 3 == 0:
+            model.partial_refit(
+                X[row], y[row], sample_id=[199 + number], replace=True
+            )
+        parts = [model._training_set.rows, model._training_set.roster]
+        parts += [model._training_set._content, model._path]
+        arrays = {
+            id(array): array.nbytes
+            for part in parts
+            for place, array in iter_arrays(part, "part")
+            if not place.endswith(".base")
+        }
+        sizes.append(sum(arrays.values()))
+    assert max(sizes[500:]) <= max(sizes[:500])
+    # Names of before are known, and what is gone is told from what never was.
+    n_positions = model._training_set.roster.n_positions
+    assert n_positions == 1699
+    model.unlearn(position=n_positions - 1)
+    for position in (0, 199, 200, 1000, n_positions - 1):
+        with pytest.raises(IndexError, match="removed before"):
+            model.unlearn(position=position)
+    with pytest.raises(IndexError, match="never was"):
+        model.unlearn(position=n_positions)
+    model.unlearn(position=n_positions - np.arange(2, 7))
+    assert model.update_report_.n_samples == 193
+
+
+def test_storage_is_compacted_when_a_good_part_is_gone():
     X = np.random.default_rng(0).normal(size=(2400, 3))
     model = DeltaGradRidge(solver="gd", max_iter=3, period=1, learning_rate=0.5)
     model.fit(X, X[:, 0], sample_id=np.arange(2400))
     before = storage_of(model)
-    model.unlearn(position=np.arange(1200))
-    assert storage_of(model) == before  # exactly half
-    model.unlearn(position=1200)
+    model.unlearn(position=np.arange(1024))
+    assert storage_of(model) == before  # it is not worth it yet
+    model.unlearn(position=np.arange(1024, 1201))
     assert storage_of(model) != before
     assert len(model._training_set.rows) == 1199
     assert_same_model(model, clone(model).fit(X[1201:], X[1201:, 0]))
