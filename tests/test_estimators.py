@@ -1188,15 +1188,15 @@ def test_memory_does_not_grow_with_edits(monkeypatch):
     model = DeltaGradRidge().fit(X, y, sample_id=np.arange(200))
     model.unlearn(X[:1], y[:1])  # the index by content is there
     sizes = []
-    for number in range(1, 1500):
+    for number in range(1, 700):
         row = [number % 200]
         model.partial_refit(
             X[row], y[row], sample_id=[199 + number], remove_id=[number]
         )
         if number % 3 == 0:
-            model.partial_refit(
-                X[row], y[row], sample_id=[199 + number], replace=True
-            )
+            model.partial_refit(X[row], y[row], sample_id=[199 + number], replace=True)
+        if number % 40:
+            continue
         parts = [model._training_set.rows, model._training_set.roster]
         parts += [model._training_set._content, model._path]
         arrays = {
@@ -1206,12 +1206,12 @@ def test_memory_does_not_grow_with_edits(monkeypatch):
             if not place.endswith(".base")
         }
         sizes.append(sum(arrays.values()))
-    assert max(sizes[500:]) <= max(sizes[:500])
+    assert max(sizes[6:]) <= max(sizes[:6])
     # Names of before are known, and what is gone is told from what never was.
     n_positions = model._training_set.roster.n_positions
-    assert n_positions == 1699
+    assert n_positions == 899
     model.unlearn(position=n_positions - 1)
-    for position in (0, 199, 200, 1000, n_positions - 1):
+    for position in (0, 199, 200, 500, n_positions - 1):
         with pytest.raises(IndexError, match="removed before"):
             model.unlearn(position=position)
     with pytest.raises(IndexError, match="never was"):
