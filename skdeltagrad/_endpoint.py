@@ -19,11 +19,12 @@ from time import perf_counter
 
 import numpy as np
 
-from . import _memory, _threads
+from . import _threads
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
-from ._kept_curvature import Curvature
+from ._kept_curvature import Curvature, order
 from ._losses import AbstractLoss
+from ._meter import Cost, Meter
 from ._newton import minimise
 from ._objective import Objective
 from ._problem import Problem
@@ -31,23 +32,29 @@ from ._problem import Problem
 _EPS = np.finfo(float).eps
 # What no bound can undercut: units in the last place of the iterate.
 _FLOOR = 100.0 * _EPS
-# Passes that an edit may take before the model is fitted anew from where it is.
+# What steps from the old optimum may take before the model is fitted anew: so many
+# passes; or by products this share of a fit's; and this share of its Hessians.
 _MOST_PASSES = 8
+_MOST_TRIED = 0.5
+_MOST_REFRESHED = 0.5
+# What a fit anew may take, in fits from nothing as the last one was; and what that is
+# taken to be at least: other rows' fit may be dearer than the last one was.
+_MOST_FITS = 3.0
+_LEAST_FIT = Cost(20.0, 6.0)
+# Passes that compare where to begin with it, and lead to it.
+_TO_BEGIN = 3.0
+_PASSES_OF_STEP = 5  # the shortest one by products
 # Raw predictions that moved by this much call for a new Hessian at once; else it is
 # made when the passes that a stale one costs add up to so many Hessians.
 _MOST_STALE = 0.7
 _MOST_DEBT = 1.0
-# Largest order of a matrix that is kept; its factor costs seconds. How many such there
-# are for each group: Hessian, Q and what is made of them, twice while an edit is made.
-_MOST_EXACT = 3000
-_N_SQUARES = 6
-# What sums of outer products are made in, in several threads.
-_BUFFER_BYTES = 2**26
 # What systems may leave, where they are solved by products: of what an edit may.
 _INNER = 0.3
 # What a plan counts on: passes of conjugate gradients, and a survey in Hessians.
 _USUAL_PASSES = 25
 _SURVEY = 3.0
+# Rows whose time tells that of a pass.
+_N_TIMED = 2**14
 # What reports say.
 _LATER = "the curvature for it is made at the first edit"
 _TOO_LARGE = "the Hessian of so many coefficients is not kept"
@@ -59,7 +66,7 @@ def _with_few_threads(method):
 
     @wraps(method)
     def inside(self, rows, *arguments):
-        with _threads.blas_for(_order(self.loss, rows.n_features)):
+        with _threads.blas_for(order(self.loss, rows.n_features)):
             return method(self, rows, *arguments)
 
     return inside
@@ -117,6 +124,8 @@ class Endpoint:
         Steps of the last fit.
     converged : bool
         Whether that fit got as near as it was asked to.
+    fit_cost : Cost
+        Of the last fit from nothing.
     ledger : Account
     """
 
@@ -136,6 +145,7 @@ class Endpoint:
     census: Census | None = None
     n_iter: int = 0
     converged: bool = True
+    fit_cost: Cost = Cost()
     ledger: Account = field(default_factory=Account)
 
     centre_is_fixed = True  # the optimum does not depend on it
@@ -163,11 +173,42 @@ class Endpoint:
 
     @_with_few_threads
     def train(self, rows, roster, change=NO_CHANGE):
-        """The optimum of the rows of a roster and an edit, from nothing."""
+        """The optimum of the rows of a roster and an edit, from nothing.
+
+        For an edit it may cost no more than `_refit_at_most`.
+        """
         live = np.concatenate([roster.live_slots(), change.added_slots])
         census = self._count(roster, live)
-        problem = self._problem(rows, roster, change, census)
-        return self._fit(problem, census, np.zeros(problem.objective.shape))
+        meter = Meter()
+        if len(change):
+            meter.allow(self._refit_at_most())
+        problem = self._problem(rows, roster, change, census, meter)
+        trained = self._fit(problem, census, np.zeros(problem.objective.shape))
+        return replace(trained, fit_cost=meter.spent)
+
+    def _refit_at_most(self):
+        """What a fit anew may cost."""
+        return self.fit_cost.at_least(_LEAST_FIT).times(_MOST_FITS)
+
+    def _tries_at_most(self):
+        """What steps from the old optimum may cost."""
+        fit = self.fit_cost.at_least(_LEAST_FIT)
+        if self.kind != "exact":
+            return Cost(_MOST_TRIED * fit.n_passes, 1.0)
+        return Cost(_MOST_PASSES, 1.0 + np.ceil(_MOST_REFRESHED * fit.n_hessians))
+
+    def _at_most(self, problem, seconds, refit):
+        """What an edit costs at most, as attributes of `EditPlan`."""
+        cost = self._refit_at_most()
+        if not refit:
+            cost += self._tries_at_most() + Cost(_TO_BEGIN)
+        # Of the Hessians one may be a survey.
+        hessians = problem.hessian_cost * (cost.n_hessians + _SURVEY - 1.0)
+        return {
+            "n_passes_at_most": float(cost.n_passes),
+            "n_hessians_at_most": float(cost.n_hessians),
+            "seconds_at_most": seconds * (cost.n_passes + hessians),
+        }
 
     @_with_few_threads
     def surveyed(self, rows, roster):
@@ -187,39 +228,50 @@ class Endpoint:
         return replace(self, curvature=curvature, ledger=ledger)
 
     @_with_few_threads
-    def plan(self, rows, roster, change, settings):
-        """What an edit would do, as attributes of `EditPlan`."""
+    def plan(self, rows, roster, change, settings, anew=False):
+        """What an edit would do, as attributes of `EditPlan`.
+
+        `anew`: whether it is a fit from nothing, whatever the rows are.
+        """
         census = self._census_after(roster, change)
         problem = self._problem(rows, roster, change, census)
         n_live = roster.n_live - len(change.removed_slots)
+        some = roster.first_slots(_N_TIMED)
+        seconds = problem.seconds_per_pass(self.reference, some, n_live)
+        if anew:
+            fit = self.fit_cost
+            in_passes = fit.n_passes + problem.hessian_cost * fit.n_hessians
+            facts = vars(fit) | {"seconds": seconds * in_passes}
+        else:
+            facts = self._plan(problem, roster, change, settings, n_live, seconds)
+        return facts | self._at_most(problem, seconds, refit=anew)
+
+    def _plan(self, problem, roster, change, settings, n_live, seconds):
         if self.kind != "exact":
-            seconds = problem.seconds_per_pass(self.reference, n_live)
             return {"n_passes": _USUAL_PASSES, "seconds": seconds * _USUAL_PASSES}
-        if self.curvature is None:
-            seconds = problem.seconds_per_pass(self.reference, n_live)
-            return {
-                "n_hessians": 1, "seconds": _SURVEY * seconds * problem.hessian_cost,
-            }  # fmt: skip
+        if self._is_surveyed_by(change, n_live):
+            seconds *= _SURVEY * problem.hessian_cost
+            return {"n_hessians": 1, "seconds": seconds}
         started = perf_counter()
         curvature = self.curvature.changed(problem, roster, change, self.reference)
         if curvature is None:
-            seconds = problem.seconds_per_pass(self.reference, n_live)
-            return {
-                "n_passes": _MOST_PASSES, "n_hessians": 1, "refit": True,
-                "reason": _TOO_MUCH,
-                "seconds": (_MOST_PASSES + problem.hessian_cost) * seconds,
-            }  # fmt: skip
+            seconds *= _MOST_PASSES + problem.hessian_cost
+            facts = {"n_passes": _MOST_PASSES, "n_hessians": 1, "seconds": seconds}
+            return facts | {"refit": True, "reason": _TOO_MUCH}
         sums = self._gradient_sums_after(problem, change)[0]
         gradient = problem.gradient(sums, self.reference)
         step, _, bound, _ = curvature.step(
             gradient, self.noise, problem.vectors(self.reference)
         )
         moved = curvature.hessian.norm(step)
-        seconds = perf_counter() - started
+        elapsed = perf_counter() - started
         if bound is not None and bound.distance <= settings.edit_tol * moved:
-            return {"seconds": seconds}
-        seconds += problem.seconds_per_pass(self.reference, n_live)
-        return {"n_passes": 1, "seconds": seconds}
+            return {"seconds": elapsed}
+        return {"n_passes": 1, "seconds": elapsed + seconds}
+
+    def _is_surveyed_by(self, change, n_live):
+        """Whether an edit makes the curvature anew, from more rows than it touches."""
+        return self.curvature is None or len(change) > n_live
 
     @_with_few_threads
     def edited(self, rows, roster, change, settings):
@@ -229,35 +281,43 @@ class Endpoint:
         a share of its distance from the reference.
         """
         census = self._census_after(roster, change)
-        problem = self._problem(rows, roster, change, census)
+        meter = Meter(self._tries_at_most())
+        problem = self._problem(rows, roster, change, census, meter)
         follow = self._follow if self.kind == "exact" else self._follow_by_products
         try:
             followed = follow(problem, roster, change, settings.edit_tol)
         except np.linalg.LinAlgError:
             followed = None
         if followed is None:
-            start = problem.lower(self.iterate, np.zeros_like(self.iterate))
-            refit = self._fit(problem, census, start)
-            ledger = replace(refit.ledger, refit=True, reason=_TOO_MUCH)
-            return replace(refit, ledger=ledger)
-        return replace(followed, census=census)
+            return self._refitted(problem, census)
+        ledger = replace(followed.ledger, **vars(meter.spent))
+        return replace(followed, census=census, ledger=ledger)
+
+    def _refitted(self, problem, census):
+        """The optimum by a fit, from the lowest place that is known."""
+        problem.meter.allow(self._refit_at_most() + Cost(_TO_BEGIN))
+        for iterate in (self.iterate, np.zeros_like(self.iterate)):
+            problem.measure(iterate)
+        refit = self._fit(problem, census, problem.lowest[1])
+        return replace(
+            refit, ledger=replace(refit.ledger, refit=True, reason=_TOO_MUCH)
+        )
 
     def _follow(self, problem, roster, change, edit_tol):
         """The optimum by as few passes as will do; None where it takes too many."""
-        reference = self.reference
+        reference, meter = self.reference, problem.meter
         # 1) the cached gradient, and the curvature, of the rows that are there now
         sums, touched = self._gradient_sums_after(problem, change)
-        curvature, n_hessians = self.curvature, 0
-        if curvature is None or len(change) > roster.n_live:
-            curvature, n_hessians = Curvature.survey(problem, roster, reference), 1
+        if self._is_surveyed_by(change, roster.n_live):
+            curvature = Curvature.survey(problem, roster, reference)
         else:
-            curvature = curvature.changed(problem, roster, change, reference)
+            curvature = self.curvature.changed(problem, roster, change, reference)
             if curvature is None:
                 return None
         slots = np.concatenate([change.removed_slots, change.added_slots])
         noise = self.noise + problem.noise_of(slots, touched, curvature.hessian)
         gradient = problem.gradient(sums, reference)
-        n_passes, before = 0, np.inf
+        before = np.inf
         while True:
             # 2) a step, and how far it can be from the optimum
             step, length, bound, no_bound = curvature.step(
@@ -267,45 +327,45 @@ class Endpoint:
             norm = curvature.hessian.norm
             moved = norm(problem.vectors(iterate - self.reference))
             floor = _FLOOR * norm(problem.vectors(iterate))
+            rounding = curvature.rounding(noise, problem.vectors(reference))
+            was_measured = reference is not self.reference
             if bound is not None:
                 allowed = problem.tolerance(edit_tol * moved, floor)
-                if n_passes == 0 and bound.distance > allowed:
-                    nearer, n_passes = curvature.half_pass(
+                if not meter.spent.n_passes and bound.distance > allowed:
+                    nearer, n_read = curvature.half_pass(
                         problem, allowed, step, gradient, noise,
                         problem.vectors(reference),
                     )  # fmt: skip
+                    meter.spend(n_read)
                     bound = nearer or bound
                 enough = bound.distance <= allowed
                 # Where only rounding is left, another pass would find no more.
-                rounding = curvature.rounding(noise, problem.vectors(reference))
-                enough |= n_passes >= 1 and length <= rounding
+                enough |= was_measured and length <= rounding
             else:
                 # An estimate will do only where there never is a bound.
-                enough = n_passes > 0 and length <= edit_tol * moved + floor
+                enough = was_measured and length <= edit_tol * moved + floor
                 enough &= not curvature.is_certain
             if enough:
                 break
-            if n_passes >= _MOST_PASSES or not length < before:
+            if not (meter.allows(n_passes=1) and length < before):
                 return None
             # 3) a pass, where that is not near enough; and a new Hessian now and then
             measured = problem.measure(iterate, curvature.place)
-            n_passes += 1
             reference, sums = iterate, measured.gradient_sums
             gradient = problem.gradient(sums, reference)
-            if np.abs(np.sum(gradient * step)) > 0.5 * length**2 + floor**2:
+            if np.abs(np.sum(gradient * step)) > 0.5 * length**2 + rounding * length:
                 return None  # downhill no more: too far for this Hessian
             noise, before = problem.noise(measured), length
             stale = measured.largest_change
             debt = curvature.debt + 1.0 / problem.hessian_cost
             curvature = replace(curvature, stale=stale, debt=debt)
             if stale > _MOST_STALE or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
+                if not meter.allows(n_hessians=1):
+                    return None
                 curvature = curvature.refreshed(problem, roster, reference)
-                n_hessians += 1
         ledger = Account(
-            n_passes=float(n_passes),
-            n_hessians=n_hessians,
             curvature=self.kind,
-            gradient_norm=problem.largest(gradient) if n_passes >= 1 else None,
+            gradient_norm=problem.largest(gradient) if was_measured else None,
             distance_bound=None if bound is None else bound.distance,
             decision_bound=None if bound is None else bound.decision,
             relative_bound=bound.distance / moved if bound and moved > 0 else None,
@@ -328,8 +388,8 @@ class Endpoint:
         reference = self.reference
         sums, _ = self._gradient_sums_after(problem, change)
         gradient = problem.gradient(sums, reference)
-        n_passes, moved, tolerance = 0, 0.0, _INNER * edit_tol
-        for _ in range(_MOST_PASSES):
+        moved, tolerance = 0.0, _INNER * edit_tol
+        while problem.meter.allows(n_passes=_PASSES_OF_STEP):
             # 1) a step, to a part of the error that is allowed
             hessian = problem.products(reference)
             step, residual, error = hessian.solve(-gradient, tolerance)
@@ -337,7 +397,6 @@ class Endpoint:
             # 2) a pass: what is left of the gradient, but for the systems' residual, is
             # what the Hessian changed by
             measured = problem.measure(iterate)
-            n_passes += hessian.n_products + 1
             length = np.sqrt(max(0.0, np.sum(step * (-gradient - residual))))
             moved += length
             gradient = problem.gradient(measured.gradient_sums, iterate)
@@ -345,15 +404,15 @@ class Endpoint:
             reference = iterate
             if error <= edit_tol * moved:
                 break
-            if np.abs(np.sum(gradient * step)) > 0.5 * length**2:
+            if not np.abs(np.sum(gradient * step)) <= 0.5 * length**2:
                 return None  # downhill no more: too far for this Hessian
             tolerance = min(_INNER, _INNER * edit_tol * moved / error)
         else:
             return None
+        largest = problem.largest(gradient)
         ledger = Account(
-            n_passes=float(n_passes), curvature=self.kind, no_bound=_TOO_LARGE,
-            gradient_norm=problem.largest(gradient),
-        )  # fmt: skip
+            curvature=self.kind, no_bound=_TOO_LARGE, gradient_norm=largest
+        )
         return replace(
             self, iterate=iterate, reference=iterate, converged=True, ledger=ledger,
             gradient_sums=measured.gradient_sums,
@@ -381,15 +440,15 @@ class Endpoint:
             n_iter=optimum.n_iter,
             converged=optimum.converged,
             ledger=Account(
-                n_passes=float(optimum.n_passes),
-                n_hessians=optimum.n_hessians,
+                n_passes=problem.meter.spent.n_passes,
+                n_hessians=problem.meter.spent.n_hessians,
                 curvature=self.kind,
                 gradient_norm=optimum.gradient_norm,
                 no_bound=_LATER if self.kind == "exact" else _TOO_LARGE,
             ),
         )
 
-    def _problem(self, rows, roster, change, census):
+    def _problem(self, rows, roster, change, census, meter=None):
         objective = Objective(
             rows, roster.y, roster.weight, self.loss, self.centre,
             group=roster.y, n_groups=self.n_groups,
@@ -401,7 +460,7 @@ class Endpoint:
             objective, self.alpha, group_weight,
             lambda: np.concatenate([roster.live_slots(), change.added_slots]),
             float(census.weight[0] @ group_weight),
-            self.kind,
+            self.kind, meter,
         )  # fmt: skip
 
     def _census_after(self, roster, change):
@@ -419,31 +478,3 @@ def _tell(n_iter, value, largest):
     print(
         f"step {n_iter}: objective {value:.10g}, largest gradient entry {largest:.2e}"
     )
-
-
-def curvature_bytes(loss, alpha, n_features, n_groups):
-    """At most what the exact Hessian, all that goes with it, and an edit take."""
-    n_factors = len(np.unique(alpha)) if loss.is_quadratic else 1
-    n_squares = _N_SQUARES * (n_groups + 1) + 2 * n_factors
-    return n_squares * 8 * _order(loss, n_features) ** 2 + _BUFFER_BYTES
-
-
-def cheapest_curvature(loss, alpha, n_features, n_groups):
-    """What `curvature="auto"` stands for.
-
-    The exact Hessian, where it is small enough to keep; else the Kronecker
-    preconditioner, where there are several classes and the rows' second moments are
-    small enough; else the diagonal.
-    """
-    available = _memory.available_bytes()
-    n_bytes = curvature_bytes(loss, alpha, n_features, n_groups)
-    fits = available is None or n_bytes <= available / 2
-    if fits and _order(loss, n_features) <= _MOST_EXACT:
-        return "exact"
-    if loss.n_coordinates > 1 and not loss.is_quadratic and n_features < _MOST_EXACT:
-        return "kronecker"
-    return "diagonal"
-
-
-def _order(loss, n_features):
-    return (n_features + 1) * (1 if loss.is_quadratic else loss.n_coordinates)

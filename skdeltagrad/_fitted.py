@@ -165,8 +165,9 @@ class FittedState(LiveRows, BaseEstimator, ABC):
             print(self.update_report_)
         if not self._path.converged:
             warnings.warn(
-                f"The fit stopped after max_iter={self.max_iter} iterations before it "
-                "converged. Raise max_iter, or standardise the columns of X.",
+                f"The fit stopped after max_iter={self.max_iter} iterations, or an "
+                "edit at what its plan allows, before it converged. Raise max_iter, or "
+                "standardise the columns of X; partial_refit() fits without a limit.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

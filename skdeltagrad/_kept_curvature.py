@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import _certificate, _threads
+from . import _certificate, _memory, _threads
 from ._certificate import Bound
 from ._hessian import Hessian, leverages, over_groups, roots
 
@@ -16,6 +16,12 @@ from ._hessian import Hessian, leverages, over_groups, roots
 # on with: for the constants of the certificate; for the digits.
 _LEAST_LEFT = 0.1
 _LEAST_LEFT_QUADRATIC = 1e-9
+# Largest order of a matrix that is kept; its factor costs seconds. How many such there
+# are for each group: Hessian, Q and what is made of them, twice while an edit is made.
+_MOST_EXACT = 3000
+_N_SQUARES = 6
+# What sums of outer products are made in, in several threads.
+_BUFFER_BYTES = 2**26
 # What the square of Q may be too large by before it is made anew.
 _LOOSEST = 4.0
 # Rows whose leverages are taken at a time.
@@ -323,3 +329,32 @@ class Curvature:
             return Bound(nu, self.leverage * nu), None
         bound = _certificate.after_gradient(nu, self.leverage, stale)
         return bound, None if bound else TOO_FAR
+
+
+def curvature_bytes(loss, alpha, n_features, n_groups):
+    """At most what the exact Hessian, all that goes with it, and an edit take."""
+    n_factors = len(np.unique(alpha)) if loss.is_quadratic else 1
+    n_squares = _N_SQUARES * (n_groups + 1) + 2 * n_factors
+    return n_squares * 8 * order(loss, n_features) ** 2 + _BUFFER_BYTES
+
+
+def cheapest_curvature(loss, alpha, n_features, n_groups):
+    """What `curvature="auto"` stands for.
+
+    The exact Hessian, where it is small enough to keep; else the Kronecker
+    preconditioner, where there are several classes and the rows' second moments are
+    small enough; else the diagonal.
+    """
+    available = _memory.available_bytes()
+    n_bytes = curvature_bytes(loss, alpha, n_features, n_groups)
+    fits = available is None or n_bytes <= available / 2
+    if fits and order(loss, n_features) <= _MOST_EXACT:
+        return "exact"
+    if loss.n_coordinates > 1 and not loss.is_quadratic and n_features < _MOST_EXACT:
+        return "kronecker"
+    return "diagonal"
+
+
+def order(loss, n_features):
+    """Order of the Hessian, or of that of each output where they are the same."""
+    return (n_features + 1) * (1 if loss.is_quadratic else loss.n_coordinates)

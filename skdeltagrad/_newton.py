@@ -10,7 +10,7 @@ Where it is too large, systems are solved by its products with vectors, after so
 of L-BFGS from SciPy.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize
@@ -31,11 +31,12 @@ _NOISE = 1e-12
 # Steps of L-BFGS before Newton's where there are only products; and how exactly its
 # systems are solved then.
 _N_LBFGS = 30
+# Passes of the shortest step by products: its Hessian, one product, one trial and what
+# judges it.
+_PASSES_OF_STEP = 5
 _INNER = 0.1
 _TIGHTEST = 1e-3
 _TINY = np.finfo(float).tiny
-# What the importance of rows costs.
-_IMPORTANCE_PASSES = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,6 @@ class Optimum:
         Largest entry of the gradient of F per unit of weight.
     n_iter : int
         Number of steps on all rows.
-    n_passes, n_hessians : float
-        Those over some of the rows count by their share.
     converged : bool
     """
 
@@ -60,8 +59,6 @@ class Optimum:
     measured: Measurement
     gradient_norm: float
     n_iter: int
-    n_passes: float
-    n_hessians: float
     converged: bool
 
 
@@ -71,7 +68,8 @@ def minimise(problem, start, tol, max_iter, tell=None):
     It stops where the largest entry of the gradient per unit of weight is at most
     `tol`, as scikit-learn does, *and* what is left is next to nothing beside the
     influence of a median row: one row among many moves the gradient by less than any
-    fixed tolerance. Or where only rounding is left.
+    fixed tolerance. Or where only rounding is left; or, before it converged, where the
+    problem's meter allows no more.
 
     Parameters
     ----------
@@ -92,36 +90,27 @@ def minimise(problem, start, tol, max_iter, tell=None):
     def is_enough(largest, distance, iterate, hessian):
         return largest <= tol and distance <= problem.leftover(iterate, hessian)
 
-    n_passes = n_hessians = 0.0
     if not start.any():
-        start, n_passes, n_hessians = _on_a_sample(problem, start, max_iter)
-    found = _by_factors(problem, start, tol, max_iter, is_enough, tell)
-    return replace(
-        found,
-        n_passes=n_passes + found.n_passes,
-        n_hessians=n_hessians + found.n_hessians,
-    )
+        start = _on_a_sample(problem, start, max_iter)
+    return _by_factors(problem, start, tol, max_iter, is_enough, tell)
 
 
 def _on_a_sample(problem, start, max_iter):
-    """A better start than zero; and the passes and Hessians that it took."""
+    """A better start than zero, by some of the rows."""
     some = problem.sampled()
     if some is None:
-        return start, 0.0, 0.0
+        return start
 
     def is_enough(largest, distance, iterate, hessian):
         # Two samples' optima are further than that from each other.
         return distance**2 <= problem.penalty.size
 
-    found = _by_factors(some, start, np.inf, max_iter, is_enough)
-    share = len(some.slots) / len(problem.slots)
-    n_passes = _IMPORTANCE_PASSES + share * found.n_passes
-    return found.iterate, n_passes, share * found.n_hessians
+    return _by_factors(some, start, np.inf, max_iter, is_enough).iterate
 
 
 def _by_factors(problem, start, tol, max_iter, is_enough, tell=None):
     """Newton's method with factors of Hessians that are kept: see `minimise`."""
-    n_passes, n_hessians, factor, before = 1, 0, None, np.inf
+    factor, before = None, np.inf
     point = _Point.at(problem, start)
     for n_iter in range(max_iter + 1):
         largest = problem.largest(point.gradient)
@@ -135,8 +124,10 @@ def _by_factors(problem, start, tol, max_iter, is_enough, tell=None):
             if factor is not None and factor.is_new and decrement <= noise:
                 converged = True  # only rounding is left
                 break
+            if not problem.meter.allows(n_hessians=1):
+                converged = False
+                break
             factor = _Kept(problem.hessian(point.iterate))
-            n_hessians += 1
             direction, decrement = factor.direction(point.gradient)
         # 2) stop
         distance = np.sqrt(max(decrement, 0.0))
@@ -146,18 +137,16 @@ def _by_factors(problem, start, tol, max_iter, is_enough, tell=None):
         if converged or n_iter == max_iter:
             break
         # 3) step
-        trial, n_tried = _search(problem, point, direction, decrement)
-        n_passes += n_tried
-        if trial is None:  # F cannot be lowered any more: what is left is rounding
-            converged = largest <= tol
+        trial = _search(problem, point, direction, decrement)
+        if trial is None:
+            converged = largest <= tol and problem.meter.allows(n_passes=2)
             break
         moved = problem.vectors(trial.iterate - point.iterate)
         factor.add_pair(moved, trial.gradient - point.gradient)
         point, before = trial, decrement
     return Optimum(
-        point.iterate, point.measured, float(largest), n_iter, n_passes, n_hessians,
-        bool(converged),
-    )  # fmt: skip
+        point.iterate, point.measured, float(largest), n_iter, bool(converged)
+    )
 
 
 def _by_products(problem, start, tol, max_iter, tell):
@@ -167,10 +156,8 @@ def _by_products(problem, start, tol, max_iter, tell):
     Walker 1996, choice 2). How far a step leads is what the system was solved to and
     what the gradient changed by besides: an estimate.
     """
-    n_passes, inner, left, nothing = 1, _INNER, np.inf, 0.0
-    if not start.any():
-        start, n_tried = _by_lbfgs(problem, start)
-        n_passes += n_tried
+    inner, left, nothing = _INNER, np.inf, 0.0
+    start = _by_lbfgs(problem, start)
     point, hessian = _Point.at(problem, start), None
     largest = problem.largest(point.gradient)
     for n_iter in range(max_iter + 1):
@@ -179,15 +166,15 @@ def _by_products(problem, start, tol, max_iter, tell):
         converged = problem.is_done(point.value, n_iter) or (
             largest <= tol and left <= nothing
         )
-        if converged or n_iter == max_iter:
+        affordable = problem.meter.allows(n_passes=_PASSES_OF_STEP, n_hessians=1)
+        if converged or n_iter == max_iter or not affordable:
             break
         hessian = problem.products(point.iterate)
         direction, residual, error = hessian.solve(point.gradient, inner)
         decrement = float(np.sum(point.gradient * direction))
-        trial, n_tried = _search(problem, point, direction, decrement)
-        n_passes += n_tried + hessian.n_products
-        if trial is None:  # F cannot be lowered any more: what is left is rounding
-            converged = largest <= tol
+        trial = _search(problem, point, direction, decrement)
+        if trial is None:
+            converged = largest <= tol and problem.meter.allows(n_passes=2)
             break
         point, before = trial, largest
         largest = problem.largest(point.gradient)
@@ -200,24 +187,31 @@ def _by_products(problem, start, tol, max_iter, tell):
             (largest / before) ** 2, 0.5 * nothing / max(left, _TINY), _TIGHTEST
         )
         inner = min(inner, _INNER)
-    return Optimum(
-        point.iterate, point.measured, largest, n_iter, n_passes, 0.0, bool(converged)
-    )
+    return Optimum(point.iterate, point.measured, largest, n_iter, bool(converged))
 
 
 def _by_lbfgs(problem, start):
-    """Some steps of L-BFGS, and the number of passes."""
+    """Some steps of L-BFGS."""
 
     def evaluate(flat):
+        if not problem.meter.allows(n_passes=1 + _PASSES_OF_STEP):
+            raise _TooDear
         point = _Point.at(problem, problem.by_output(flat.reshape(shape)))
         return point.value, point.gradient.ravel()
 
     shape = problem.penalty.shape
-    found = optimize.minimize(
-        evaluate, problem.vectors(start).ravel(), jac=True, method="L-BFGS-B",
-        options={"maxiter": _N_LBFGS},
-    )  # fmt: skip
-    return problem.by_output(found.x.reshape(shape)), found.nfev
+    try:
+        found = optimize.minimize(
+            evaluate, problem.vectors(start).ravel(), jac=True, method="L-BFGS-B",
+            options={"maxiter": _N_LBFGS},
+        )  # fmt: skip
+    except _TooDear:
+        return problem.lowest[1]
+    return problem.by_output(found.x.reshape(shape))
+
+
+class _TooDear(Exception):
+    """The meter allows no more."""
 
 
 @dataclass(frozen=True)
@@ -271,17 +265,22 @@ class _Kept:
 
 @np.errstate(over="ignore", invalid="ignore")  # a step too far is halved
 def _search(problem, point, direction, decrement):
-    """A point along a direction with a lower F, or None; and the number of passes."""
+    """A point along a direction with a lower F.
+
+    None where there is none, for what is left is rounding; or the meter allows no more.
+    """
     step = problem.by_output(direction)
     noise = _NOISE * abs(point.value)
     length = 1.0
-    for n_passes in range(1, _MOST_HALVINGS + 1):
+    for _ in range(_MOST_HALVINGS):
+        if not problem.meter.allows(n_passes=2):
+            return None
         trial = _Point.at(problem, point.iterate - length * step)
         if trial.value <= point.value - _SUFFICIENT * length * decrement:
-            return trial, n_passes
+            return trial
         # Differences of F that are rounding say nothing; its slope still does.
         slope = abs(np.sum(trial.gradient * direction))
         if abs(trial.value - point.value) <= noise and slope <= 0.5 * decrement:
-            return trial, n_passes
+            return trial
         length *= 0.5
-    return None, n_passes
+    return None

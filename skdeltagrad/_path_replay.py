@@ -17,14 +17,15 @@ from ._change import NO_CHANGE
 from ._descent import Diverged, ExactOracle, descend
 from ._losses import AbstractLoss
 from ._objective import Objective
-from ._periodic_replay import PeriodicOracle
+from ._periodic_replay import PeriodicOracle, is_exact
 from ._schedule import AbstractSchedule
 from ._seed import Seed, affordable_kind
 from ._seeded_replay import Replay, SeededReplay, Witnesses
 from ._trajectory import Playback, Trajectory
 
 # Nodes to begin with; what measuring one takes, in passes over its rows; the share of
-# a retrain from which on only a sample is measured; and the share that all may take.
+# a retrain from which on only a sample is measured; and the share that all may take,
+# those of failed tries included.
 _FIRST_NODES = {"whole": 1, "block": 1, "mean": 3}
 _PASSES_PER_NODE = 1.5
 _DEAR_NODE = 0.05
@@ -44,8 +45,12 @@ _WORTHWHILE = 0.8
 _HOPELESS = 3.0
 # Rows whose entries tell those of all.
 _N_LOOKED_AT = 2**10
+# Rows that a replay may read, in retrains. With exact steps it reads removed rows in
+# every step; what reads that many more is retrained.
+_MOST_READ = 2.0
 _TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
 _TOO_DEAR = "a replay within edit_tol would take as long"
+_TOO_MANY = "a replay would read many more rows than a retrain"
 _TOO_NOISY = "edit_tol is below the noise of batches, or of the rows that are sampled"
 
 
@@ -168,10 +173,14 @@ class Path:
         if settings.period == "auto":
             if self._is_hopeless(settings.edit_tol):
                 return self._untried(rows, roster, change)
-            kind = self._seed_kind(rows, roster, change)
+            n_rows = roster.n_live + len(change.removed_slots)
+            kind = self._seed_kind(rows, roster, n_rows, change)
             if kind is None:
                 ledger = {"refit": True, "reason": _TOO_DEAR}
                 return replace(self.train(rows, roster, change), ledger=ledger)
+        elif self._reads_too_many(roster.n_live, change, settings):
+            ledger = {"refit": True, "reason": _TOO_MANY}
+            return replace(self.train(rows, roster, change), ledger=ledger)
         kept = self.census.minus(
             self._count(roster, change.removed_slots, change.removed_positions)
         )
@@ -218,6 +227,16 @@ class Path:
             self, seed=Seed.survey(kind, objective, self.trajectory, *everyone)
         )
 
+    def _reads_too_many(self, n_kept, change, settings):
+        """Whether the paper's replay reads far more rows than a retrain."""
+        share = self._n_exact(settings) / self.schedule.n_steps
+        replay = share * n_kept + len(change)
+        return replay > _MOST_READ * (n_kept + len(change.added_slots))
+
+    def _n_exact(self, settings):
+        steps = np.arange(self.schedule.n_steps)
+        return int(np.sum(is_exact(steps, settings.burn_in, settings.period)))
+
     def _is_hopeless(self, edit_tol):
         """Whether the last edit was too noisy for the next one to be tried."""
         return self.seed is not None and self.noise > _HOPELESS * edit_tol
@@ -234,17 +253,25 @@ class Path:
 
     def _edited_by_seed(self, replay, kind, roster, change, census, edit_tol):
         """The path after an edit, by as many nodes as it takes."""
-        objective, seed = replay.objective, self.seed
+        objective, seed, n_hessians = replay.objective, self.seed, 0.0
         if seed is None:
             everyone = self._everyone(roster, change)
             seed = Seed.survey(kind, objective, self.trajectory, *everyone)
+            n_hessians = self._hessians_of(kind)
         with _threads.blas_for(order=1):  # its threads spin next to ours
             found, facts = self._with_nodes(replay, seed, roster, change, edit_tol)
             seed = seed.changed(objective, change)
         if found is not None:
-            return replace(found, census=census, seed=seed, noise=0.0)
-        anew = self.train(objective.rows, roster, change)
-        return replace(anew, seed=seed, **facts)
+            facts = {"ledger": found.ledger, "census": census, "noise": 0.0}
+        else:
+            found = self.train(objective.rows, roster, change)
+        facts["ledger"] = facts["ledger"] | {"n_hessians": n_hessians}
+        return replace(found, seed=seed, **facts)
+
+    def _hessians_of(self, kind):
+        """What a seed is made of, in Hessians of all rows."""
+        n_points = 1 if self.loss.is_quadratic else kind.n_points
+        return n_points * kind.share
 
     def _with_nodes(self, replay, seed, roster, change, edit_tol):
         """The path by as many nodes as it takes, or None; and facts of why none."""
@@ -255,14 +282,15 @@ class Path:
         n_passes = noise = 0.0
         reason = _TOO_HARD
         witnesses = self._witnesses(seed, roster, change, on_all)
-        while self._passes(kind, n_nodes, on_all) <= _MOST_MEASURED * self.n_epochs:
+        most = _MOST_MEASURED * self.n_epochs
+        while n_passes + self._passes(kind, n_nodes, on_all) <= most:
+            n_passes += self._passes(kind, n_nodes, on_all)
             trajectory = self._allocate(shape)
             try:
                 run = SeededReplay(replay, seed, witnesses, trajectory)
                 estimate, noise = run.run(n_nodes)
             except Diverged:  # predictions run away
                 break
-            n_passes += self._passes(kind, n_nodes, on_all)
             if estimate <= edit_tol:
                 # What half as many nodes would do, they do the next time.
                 fewer = max(least, n_nodes // 2)
@@ -323,9 +351,8 @@ class Path:
         on_all = self._begins_on_all(kind)
         return self._passes(kind, _FIRST_NODES[kind.name], on_all)
 
-    def _seed_kind(self, rows, roster, change):
-        """What is kept of Hessians; None where that, or a replay, is too dear."""
-        n_rows = roster.n_live + len(change.removed_slots)
+    def _seed_kind(self, rows, roster, n_rows, change):
+        """What is kept of Hessians of `n_rows`; None where it is too dear to replay."""
         n_dof = rows.n_features + (self.centre is not None)
         n_epochs, n_steps = self.n_epochs, self.schedule.n_steps
         kind = None if self.seed is None else self.seed.kind
@@ -365,42 +392,49 @@ class Path:
         n_features = self.trajectory.end.shape[1] - (self.centre is not None)
         return Playback(self.trajectory, *sizes, n_features)
 
-    def plan(self, rows, roster, change, settings):
-        """What an edit would do, as attributes of `EditPlan`."""
-        n_steps = self.schedule.n_steps
+    def plan(self, rows, roster, change, settings, anew=False):
+        """What an edit would do, as attributes of `EditPlan`.
+
+        `anew`: whether it is a retrain, whatever the rows are.
+        """
+        n_steps, n_live = self.schedule.n_steps, roster.n_live
         objective = self._objective(rows, roster)
-        period = settings.period
-        if period == "auto":
-            hopeless = self._is_hopeless(settings.edit_tol)
-            kind = None if hopeless else self._seed_kind(rows, roster, change)
-            passes = float(self.n_epochs)
+        some = roster.first_slots(_N_TIMED)
+        of_pass = self._seconds(objective, some) * max(1.0, n_live / len(some))
+        retrain = self.n_epochs * of_pass
+        facts = {"n_steps": n_steps, "n_exact_steps": n_steps, "seconds": retrain}
+        facts |= {"n_exact_steps_at_most": n_steps, "seconds_at_most": retrain}
+        if anew:
+            return facts
+        if settings.period != "auto":
+            n_kept = n_live - len(change.removed_slots)
+            if self._reads_too_many(n_kept, change, settings):
+                return facts | {"refit": True, "reason": _TOO_MANY}
+            n_exact, most = self._n_exact(settings), _MOST_READ * retrain
+            seconds = {"seconds": retrain * n_exact / n_steps, "seconds_at_most": most}
+            return facts | {"n_exact_steps": n_exact} | seconds
+        hopeless = self._is_hopeless(settings.edit_tol)
+        kind = None if hopeless else self._seed_kind(rows, roster, n_live, change)
+        if kind is None:
             reason = _TOO_NOISY if hopeless else _TOO_DEAR
-            facts = {"n_exact_steps": n_steps, "refit": True, "reason": reason}
-            if kind is not None:
-                passes = self._first_passes(kind)
-                facts = {"n_passes": passes}
-                if self.seed is None:
-                    facts |= self._announced(kind, objective, roster)
-                    passes += kind.work_of_survey(self.loss, objective.n_dof)
-            seconds = self._seconds(objective, roster.first_slots(_N_TIMED))
-            seconds *= passes * max(1.0, roster.n_live / _N_TIMED)
-            return {"n_steps": n_steps, "seconds": seconds, **facts}
-        step = np.arange(n_steps)
-        exact = step < settings.burn_in
-        exact |= (step - settings.burn_in) % period == 0
-        n_exact = int(exact.sum())
-        seconds = self._seconds(objective, self.schedule.batches(roster).at(0))
-        return {
-            "n_steps": n_steps,
-            "n_exact_steps": n_exact,
-            "seconds": n_exact * seconds,
-        }
+            return facts | {"refit": True, "reason": reason}
+        passes, most = self._first_passes(kind), _MOST_MEASURED * self.n_epochs
+        facts |= {"n_exact_steps": 0, "n_passes": passes, "n_passes_at_most": most}
+        if self.seed is None:
+            facts |= self._announced(kind, objective, roster)
+            survey = kind.work_of_survey(self.loss, objective.n_dof)
+            passes, most = passes + survey, most + survey
+        seconds = {"seconds": passes * of_pass, "seconds_at_most": most * of_pass}
+        seconds["seconds_at_most"] += retrain
+        return facts | seconds
 
     def _announced(self, kind, objective, roster):
         """What a seed that is not there yet is going to be."""
         size = (objective.n_dof, self.n_groups, self.schedule.n_steps, roster.n_live)
+        n_hessians = self._hessians_of(kind)
         return {
-            "n_hessians": kind.n_points * kind.share,
+            "n_hessians": n_hessians,
+            "n_hessians_at_most": n_hessians,
             "seed_bytes": kind.nbytes(self.loss, *size),
         }
 

@@ -72,7 +72,7 @@ class PeriodicOracle(AbstractOracle):
         return exact
 
     def _must_be_exact(self, step, iterate):
-        if step < self.burn_in or (step - self.burn_in) % self.period == 0:
+        if is_exact(step, self.burn_in, self.period):
             return True
         for quasi_hessian, weight in zip(
             self.quasi_hessians, self.base_weight[step], strict=True
@@ -112,3 +112,8 @@ class PeriodicOracle(AbstractOracle):
 
 def _is_drift(drift, iterate):
     return np.abs(drift).max() > _LEAST_DRIFT * np.abs(iterate).max()
+
+
+def is_exact(step, burn_in, period):
+    """Whether a step is to be computed, or each of some."""
+    return (step < burn_in) | ((step - burn_in) % period == 0)

@@ -20,7 +20,7 @@ class EditPlan:
     n_passes : float
         Passes over the rows: for "newton" one where the curvature that is kept does
         not certify the step alone, for the replay of a path those at its first node.
-        More may turn out to be necessary.
+        More may turn out to be necessary, up to `n_passes_at_most`.
     n_hessians : float
         Hessians to be made from all rows (the first edit makes them); those of a sample
         count by its share. For a path they take at most the time of the fit.
@@ -34,6 +34,14 @@ class EditPlan:
         Why.
     seconds : float
         A rough guess, from the time that a few rows take now.
+    n_passes_at_most, n_hessians_at_most, n_exact_steps_at_most : float
+        What the edit's report will not exceed, whatever the rows are. For "newton" it
+        is the steps from the old optimum and a fit anew, which may take three times
+        what the last fit from nothing took, and stops there with a warning; mostly it
+        takes less than such a fit. For a path it is half a retrain's passes, the
+        Hessians along the path where there are none yet, and a retrain.
+    seconds_at_most : float
+        About the time of all that.
     """
 
     n_removed: int
@@ -47,6 +55,10 @@ class EditPlan:
     refit: bool = False
     reason: str | None = None
     seconds: float = 0.0
+    n_passes_at_most: float = 0.0
+    n_hessians_at_most: float = 0.0
+    n_exact_steps_at_most: int = 0
+    seconds_at_most: float = 0.0
 
     def to_dict(self):
         """The plan as a dict of plain Python values."""
@@ -68,6 +80,15 @@ class EditPlan:
             f"{self.n_removed:,} rows would leave{missing}, {self.n_samples:,} remain",
             f"{', '.join(work)}, about {self.seconds:.2g} s",
         ]
+        most = [
+            counted(self.n_passes_at_most, "pass", "passes"),
+            counted(self.n_hessians_at_most, "Hessian", "Hessians"),
+        ]
+        if self.n_steps:
+            most.insert(0, f"{self.n_exact_steps_at_most:,} exact steps")
+        if self.n_removed:
+            most = ", ".join(part for part in most if not part.startswith("no "))
+            lines.append(f"at most {most}, about {self.seconds_at_most:.2g} s")
         if self.refit:
             lines.append(f"fitted anew: {self.reason}")
         return "\n  ".join(lines)

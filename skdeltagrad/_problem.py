@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from ._hessian import Hessian
+from ._meter import Meter
 from ._moments import standardised_squares
 from ._products import Diagonal, Kronecker, ProductHessian
 from ._sampling import importance, sample
@@ -21,8 +22,6 @@ _N_SAMPLED = 256
 _SAMPLED_ENTRIES = 2**22
 # More may be left where every digit costs passes.
 _DEAR_DIGIT = 10.0
-# Rows whose time tells that of a pass.
-_N_TIMED = 2**14
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
 _ROUNDING = 8 * np.finfo(float).eps
 # What a step for a quadratic loss may lose, in units of what no step can undercut.
@@ -32,6 +31,8 @@ _QUADRATIC = 4e5
 _SAMPLE = 0.15
 _SAMPLE_PER_COEFFICIENT = 10
 _LEAST_TO_SAMPLE = 2**13
+# What the importance of rows costs.
+_IMPORTANCE_PASSES = 0.5
 
 
 class Problem:
@@ -48,9 +49,20 @@ class Problem:
         Their total weight, groups' factors included.
     curvature : {"exact", "kronecker", "diagonal"}
         A Hessian that is kept, or the preconditioner of one that is not.
+    meter : Meter, optional
+        Counts passes and Hessians.
+
+    Attributes
+    ----------
+    lowest : tuple
+        The lowest F that was measured on all rows, and the iterate.
     """
 
-    def __init__(self, objective, alpha, group_weight, find_slots, weight, curvature):
+    def __init__(
+        self, objective, alpha, group_weight, find_slots, weight, curvature, meter=None
+    ):
+        self.meter = meter or Meter()
+        self.lowest = np.inf, None
         self.objective = objective
         self.group_weight = group_weight
         self._find_slots = find_slots
@@ -92,11 +104,13 @@ class Problem:
         matters *= objective.weight[self.slots]
         rng = np.random.default_rng(0)  # the optimum does not depend on it
         drawn, probability = sample(matters, n_expected, rng)
+        self.meter.spend(_IMPORTANCE_PASSES)
         weight = np.zeros(len(objective.weight))
         other = copy(self)
         other.slots = self.slots[drawn]
         weight[other.slots] = objective.weight[other.slots] / probability
         other.objective = objective.reweighted(weight)
+        other.meter = self.meter.of_share(len(drawn) / n_rows)
         return other
 
     def vectors(self, by_output):
@@ -111,11 +125,15 @@ class Problem:
 
     def measure(self, iterate, origin=None):
         """One pass over all rows."""
-        return self.objective.measure(iterate, self.slots, origin)
+        self.meter.spend(n_passes=1)
+        measured = self.objective.measure(iterate, self.slots, origin)
+        value = self.value(measured, iterate)
+        if value < self.lowest[0]:
+            self.lowest = value, iterate
+        return measured
 
-    def seconds_per_pass(self, iterate, n_rows):
-        """About what a pass takes now, by the time of some rows."""
-        some = self.slots[:_N_TIMED]
+    def seconds_per_pass(self, iterate, some, n_rows):
+        """About what a pass over so many rows takes now, by the time of some."""
         started = perf_counter()
         self.objective.measure(iterate, some)
         return (perf_counter() - started) * max(1.0, n_rows / len(some))
@@ -128,13 +146,6 @@ class Problem:
     def data(self, gradient_sums):
         """The data term's gradient from its sums by group."""
         return self.vectors(np.tensordot(self.group_weight, gradient_sums, axes=1))
-
-    def lower(self, one, other):
-        """Where F is lower: one of two iterates."""
-        values = [
-            self.value(self.measure(iterate), iterate) for iterate in (one, other)
-        ]
-        return one if values[0] <= values[1] else other
 
     def gradient(self, gradient_sums, iterate):
         """Gradient of F from its data term's sums by group."""
@@ -172,7 +183,8 @@ class Problem:
         return asked + floor
 
     def products(self, iterate):
-        """Hessian of F by its products, with a preconditioner."""
+        """Hessian of F by its products, with a preconditioner: about a pass."""
+        self.meter.spend(n_passes=1)
         if self.curvature == "kronecker":
             precondition = Kronecker(self, self._eigen, iterate)
         else:
@@ -181,11 +193,13 @@ class Problem:
 
     @cached_property
     def _eigen(self):
+        self.meter.spend(n_hessians=1)
         moments = self.objective.second_moments(self.slots)
         return Kronecker.decompose(np.tensordot(self.group_weight, moments, axes=1))
 
     def hessian(self, iterate):
         """Hessian of F, factorised."""
+        self.meter.spend(n_hessians=1)
         sums = self.objective.hessian_sums(iterate, self.slots)
         return Hessian(sums, self.group_weight, self.penalty)
 

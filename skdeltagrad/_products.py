@@ -17,6 +17,8 @@ from scipy.linalg import eigh
 
 # Steps over which the error of conjugate gradients is watched before it is believed.
 _DELAY = 4
+# Passes that are left to whoever asked: to try the step, and to judge it.
+_RESERVE = 3
 
 
 class ProductHessian:
@@ -27,23 +29,17 @@ class ProductHessian:
     problem : Problem
     iterate : ndarray of shape (n_outputs, n_dof)
     precondition : object with ``solve(vectors)``
-
-    Attributes
-    ----------
-    n_products : int
-        Number of passes made.
     """
 
     def __init__(self, problem, iterate, precondition):
         self._problem = problem
         self._states = problem.objective.curvature_states(iterate, problem.slots)
         self._precondition = precondition
-        self.n_products = 0
 
     def product(self, vectors):
         """``H v``, in one pass."""
         problem = self._problem
-        self.n_products += 1
+        problem.meter.spend(n_passes=1)
         products = problem.objective.hessian_products(
             self._states, problem.by_output(vectors), problem.slots
         )
@@ -54,7 +50,7 @@ class ProductHessian:
 
         The error is estimated from the steps that follow (Hestenes and Stiefel 1952;
         Strakos and Tichy 2002): the squared error at a step is the sum of all later
-        gains.
+        gains. It goes no further than the problem's meter allows.
 
         Returns
         -------
@@ -71,7 +67,8 @@ class ProductHessian:
         steepness = np.sum(residual * preconditioned)
         gains = []
         for _ in range(vectors.size):
-            if not steepness > 0.0:
+            affordable = self._problem.meter.allows(n_passes=1 + _RESERVE)
+            if not (steepness > 0.0 and affordable):
                 break
             bent = self.product(direction)
             curvature = np.sum(direction * bent)

@@ -19,7 +19,8 @@ import numpy as np
 from . import _memory
 from ._census import balanced_factors
 from ._change import Change
-from ._endpoint import Endpoint, cheapest_curvature, curvature_bytes
+from ._endpoint import Endpoint
+from ._kept_curvature import cheapest_curvature, curvature_bytes
 from ._path_replay import Path
 from ._roster import GONE
 from ._schedule import FullBatch, MiniBatches
@@ -28,6 +29,9 @@ from ._step_size import automatic_learning_rate
 # Numbers that are too large end up in coefficients that are not finite, which are
 # refused where they would be published.
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+# Why a model is fitted anew, whatever the engine.
+_OTHER_CLASSES = "the classes changed"
+_OTHER_CENTRE = "the mean of a column moved so far that the column is centred anew"
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,19 @@ def first_engine(settings, training_set, targets, seed):
 @_QUIET
 def foretell(settings, training_set, engine, request, targets):
     """What `carry_out` would do, as attributes of `EditPlan`; removals only."""
-    if targets.recode is not None:
-        return {"refit": True, "reason": "the classes changed"}
     nobody = np.zeros(0, np.int64)
     positions = training_set.roster.position[request.removed]
     change = Change(request.removed, positions, nobody, nobody)
-    return engine.plan(training_set.rows, training_set.roster, change, settings)
+    reason = None
+    if targets.recode is not None:
+        reason = _OTHER_CLASSES
+    elif not engine.centre_is_fixed:
+        centre = training_set.centre_after(request.removed, nobody)
+        if not np.array_equal(centre, engine.centre):
+            reason = _OTHER_CENTRE
+    rows, roster = training_set.rows, training_set.roster
+    facts = engine.plan(rows, roster, change, settings, reason is not None)
+    return facts if reason is None else facts | {"refit": True, "reason": reason}
 
 
 @_QUIET
@@ -207,13 +218,12 @@ def _adapt(settings, transaction, training_set, engine, change, targets):
     if targets.recode is None:
         if np.array_equal(centre, engine.centre):
             return engine, None
-        return replace(engine, centre=centre), (
-            "the mean of a column moved so far that the column is centred anew"
-        )
+        return replace(engine, centre=centre), _OTHER_CENTRE
     training_set.recode(transaction, targets.recode[training_set.roster.y])
-    reason = "the classes changed"
+    reason = _OTHER_CLASSES
     if settings.solver == "newton":
-        return _endpoint(settings, training_set, targets, centre), reason
+        anew = _endpoint(settings, training_set, targets, centre)
+        return replace(anew, fit_cost=engine.fit_cost), reason
     slots = training_set.roster.live_slots()
     slots = np.concatenate([slots, change.added_slots])
     schedule = _schedule(

@@ -70,6 +70,7 @@ FLOORS = {
         "_kernels",
         "_live_rows",
         "_memory",
+        "_meter",
         "_row_search",
         "_save",
         "_sorted_index",

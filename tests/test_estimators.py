@@ -1195,7 +1195,7 @@ def test_memory_does_not_grow_with_edits(monkeypatch):
         )
         if number % 3 == 0:
             model.partial_refit(X[row], y[row], sample_id=[199 + number], replace=True)
-        if number % 40:
+        if number > 1 and number % 40:
             continue
         parts = [model._training_set.rows, model._training_set.roster]
         parts += [model._training_set._content, model._path]
@@ -1206,7 +1206,7 @@ def test_memory_does_not_grow_with_edits(monkeypatch):
             if not place.endswith(".base")
         }
         sizes.append(sum(arrays.values()))
-    assert max(sizes[6:]) <= max(sizes[:6])
+    assert max(sizes) <= 1.1 * sizes[0]
     # Names of before are known, and what is gone is told from what never was.
     n_positions = model._training_set.roster.n_positions
     assert n_positions == 899
