@@ -66,13 +66,21 @@ class ContentIndex:
         matched = np.full(len(y), GONE)
         taken = set()
         for which, candidates in self._candidates(roster, low, high):
+            left = {}  # candidates by target and weight: many copies cost one look
             for i in which:
-                mine = candidates[_same_target(roster.y[candidates], y[i])]
-                if weight is not None:
-                    mine = mine[_close(roster.weight[mine], weight[i])]
+                key = y[i].tobytes(), None if weight is None else weight[i]
+                if key not in left:
+                    mine = candidates[_same_target(roster.y[candidates], y[i])]
+                    if weight is not None:
+                        mine = mine[_close(roster.weight[mine], weight[i])]
+                    left[key] = mine
+                mine = left[key]
                 matched[i] = self._nearest(rows, X[[i]], tolerance[i], mine, taken)
                 taken.add(matched[i])  # windows may overlap
-                candidates = candidates[candidates != matched[i]]
+                if len(mine) and matched[i] == mine[0]:
+                    left[key] = mine[1:]
+                elif matched[i] != GONE:
+                    left[key] = mine[mine != matched[i]]
         return matched
 
     def count(self, rows, roster, X):

@@ -197,7 +197,7 @@ class Endpoint:
             return Cost(_MOST_TRIED * fit.n_passes, 1.0)
         return Cost(_MOST_PASSES, 1.0 + np.ceil(_MOST_REFRESHED * fit.n_hessians))
 
-    def _at_most(self, problem, seconds, refit):
+    def _at_most(self, problem, seconds, usual, refit):
         """What an edit costs at most, as attributes of `EditPlan`."""
         cost = self._refit_at_most()
         if not refit:
@@ -207,7 +207,7 @@ class Endpoint:
         return {
             "n_passes_at_most": float(cost.n_passes),
             "n_hessians_at_most": float(cost.n_hessians),
-            "seconds_at_most": seconds * (cost.n_passes + hessians),
+            "seconds_at_most": float(usual + seconds * (cost.n_passes + hessians)),
         }
 
     @_with_few_threads
@@ -244,7 +244,7 @@ class Endpoint:
             facts = vars(fit) | {"seconds": seconds * in_passes}
         else:
             facts = self._plan(problem, roster, change, settings, n_live, seconds)
-        return facts | self._at_most(problem, seconds, refit=anew)
+        return facts | self._at_most(problem, seconds, facts["seconds"], anew)
 
     def _plan(self, problem, roster, change, settings, n_live, seconds):
         if self.kind != "exact":

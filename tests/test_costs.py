@@ -110,25 +110,22 @@ MODELS = {
         solver="sgd", max_iter=int(rng.integers(2, 9)), batch_size=16
     ),
 }
-N_EDITS = {"kronecker": 60, "diagonal": 60, "gd": 80, "gd, period": 80, "sgd": 80}
+N_EDITS = {"exact": 200, "balanced": 100, "ridge": 100}
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize("name", MODELS)
 def test_no_edit_costs_more_than_its_plan_said(request, name):
-    n_edits = N_EDITS.get(name, 200)
+    n_edits = N_EDITS.get(name, 25)
     if name.startswith(("gd", "sgd")):
         request.getfixturevalue("replay_always")
-    n_refits = 0
     for plan, report, *_ in edits(MODELS[name], n_edits, seed=1):
         assert report.n_passes <= plan.n_passes_at_most
         assert report.n_hessians <= plan.n_hessians_at_most
         assert report.n_exact_steps <= plan.n_exact_steps_at_most
         assert 0.0 <= plan.seconds <= plan.seconds_at_most
         assert "at most" in str(plan)
-        n_refits += report.refit
-    assert n_refits > 0 or name == "ridge"
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -136,7 +133,7 @@ def test_no_edit_costs_more_than_its_plan_said(request, name):
 @pytest.mark.parametrize("name", ["exact", "diagonal"])
 def test_no_edit_costs_much_more_than_a_refit(name):
     most = MOST_REFITS["exact" if name == "exact" else "products"]
-    for _, report, model, X, y in edits(MODELS[name], 60, seed=2):
+    for _, report, model, X, y in edits(MODELS[name], 40, seed=2):
         cold = clone(model).fit(X, y).update_report_
         _, n_dof = model._path.iterate.shape
         m = max(1, len(model.classes_) - 1)
@@ -153,8 +150,8 @@ def test_failed_tries_are_counted(monkeypatch):
     X = rng.normal(size=(200, 5))
     y = (X[:, 0] + rng.logistic(size=200) > 0).astype(int)
     model = DeltaGradLogisticRegression().fit(X, y)
-    monkeypatch.setattr(_endpoint, "_FLOOR", 0.0)
-    model.set_params(edit_tol=1e-300).unlearn(position=np.arange(60))
+    monkeypatch.setattr(_endpoint, "_MOST_PASSES", 1)
+    model.set_params(edit_tol=1e-13).unlearn(position=np.arange(60))
     report = model.update_report_
     assert report.refit
     assert report.n_hessians >= 2  # a survey, and one of the fit
@@ -193,10 +190,12 @@ def test_classes_and_centres_that_change_are_foretold():
     report = model.unlearn(position=np.arange(60, 90)).update_report_
     assert plan.refit and report.refit
     assert 0 < report.n_passes <= plan.n_passes_at_most
-    X[:10] += 1e3
+    X[::2] += 100.0
+    X += 1e3
     model = DeltaGradLogisticRegression(solver="gd", max_iter=5).fit(X, y)
-    plan = model.plan_unfit(position=np.arange(10))
-    report = model.unlearn(position=np.arange(10)).update_report_
+    gone = np.arange(0, 90, 2)
+    plan = model.plan_unfit(position=gone)
+    report = model.unlearn(position=gone).update_report_
     assert "centred anew" in report.reason
     assert (plan.reason, plan.n_exact_steps) == (report.reason, report.n_exact_steps)
 

@@ -310,8 +310,8 @@ def held_bytes(thing, seen=None):
 # The run.
 
 
-def run(soak, n_edits):
-    """All measurements of one soak."""
+def run(soak, n_edits, file):
+    """All measurements of one soak, written at every check: it takes long."""
     warnings.simplefilter("error")  # a fit that does not converge is a result, too
     X, y = soak.load()
     model = soak.model().fit(X, y, sample_id=np.arange(len(y)))
@@ -322,7 +322,7 @@ def run(soak, n_edits):
         "name": soak.name,
         "n_samples": len(y),
         "n_features": X.shape[1],
-        "n_edits": n_edits,
+        "environment": environment(),
         "edit_tol": model.edit_tol,
         "resident_at_first": resident_bytes(),
         "held_at_first": held_bytes(vars(model)),
@@ -354,8 +354,9 @@ def run(soak, n_edits):
             "n_positions": int(model._training_set.roster.n_positions),
         }
         result["checks"].append(found)
+        result |= {"n_edits": number} | window.all()
+        file.write_text(json.dumps(result, indent=1))
         print(soak.name, found, flush=True)
-    return result | window.all()
 
 
 def retrained(model):
@@ -473,9 +474,11 @@ def main():
         if options.only and soak.name not in options.only:
             continue
         n_edits = min(soak.n_edits, 1_000) if options.quick else soak.n_edits
-        result = run(soak, n_edits) | {"environment": environment()}
-        file = folder / f"{soak.name.replace(' ', '-').replace(',', '')}.json"
-        file.write_text(json.dumps(result, indent=1))
+        run(
+            soak,
+            n_edits,
+            folder / f"{soak.name.replace(' ', '-').replace(',', '')}.json",
+        )
     names = [soak.name for soak in table]
     results = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     results.sort(key=lambda result: names.index(result["name"]))

@@ -1,0 +1,68 @@
+"""A picture of what soak.py measured: accuracy and memory over edits.
+
+python examples/benchmarks/plot_soak.py soak-results doc/images/soak.svg
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from _picture import save
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, for every kind of sight.
+ERROR, BOUND, HELD, RESIDENT = "#0072B2", "#E69F00", "#009E73", "#999999"
+
+
+def draw(results):
+    """A column for each set: accuracy above, memory below."""
+    figure = Figure(figsize=(3.4 * len(results), 5.2), layout="constrained")
+    panels = figure.subplots(2, len(results), sharex="col", squeeze=False)
+    for (above, below), result in zip(panels.T, results, strict=True):
+        checks = result["checks"]
+        edits = [check["edit"] for check in checks]
+        above.axhline(1.0, color="0.6", linewidth=1, linestyle=":")
+        errors = [(c["edit"], c["error"]) for c in checks if c.get("error")]
+        if errors:
+            above.plot(*zip(*errors, strict=True), "o", color=ERROR, markersize=4,
+                       label="error against a fresh fit")  # fmt: skip
+        worst = [check["largest_bound"] for check in checks]
+        above.step(edits, worst, color=BOUND, where="pre",
+                   label="largest bound of all edits between")  # fmt: skip
+        above.set_yscale("log")
+        above.set_title(result["name"], fontsize=10)
+        for name, colour, label in (
+            ("held", HELD, "arrays of the estimator"),
+            ("resident", RESIDENT, "the process"),
+        ):
+            sizes = [check[name] / 1e6 for check in checks]
+            below.plot(edits, sizes, color=colour, label=label)
+        below.set_yscale("log")
+        below.set_xlabel("edits")
+        below.xaxis.set_major_formatter("{x:,.0f}")
+        below.tick_params(axis="x", labelsize=8)
+        for panel in (above, below):
+            panel.grid(color="0.92")
+            panel.set_axisbelow(True)
+            panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_ylabel("of what is allowed")
+    panels[1, 0].set_ylabel("memory, MB")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    more = panels[1, 0].get_legend_handles_labels()
+    figure.legend(handles + more[0], labels + more[1], loc="outside upper center",
+                  ncols=2, frameon=False, fontsize=9)  # fmt: skip
+    return figure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", help="folder that soak.py wrote")
+    parser.add_argument("picture", help="file to write")
+    options = parser.parse_args()
+    files = sorted(Path(options.results).glob("*.json"))
+    results = [json.loads(file.read_text()) for file in files]
+    save(draw(results), options.picture)
+
+
+if __name__ == "__main__":
+    main()
