@@ -17,6 +17,7 @@ from ._hessian import Hessian
 from ._history import History
 from ._kept_curvature import Curvature
 from ._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
+from ._meter import Cost
 from ._path_replay import Path
 from ._report import UpdateReport
 from ._roster import Roster
@@ -38,8 +39,8 @@ _CLASS_KEY = "_skdeltagrad_class"
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Account, BinomialLoss, Census, ColumnMoments, CsrRows, Curvature, DenseRows,
-        Endpoint, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, History,
+        Account, BinomialLoss, Census, ColumnMoments, Cost, CsrRows, Curvature,
+        DenseRows, Endpoint, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, History,
         MiniBatches, MultinomialLoss, Path, Roster, Seed, SeedKind, Sums, TrainingSet,
         Trajectory, UnstoredRoster, UpdateReport,
     )
