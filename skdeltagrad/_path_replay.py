@@ -245,11 +245,9 @@ class Path:
         """The path trained anew where the last one was too noisy to be replayed."""
         seed = self.seed.changed(self._objective(rows, roster), change)
         return replace(
-            self.train(rows, roster, change),
-            seed=seed,
-            noise=self.noise / 2.0,
+            self.train(rows, roster, change), seed=seed, noise=self.noise / 2.0,
             ledger={"refit": True, "reason": _TOO_NOISY},
-        )
+        )  # fmt: skip
 
     def _edited_by_seed(self, replay, kind, roster, change, census, edit_tol):
         """The path after an edit, by as many nodes as it takes."""
@@ -472,15 +470,9 @@ class Path:
         trajectory = self._allocate(oracle.objective.shape)
         descend(oracle, *self._sizes(census), oracle.objective.n_features, trajectory)
         return replace(
-            self,
-            census=census,
-            trajectory=trajectory,
-            seed=None,
-            n_nodes=None,
-            on_all=False,
-            noise=0.0,
-            ledger={},
-        )
+            self, census=census, trajectory=trajectory, seed=None, n_nodes=None,
+            on_all=False, noise=0.0, ledger={},
+        )  # fmt: skip
 
     def _sizes(self, census):
         """Step sizes and factors of groups: see `descend`."""
