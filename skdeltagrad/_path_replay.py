@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
-from . import _threads
+from . import _nodes, _threads
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
 from ._descent import Diverged, ExactOracle, descend
@@ -23,12 +23,7 @@ from ._seed import Seed, affordable_kind
 from ._seeded_replay import Replay, SeededReplay, Witnesses
 from ._trajectory import Playback, Trajectory
 
-# Nodes to begin with; what measuring one takes, in passes over its rows; the share of
-# a retrain from which on only a sample is measured; and the share that all may take,
-# those of failed tries included.
-_FIRST_NODES = {"whole": 1, "block": 1, "mean": 3}
-_PASSES_PER_NODE = 1.5
-_DEAR_NODE = 0.05
+# The share of a retrain that all nodes may take, those of failed tries included.
 _MOST_MEASURED = 0.5
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
@@ -218,7 +213,7 @@ class Path:
         """With the Hessians along the path that the first edit would make, if any."""
         if settings.period != "auto" or self.seed is not None:
             return self
-        kind = self._seed_kind(rows, roster, NO_CHANGE)
+        kind = self._seed_kind(rows, roster, roster.n_live, NO_CHANGE)
         if kind is None:
             return self
         everyone = self._everyone(roster, NO_CHANGE)
@@ -274,15 +269,15 @@ class Path:
     def _with_nodes(self, replay, seed, roster, change, edit_tol):
         """The path by as many nodes as it takes, or None; and facts of why none."""
         kind, shape = seed.kind, replay.objective.shape
-        least = _FIRST_NODES[kind.name]
+        least = _nodes.first_nodes(kind)
         n_nodes = self.n_nodes or least
-        on_all = self.on_all or self._begins_on_all(kind)
+        on_all = self.on_all or _nodes.begins_on_all(kind, self.n_epochs)
         n_passes = noise = 0.0
         reason = _TOO_HARD
         witnesses = self._witnesses(seed, roster, change, on_all)
         most = _MOST_MEASURED * self.n_epochs
-        while n_passes + self._passes(kind, n_nodes, on_all) <= most:
-            n_passes += self._passes(kind, n_nodes, on_all)
+        while n_passes + _nodes.passes(kind, n_nodes, on_all) <= most:
+            n_passes += _nodes.passes(kind, n_nodes, on_all)
             trajectory = self._allocate(shape)
             try:
                 run = SeededReplay(replay, seed, witnesses, trajectory)
@@ -336,19 +331,6 @@ class Path:
         slots = np.concatenate([there[there >= 0], gone])
         return Witnesses(slots, are_sample=True)
 
-    def _begins_on_all(self, kind):
-        """Whether all rows are measured at once: what a block lacks is no sample's."""
-        dear = _DEAR_NODE * self.n_epochs < _PASSES_PER_NODE
-        return kind.share == 1.0 or (kind.name != "whole" and not dear)
-
-    def _passes(self, kind, n_nodes, on_all):
-        return _PASSES_PER_NODE * n_nodes * (1.0 if on_all else kind.share)
-
-    def _first_passes(self, kind):
-        """Passes that an edit begins with."""
-        on_all = self._begins_on_all(kind)
-        return self._passes(kind, _FIRST_NODES[kind.name], on_all)
-
     def _seed_kind(self, rows, roster, n_rows, change):
         """What is kept of Hessians of `n_rows`; None where it is too dear to replay."""
         n_dof = rows.n_features + (self.centre is not None)
@@ -368,7 +350,7 @@ class Path:
             of_row *= _SPARSE
         retrain = n_epochs * n_rows * of_row + n_steps * _CALL
         touched_steps = min(n_steps, n_epochs * len(change))
-        passes = self._first_passes(kind) * n_rows
+        passes = _nodes.first_passes(kind, self.n_epochs) * n_rows
         ours = (n_epochs * len(change) + passes) * of_row + touched_steps * _CALL
         n_runs = 1 if kind.name == "mean" else _RUNS
         ours += n_runs * n_steps * kind.work_of_step(self.loss, n_dof, self.n_groups)
@@ -416,7 +398,8 @@ class Path:
         if kind is None:
             reason = _TOO_NOISY if hopeless else _TOO_DEAR
             return facts | {"refit": True, "reason": reason}
-        passes, most = self._first_passes(kind), _MOST_MEASURED * self.n_epochs
+        passes = _nodes.first_passes(kind, self.n_epochs)
+        most = _MOST_MEASURED * self.n_epochs
         facts |= {"n_exact_steps": 0, "n_passes": passes, "n_passes_at_most": most}
         if self.seed is None:
             facts |= self._announced(kind, objective, roster)

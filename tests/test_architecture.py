@@ -40,7 +40,7 @@ FLOORS = {
     ],
     "engines": ["_endpoint", "_path_replay", "_step_size"],
     "replays": ["_periodic_replay", "_seeded_replay"],
-    "kept": ["_kept_curvature", "_leave_out", "_seed"],
+    "kept": ["_kept_curvature", "_leave_out", "_nodes", "_seed"],
     "loop": ["_descent", "_newton", "_seed_sums"],
     "problem": ["_downdates", "_many_iterates", "_problem"],
     "data term": ["_objective"],
