@@ -29,13 +29,13 @@ def markdown(results, more):
     for result in results:
         first = result["first_edit"]
         lines.append(
-            f"| {result['name']} | the first edit | {_seconds(first['seconds'])} "
+            f"| {result['name']} | the first edit | {brief(first['seconds'])} "
             f"| {first['hessians']:g} Hessian | | | | | |"
         )
         for name, edit in result["edits"].items():
             step = edit["newton_step"] or {}
             lines.append(
-                f"| | {name} ({edit['n_rows']:,}) | {_seconds(edit['seconds'])} "
+                f"| | {name} ({edit['n_rows']:,}) | {brief(edit['seconds'])} "
                 f"| {edit['passes']:g}{' (anew)' if edit['refit'] else ''} "
                 f"| {_cell(edit['relative_bound'], '.0e')} | {edit['error']:.0e} "
                 f"| {_faster(edit['seconds'], edit['warm'])} "
@@ -51,11 +51,11 @@ def markdown(results, more):
         sequence = result["sequence"]
         lines.append(
             f"| {result['name']} | {sequence['n_edits']:,} "
-            f"| {_seconds(sequence['seconds'])} | {_seconds(sequence['mean_seconds'])} "
+            f"| {brief(sequence['seconds'])} | {brief(sequence['mean_seconds'])} "
             f"| {sequence['passes']:g} | {sequence['error']:.0e} |"
         )
     if "growth" in more:
-        times = [f"{n}: {_seconds(spent)}" for n, spent in more["growth"].items()]
+        times = [f"{n}: {brief(spent)}" for n, spent in more["growth"].items()]
         lines += ["", "One row out of n x 20: " + "; ".join(times) + "."]
     if "replay" in more:
         lines += [
@@ -65,8 +65,8 @@ def markdown(results, more):
         ]
     for case in more.get("replay", []):
         lines.append(
-            f"| {case['name']} | {_seconds(case['newton'])} "
-            f"| {case['newton_error']:.0e} | {_seconds(case['gd'])} "
+            f"| {case['name']} | {brief(case['newton'])} "
+            f"| {case['newton_error']:.0e} | {brief(case['gd'])} "
             f"| {case['gd_error']:.0e} |"
         )
     for case in more.get("ridge", []):
@@ -79,7 +79,7 @@ def markdown(results, more):
     return "\n".join(lines) + "\n"
 
 
-def _seconds(seconds):
+def brief(seconds):
     return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
 
 

@@ -113,6 +113,25 @@ def objective(model, X, y, C):
     return loss.sum() + np.sum(model.coef_**2) / (2 * C)
 
 
+def newton_step(model, X, y, C):
+    """All coefficients after one Newton step on these rows.
+
+    What one writes in ten lines: the exact gradient and Hessian of two classes over all
+    rows, at the solution that there was.
+    """
+    d = X.shape[1]
+    probability = model.predict_proba(X)[:, 1]
+    residual = probability - (y == model.classes_[1])
+    curvature = probability * (1.0 - probability)
+    weighted = X * curvature[:, np.newaxis]
+    H = np.empty((d + 1, d + 1))
+    H[:d, :d] = X.T @ weighted + np.eye(d) / C
+    H[:d, d] = H[d, :d] = weighted.sum(axis=0)
+    H[d, d] = curvature.sum()
+    gradient = np.append(X.T @ residual + model.coef_[0] / C, residual.sum())
+    return flat(model) - np.linalg.solve(H, gradient)
+
+
 class Study:
     """Both sides on one data set, ours through edits."""
 
@@ -141,9 +160,9 @@ class Study:
         model = self.theirs(self.experiment.polish, 1e-13)
         if self.experiment.polish == "lbfgs":
             model.set_params(tol=1e-9)
-        return timed(self._warm(model, start).fit, X, y)[1]
+        return timed(self.warm(model, start).fit, X, y)[1]
 
-    def _warm(self, model, start):
+    def warm(self, model, start):
         if start is None or self.experiment.is_ridge:
             return model
         model.set_params(warm_start=True)
@@ -259,10 +278,10 @@ class Study:
     def _refit(self, solver, start, exact, moved, X, y, ours):
         """Seconds of the loosest refit that comes near enough, or None."""
         for tol in TOLS:
-            model = self._warm(self.theirs(solver, tol), start)
+            model = self.warm(self.theirs(solver, tol), start)
             spent, model = timed(model.fit, X, y)
             if np.linalg.norm(flat(model) - flat(exact)) <= EDIT_TOL * moved:
-                again = self._warm(self.theirs(solver, tol), start)
+                again = self.warm(self.theirs(solver, tol), start)
                 return min(spent, timed(again.fit, X, y)[0])
             if spent > HOPELESS * max(np.median(ours), 0.1):
                 break
@@ -275,20 +294,7 @@ class Study:
         if X.shape[1] > 3000:
             return None
         started = perf_counter()
-        probability = before.predict_proba(X)[:, 1]
-        residual = probability - (y == before.classes_[1])
-        curvature = probability * (1.0 - probability)
-        weighted = X * curvature[:, np.newaxis]
-        d = X.shape[1]
-        H = np.empty((d + 1, d + 1))
-        H[:d, :d] = X.T @ weighted
-        H[:d, :d].flat[:: d + 1] += 1.0 / self.experiment.C
-        H[:d, d] = H[d, :d] = weighted.sum(axis=0)
-        H[d, d] = curvature.sum()
-        gradient = np.append(
-            X.T @ residual + before.coef_[0] / self.experiment.C, residual.sum()
-        )
-        after = flat(before) - np.linalg.solve(H, gradient)
+        after = newton_step(before, X, y, self.experiment.C)
         seconds = perf_counter() - started
         error = np.linalg.norm(after - flat(exact)) / moved
         return {"seconds": seconds, "error": float(error)}
