@@ -1,0 +1,111 @@
+"""Configuration of the documentation.
+
+python -m sphinx -W --keep-going -b html doc doc/_build/html
+"""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import skdeltagrad
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import _architecture  # noqa: E402
+import _inventories  # noqa: E402
+
+project = "skdeltagrad"
+author = "The skdeltagrad developers"
+copyright = f"{date.today().year}, {author}"
+version = release = skdeltagrad.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "myst_parser",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "sg_execution_times.rst"]
+templates_path = ["_templates"]
+
+# Markdown.
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# API reference.
+
+default_role = "py:obj"  # a link where there is something to link to
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    "PR01",  # parameters that are not documented
+    "PR02",  # unknown parameters
+    "PR03",  # wrong order
+    "PR10",  # no space before the colon
+    "RT01",  # no Returns section
+    "SS01",  # no summary
+    "SS03",  # summary does not end with a period
+    "GL02",
+    "GL03",
+    "GL07",  # sections in the wrong order
+}
+# What is inherited from scikit-learn is validated there; what is returned has
+# attributes, not parameters; and plan_unfit refers to partial_unfit.
+numpydoc_validation_exclude = {
+    r"\.(densify|sparsify|score|predict\w*|decision_function)$",
+    r"\.(UpdateReport|Trajectory|History|LeaveOneOut|Jackknife|DataValues|Influence)\b",
+    r"\.plan_unfit$",
+}
+
+# Links to other projects.
+
+intersphinx_timeout = 5
+intersphinx_mapping = _inventories.mapping(HERE / "generated" / "inventories")
+
+# Gallery.
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"[/\\]plot_",
+    "ignore_pattern": r"(^|[/\\])quickstart\.py$",
+    "within_subsection_order": "_gallery.ExampleOrder",
+    "abort_on_example_error": True,
+    "doc_module": "skdeltagrad",
+    "backreferences_dir": "generated/backreferences",
+    "inspect_global_variables": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+    "matplotlib_animations": False,
+    "image_srcset": ["2x"],
+}
+
+# Looks.
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skdeltagrad"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_sidebars = {
+    page: [] for page in ("index", "benchmarks", "development", "testing", "changelog")
+}
+html_theme_options = {
+    "logo": {"text": "skdeltagrad"},
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "header_links_before_dropdown": 5,
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+
+
+def setup(app):
+    """What is drawn anew by every build."""
+    app.connect("builder-inited", _architecture.draw)
