@@ -4,6 +4,7 @@ from ._erasure import ErasureReport, assert_erased
 from ._history import History
 from ._logistic import DeltaGradLogisticRegression
 from ._pipeline import unlearn
+from ._plan import EditPlan
 from ._report import UpdateReport
 from ._ridge import DeltaGradRidge
 from ._save import save
@@ -13,6 +14,7 @@ from ._version import __version__
 __all__ = [
     "DeltaGradLogisticRegression",
     "DeltaGradRidge",
+    "EditPlan",
     "ErasureReport",
     "History",
     "Trajectory",
