@@ -20,7 +20,6 @@ from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import _receipt, _requests
-from ._commit import Transaction
 from ._fitted import FittedState
 from ._history import History
 from ._plan import EditPlan
@@ -93,12 +92,12 @@ class BaseDeltaGrad(FittedState):
             The fitted estimator. It contains the training rows.
         """
         started = perf_counter()
-        with Transaction() as transaction:
-            transaction.undo(self._go_back, dict(vars(self)))
-            self._fit(transaction, X, y, sample_weight, sample_id, started)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        with self._changing("fit", is_one_run=True, X=X, y=y, metadata=weights):
+            self._fit(X, y, sample_weight, sample_id, started)
         return self._tell()
 
-    def _fit(self, transaction, X, y, sample_weight, sample_id, started):
+    def _fit(self, X, y, sample_weight, sample_id, started):
         X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
         settings = self._settings()
         settings.check_learning_rates()
@@ -117,8 +116,7 @@ class BaseDeltaGrad(FittedState):
         state["_fit_parameters"] = self._path_parameters()
         state["_key"] = _receipt.new_key()
         state["history_"] = History()
-        report = self._report("fit", engine, training_set, started)
-        self._take_on(transaction, state, report)
+        self._take_on(state, self._report("fit", engine, training_set, started))
 
     @one_at_a_time
     def partial_unfit(
@@ -374,15 +372,15 @@ class BaseDeltaGrad(FittedState):
         roster = training_set.roster
         facts = self._facts(roster, edit, request_id)
         if not len(edit.removed) and not edit.n_added:
-            with Transaction() as transaction:
+            with self._changing(operation):
                 report = self._report(operation, None, training_set, started, **facts)
-                self._take_on(transaction, {}, report)
+                self._take_on({}, report)
             return self._tell()
         self._check_what_is_left(roster, edit)
         targets = self._edit_targets(
             roster.y[edit.removed], None if edit.added is None else edit.added.y
         )
-        with Transaction() as transaction:
+        with self._changing(operation) as transaction:
             engine, training_set, account = carry_out(
                 self._settings(), transaction, training_set, self._path, edit,
                 targets,
@@ -393,7 +391,7 @@ class BaseDeltaGrad(FittedState):
             report = self._report(
                 operation, engine, training_set, started, **(facts | account)
             )
-            self._take_on(transaction, state, report)
+            self._take_on(state, report)
         return self._tell()
 
     def _facts(self, roster, edit, request_id):
@@ -430,13 +428,13 @@ class BaseDeltaGrad(FittedState):
 
     def _retrain(self, started, request_id):
         training_set = self._training_set
-        with Transaction() as transaction:
+        with self._changing("partial_refit", is_one_run=True):
             engine = retrained(self._settings(), training_set, self._path)
             report = self._report(
                 "partial_refit", engine, training_set, started, request_id=request_id,
                 n_samples_before=training_set.roster.n_live,
             )  # fmt: skip
-            self._take_on(transaction, self._state_of(engine, training_set), report)
+            self._take_on(self._state_of(engine, training_set), report)
         return self._tell()
 
 

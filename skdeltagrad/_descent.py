@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from . import _kernels
+from . import _kernels, _progress
 
 
 class AbstractOracle(ABC):
@@ -94,7 +94,7 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     """
     iterate = trajectory.end
     sums = np.empty((len(group_weight), *iterate.shape))
-    for step in range(trajectory.n_steps):
+    for step in _progress.each("steps", range(trajectory.n_steps)):
         if rate[step] == 0.0:
             continue
         # 1) gradient

@@ -108,8 +108,6 @@ class Endpoint:
         Of a fit: see `_newton.minimise`.
     kind : {"exact", "kronecker", "diagonal"}
         Of curvature: see `_problem.Problem`.
-    verbose : int
-        Above 1, a fit prints a line for every step.
     iterate : ndarray of shape (n_outputs, n_dof)
     reference : ndarray of shape (n_outputs, n_dof)
         Where the last pass was made.
@@ -136,7 +134,6 @@ class Endpoint:
     tol: float
     max_iter: int
     kind: str
-    verbose: int = 0
     iterate: np.ndarray | None = None
     reference: np.ndarray | None = None
     gradient_sums: np.ndarray | None = None
@@ -420,10 +417,7 @@ class Endpoint:
 
     def _fit(self, problem, census, start):
         try:
-            optimum = minimise(
-                problem, start, self.tol, self.max_iter,
-                _tell if self.verbose > 1 else None,
-            )  # fmt: skip
+            optimum = minimise(problem, start, self.tol, self.max_iter)
         except np.linalg.LinAlgError as error:
             raise ValueError(
                 "The columns of X are so large, or so nearly the same, that no Hessian "
@@ -472,9 +466,3 @@ class Endpoint:
     def _count(self, roster, slots):
         group = roster.y[slots] if self.n_groups > 1 else np.zeros(len(slots), np.int64)
         return Census.of_all(roster.weight[slots], group, self.n_groups)
-
-
-def _tell(n_iter, value, largest):
-    print(
-        f"step {n_iter}: objective {value:.10g}, largest gradient entry {largest:.2e}"
-    )

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime
 from numbers import Integral, Real
@@ -19,14 +20,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from . import _receipt, _requests, _save, _state
+from ._callbacks import OF_A_RUN, followed
+from ._commit import Transaction
 from ._live_rows import LiveRows
 from ._report import UpdateReport
-from ._sklearn import Interval, StrOptions
+from ._sklearn import CallbackSupportMixin, Interval, StrOptions
 from ._solve import Settings
 from ._turns import one_at_a_time
 
 
-class FittedState(LiveRows, BaseEstimator, ABC):
+class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
     """An estimator around a fitted engine and its training rows."""
 
     _parameter_constraints = {
@@ -137,9 +140,33 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         check_is_fitted(self)
         return _receipt.digest_of(_state.plain(self._path))
 
-    def _take_on(self, transaction, state, report):
+    @contextmanager
+    def _changing(self, operation, is_one_run=False, **given):
+        """All of a fit or an edit or none of it, followed by callbacks.
+
+        Parameters
+        ----------
+        operation : str
+        is_one_run : bool
+            Whether a path is run once, and that is all.
+        **given
+            What callbacks are told of it.
+
+        Yields
+        ------
+        transaction : Transaction
+        """
+        one_run = is_one_run and self.solver != "newton"
+        n_steps = self.max_iter if one_run else None
+        # What callbacks are called with is taken back last, by its own.
+        following = followed(self, operation, n_steps, **given)
+        with following as finish, Transaction() as transaction:
+            transaction.undo(self._go_back, dict(vars(self)))
+            yield transaction
+            finish()
+
+    def _take_on(self, state, report):
         """Publish a new state and its receipt. The callback may refuse it."""
-        transaction.undo(self._go_back, dict(vars(self)))
         vars(self).update(state)
         history = self.history_
         report = _receipt.sealed(
@@ -279,8 +306,14 @@ class FittedState(LiveRows, BaseEstimator, ABC):
         return tags
 
     def __getstate__(self):
-        # A dump holds data, no code.
-        return _state.dump(super().__getstate__() | {"callback": None})
+        state, left_out = super().__getstate__(), OF_A_RUN
+        if "_path" in state:
+            # A dump of a fitted estimator holds data, no code. An unfitted one goes to
+            # the processes of a search as it is.
+            state = state | {"callback": None}
+            left_out = (*left_out, "_skl_callbacks")
+        state = {name: state[name] for name in state if name not in left_out}
+        return _state.dump(state)
 
     def __setstate__(self, state):
         super().__setstate__(_state.load(state, type(self).__name__))

@@ -11,10 +11,12 @@ of L-BFGS from SciPy.
 """
 
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from scipy import optimize
 
+from . import _progress
 from ._objective import Measurement
 
 # A step that leaves more than this share of the Newton decrement calls for a new
@@ -37,6 +39,8 @@ _PASSES_OF_STEP = 5
 _INNER = 0.1
 _TIGHTEST = 1e-3
 _TINY = np.finfo(float).tiny
+# What steps are called, where they are told.
+_STEPS = "Newton steps"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Optimum:
     converged: bool
 
 
-def minimise(problem, start, tol, max_iter, tell=None):
+def minimise(problem, start, tol, max_iter):
     """Minimise F from a start; never uphill.
 
     It stops where the largest entry of the gradient per unit of weight is at most
@@ -77,22 +81,20 @@ def minimise(problem, start, tol, max_iter, tell=None):
     start : ndarray of shape (n_outputs, n_dof)
     tol : float
     max_iter : int
-    tell : callable, optional
-        ``tell(n_iter, value, largest entry of the gradient per unit of weight)``.
 
     Returns
     -------
     optimum : Optimum
     """
     if problem.curvature != "exact":
-        return _by_products(problem, start, tol, max_iter, tell)
+        return _by_products(problem, start, tol, max_iter)
 
     def is_enough(largest, distance, iterate, hessian):
         return largest <= tol and distance <= problem.leftover(iterate, hessian)
 
     if not start.any():
         start = _on_a_sample(problem, start, max_iter)
-    return _by_factors(problem, start, tol, max_iter, is_enough, tell)
+    return _by_factors(problem, start, tol, max_iter, is_enough, _STEPS)
 
 
 def _on_a_sample(problem, start, max_iter):
@@ -105,17 +107,19 @@ def _on_a_sample(problem, start, max_iter):
         # Two samples' optima are further than that from each other.
         return distance**2 <= problem.penalty.size
 
-    return _by_factors(some, start, np.inf, max_iter, is_enough).iterate
+    task = f"{_STEPS} on a sample"
+    return _by_factors(some, start, np.inf, max_iter, is_enough, task).iterate
 
 
-def _by_factors(problem, start, tol, max_iter, is_enough, tell=None):
+def _by_factors(problem, start, tol, max_iter, is_enough, task):
     """Newton's method with factors of Hessians that are kept: see `minimise`."""
+    tell = _progress.begin(task)
     factor, before = None, np.inf
     point = _Point.at(problem, start)
     for n_iter in range(max_iter + 1):
         largest = problem.largest(point.gradient)
         if tell is not None:
-            tell(n_iter, point.value, largest)
+            tell(n_iter, _described(point.value, largest))
         # 1) direction, by a new Hessian where the kept one does not gain any more
         if factor is not None:
             direction, decrement = factor.direction(point.gradient)
@@ -149,7 +153,7 @@ def _by_factors(problem, start, tol, max_iter, is_enough, tell=None):
     )
 
 
-def _by_products(problem, start, tol, max_iter, tell):
+def _by_products(problem, start, tol, max_iter):
     """Newton's method with systems solved by products: see `minimise`.
 
     Systems are solved the more exactly the better the last step did (Eisenstat and
@@ -158,11 +162,12 @@ def _by_products(problem, start, tol, max_iter, tell):
     """
     inner, left, nothing = _INNER, np.inf, 0.0
     start = _by_lbfgs(problem, start)
+    tell = _progress.begin(_STEPS)
     point, hessian = _Point.at(problem, start), None
     largest = problem.largest(point.gradient)
     for n_iter in range(max_iter + 1):
         if tell is not None:
-            tell(n_iter, point.value, largest)
+            tell(n_iter, _described(point.value, largest))
         converged = problem.is_done(point.value, n_iter) or (
             largest <= tol and left <= nothing
         )
@@ -199,11 +204,13 @@ def _by_lbfgs(problem, start):
         point = _Point.at(problem, problem.by_output(flat.reshape(shape)))
         return point.value, point.gradient.ravel()
 
+    tell, steps = _progress.begin("L-BFGS steps", _N_LBFGS), count(1)
     shape = problem.penalty.shape
     try:
         found = optimize.minimize(
             evaluate, problem.vectors(start).ravel(), jac=True, method="L-BFGS-B",
             options={"maxiter": _N_LBFGS},
+            callback=None if tell is None else lambda _: tell(next(steps)),
         )  # fmt: skip
     except _TooDear:
         return problem.lowest[1]
@@ -212,6 +219,10 @@ def _by_lbfgs(problem, start):
 
 class _TooDear(Exception):
     """The meter allows no more."""
+
+
+def _described(value, largest):
+    return f"objective {value:.10g}, largest gradient entry {largest:.2e}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
+from . import _progress
 from ._census import LARGEST_PART
 from ._moments import column_squares, project, row_sum
 
@@ -105,7 +106,10 @@ class WholeView:
 
     def sums(self, places, slots):
         """Hessians at some places, and second moments, of some rows by group."""
-        hessians = [self._objective.hessian_sums(place, slots) for place in places]
+        hessians = [
+            self._objective.hessian_sums(place, slots)
+            for place in _progress.each("Hessians", places)
+        ]
         return np.stack(hessians), self.second_moments(slots)
 
     def second_moments(self, slots):
@@ -134,7 +138,7 @@ class DirectedView:
         for group, members in enumerate(objective.by_group(slots)):
             rows = project(objective, self.basis, members)
             moments[group] = _moments_of(rows, objective.weight[members])
-            for at, place in enumerate(places):
+            for at, place in enumerate(_progress.each("Hessians", places)):
                 curvatures = objective.curvatures(place, members)
                 for j, k in zip(*np.triu_indices(m), strict=True):
                     block = (rows * curvatures[:, j, k, np.newaxis]).T @ rows

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import helmert
 
-from . import _kernels
+from . import _kernels, _progress
 from ._census import per_weight
 from ._descent import raise_diverged, take_out
 from ._objective import Objective
@@ -125,6 +125,7 @@ class SeededReplay:
         self._stops = np.flatnonzero(there)
         # What the sample, and what one row, adds to the residual.
         self._of_sample, self._of_row = np.zeros(by_group), np.zeros((1, *by_group))
+        self._tell = None
 
     def run(self, n_nodes):
         """Make the run; return an estimate of its error.
@@ -136,6 +137,7 @@ class SeededReplay:
             what no node can mend.
         """
         n_steps = self._trajectory.n_steps
+        self._tell = _progress.begin("replayed steps", n_steps)
         # Half a gap is left at the end.
         gap = n_steps / (n_nodes + 0.5)
         nodes = np.unique(np.rint(gap * np.arange(1, n_nodes + 1)).astype(int))
@@ -193,6 +195,8 @@ class SeededReplay:
             )  # fmt: skip
             if reached < end:
                 raise_diverged(reached - 1, trajectory.n_steps)
+            if self._tell is not None:
+                self._tell(int(end))
 
     def _carry(self, first, last, change, sources=(), growth=(), record=False):
         """Carry a change of the iterate on, and what sources that grow add to it."""

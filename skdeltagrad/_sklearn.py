@@ -1,8 +1,11 @@
 """The names that we use of scikit-learn's private modules, in one place.
 
 They have been stable for years and are widely used; should one move, this is the only
-file to change.
+file to change. And those that not every version has: callbacks came with 1.9, and are
+experimental there.
 """
+
+from contextlib import nullcontext
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.linear_model._base import (
@@ -12,11 +15,23 @@ from sklearn.linear_model._base import (
 )
 from sklearn.utils._param_validation import Interval, StrOptions
 
+try:
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback._callback_support import callback_management_context
+except ImportError:
+
+    class CallbackSupportMixin:
+        """Nothing: there are no callbacks to be set."""
+
+    callback_management_context = nullcontext
+
 __all__ = [
+    "CallbackSupportMixin",
     "Interval",
     "LinearClassifierMixin",
     "LinearModel",
     "SparseCoefMixin",
     "StrOptions",
+    "callback_management_context",
     "fit_context",
 ]

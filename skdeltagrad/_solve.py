@@ -261,7 +261,7 @@ def _endpoint(settings, training_set, targets, centre):
             )
     return Endpoint(
         targets.loss, targets.alpha, centre, targets.n_groups, settings.tol,
-        settings.max_iter, kind, int(settings.verbose),
+        settings.max_iter, kind,
     )  # fmt: skip
 
 

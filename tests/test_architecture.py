@@ -21,6 +21,7 @@ FLOORS = {
     "fitted": ["_fitted"],
     "dumps": ["_state"],
     "contract": [
+        "_callbacks",
         "_commit",
         "_content",
         "_erasure",
@@ -71,6 +72,7 @@ FLOORS = {
         "_live_rows",
         "_memory",
         "_meter",
+        "_progress",
         "_row_search",
         "_save",
         "_sorted_index",
