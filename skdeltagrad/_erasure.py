@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from . import _dumps
+from . import _dumps, _html
 from ._search import Search, row_text, shortened
 
 
@@ -47,6 +47,17 @@ class ErasureReport:
     multiples_not_checkable: dict[int, str] = field(default_factory=dict)
     n_ids: int = 0
     ids_not_checkable: dict[int | str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"ErasureReport({self.n_checked} of {self.n_rows} rows checked, "
+            f"{self.n_arrays} arrays)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows, *others = str(self).splitlines()
+        values = {"rows": rows, "besides": "\n".join(others)}
+        return _html.facts("ErasureReport", values)
 
     def __str__(self) -> str:
         lines = [

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from . import _html
 from ._receipt import check_chain, coef_digest
 
 # How many are kept, the newest.
 LENGTH = 1000
+# How many of them a notebook shows.
+_N_SHOWN = 20
 
 
 class History(Sequence):
@@ -67,6 +70,24 @@ class History(Sequence):
 
     def __repr__(self):
         return f"History({len(self)} reports)"
+
+    def _repr_html_(self):
+        shown = self[-_N_SHOWN:]
+        columns = ("time", "operation", "request", "rows", "work", "seconds")
+        rows = (
+            (
+                report.time,
+                report.operation,
+                "" if report.request_id is None else repr(report.request_id),
+                report.changes(),
+                report.work(),
+                f"{report.seconds:.3g}",
+            )
+            for report in shown
+        )
+        n_before = len(self) - len(shown)
+        note = f"and {n_before:,} before them" if n_before else ""
+        return _html.records(f"{len(self):,} reports", columns, rows, note)
 
     def __str__(self):
         return "\n".join(str(report) for report in self)

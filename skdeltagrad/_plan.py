@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from . import _html
 from ._report import counted
 
 
@@ -64,7 +65,36 @@ class EditPlan:
         """The plan as a dict of plain Python values."""
         return asdict(self)
 
+    def __repr__(self):
+        return f"EditPlan({self._rows()})"
+
     def __str__(self):
+        lines = [self._rows(), f"{self._work()}, about {self.seconds:.2g} s"]
+        if self.n_removed:
+            seconds = f"about {self.seconds_at_most:.2g} s"
+            lines.append(f"at most {self._work_at_most()}, {seconds}")
+        if self.refit:
+            lines.append(f"fitted anew: {self.reason}")
+        return "\n  ".join(lines)
+
+    def _repr_html_(self):
+        values = {
+            "rows": self._rows(),
+            "work": self._work(),
+            "seconds": f"about {self.seconds:.2g}",
+            "at most": self._work_at_most() if self.n_removed else None,
+            "seconds at most": f"about {self.seconds_at_most:.2g}",
+            "fitted anew": self.reason,
+        }
+        return _html.facts("plan of an edit", values)
+
+    def _rows(self):
+        missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""
+        return (
+            f"{self.n_removed:,} rows would leave{missing}, {self.n_samples:,} remain"
+        )
+
+    def _work(self):
         work = [
             counted(self.n_passes, "pass", "passes"),
             counted(self.n_hessians, "new Hessian", "new Hessians"),
@@ -75,20 +105,13 @@ class EditPlan:
             numbers = (self.n_passes, self.n_hessians)
             work = [part for part, number in zip(work, numbers, strict=True) if number]
             work.insert(0, f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact")
-        missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""
-        lines = [
-            f"{self.n_removed:,} rows would leave{missing}, {self.n_samples:,} remain",
-            f"{', '.join(work)}, about {self.seconds:.2g} s",
-        ]
+        return ", ".join(work)
+
+    def _work_at_most(self):
         most = [
             counted(self.n_passes_at_most, "pass", "passes"),
             counted(self.n_hessians_at_most, "Hessian", "Hessians"),
         ]
         if self.n_steps:
             most.insert(0, f"{self.n_exact_steps_at_most:,} exact steps")
-        if self.n_removed:
-            most = ", ".join(part for part in most if not part.startswith("no "))
-            lines.append(f"at most {most}, about {self.seconds_at_most:.2g} s")
-        if self.refit:
-            lines.append(f"fitted anew: {self.reason}")
-        return "\n  ".join(lines)
+        return ", ".join(part for part in most if not part.startswith("no "))

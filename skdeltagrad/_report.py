@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from . import _html
+
 _SEQUENCES = ("removed_ids", "added_ids", "missing_ids")
 _MAPPINGS = ("parameters", "versions")
 
@@ -137,36 +139,65 @@ class UpdateReport:
         dicts = {name: dict(getattr(self, name)) for name in _MAPPINGS}
         return vars(self) | lists | dicts
 
-    def __str__(self):
-        changes = [
-            f"{number:,} {what}"
-            for number, what in (
-                (self.n_removed, "removed"),
-                (self.n_added, "added"),
-                (self.n_not_found, "not found"),
-            )
-            if number
-        ]
-        request = "" if self.request_id is None else f" {self.request_id!r}"
-        lines = [
-            f"{self.operation}{request} (solver={self.solver!r}): "
-            + ", ".join([*changes, f"{self.n_samples:,} rows"])
-        ]
-        lines.append(f"{self._work()}, {self.seconds:.3g} s")
-        if self.cache_bytes:
-            lines[-1] += f", cache {self.cache_bytes / 1e6:.1f} MB"
-        if self.seed_bytes:
-            lines[-1] += f" and Hessians {self.seed_bytes / 1e6:.1f} MB"
-        lines += self._certificate()
-        if self.refit:
-            lines.append(f"fitted anew: {self.reason}")
-        if not self.membership_checked:
-            lines.append("not checked whether the rows were training rows")
-        if self.indexed:
-            lines.append("rows indexed by content (once)")
-        return "\n  ".join(lines)
+    def __repr__(self):
+        return f"UpdateReport({self._heading()}: {self.changes()})"
 
-    def _work(self):
+    def __str__(self):
+        lines = [
+            f"{self._heading()} (solver={self.solver!r}): {self.changes()}",
+            f"{self.work()}, {self.seconds:.3g} s",
+        ]
+        if self.cache_bytes:
+            lines[-1] += f", cache {self._memory()}"
+        return "\n  ".join([*lines, *self._certificate(), *self._remarks()])
+
+    def _repr_html_(self):
+        digest = self.digest and f"{self.digest[:12]}\N{HORIZONTAL ELLIPSIS}"
+        values = {
+            "rows": self.changes(),
+            "solver": self.solver,
+            "work": self.work(),
+            "seconds": f"{self.seconds:.3g}",
+            "cache": self._memory() if self.cache_bytes else None,
+            "accuracy": "\n".join(self._certificate()),
+            "remarks": "\n".join(self._remarks()),
+            "time": self.time,
+            "digest": digest,
+        }
+        return _html.facts(self._heading(), values)
+
+    def _heading(self):
+        request = "" if self.request_id is None else f" {self.request_id!r}"
+        return self.operation + request
+
+    def changes(self):
+        """Rows that left and joined, and how many there are, in words."""
+        numbers = (
+            (self.n_removed, "removed"),
+            (self.n_added, "added"),
+            (self.n_not_found, "not found"),
+        )
+        words = [f"{number:,} {what}" for number, what in numbers if number]
+        return ", ".join([*words, f"{self.n_samples:,} rows"])
+
+    def _memory(self):
+        text = f"{self.cache_bytes / 1e6:.1f} MB"
+        if self.seed_bytes:
+            text += f" and Hessians {self.seed_bytes / 1e6:.1f} MB"
+        return text
+
+    def _remarks(self):
+        remarks = []
+        if self.refit:
+            remarks.append(f"fitted anew: {self.reason}")
+        if not self.membership_checked:
+            remarks.append("not checked whether the rows were training rows")
+        if self.indexed:
+            remarks.append("rows indexed by content (once)")
+        return remarks
+
+    def work(self):
+        """What was done, in words."""
         if self.n_steps:
             work = f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
             if self.n_passes:

@@ -7,7 +7,7 @@ import tempfile
 
 import numpy as np
 
-from . import _memory
+from . import _html, _memory
 
 # What rounding may do to a gradient that is found from a step.
 _ULPS = 16.0
@@ -112,6 +112,16 @@ class Trajectory:
             f"Trajectory(n_steps={self.n_steps}, n_outputs={n_outputs}, n_dof={n_dof}, "
             f"{self.nbytes / 1e6:.1f} MB)"
         )
+
+    def _repr_html_(self):
+        _, n_outputs, n_dof = self.steps.shape
+        values = {
+            "steps": f"{self.n_steps:,}, {np.count_nonzero(self.exact):,} exact",
+            "coefficients": f"{n_outputs:,} x {n_dof:,}",
+            "kept in": self.steps.dtype.name,
+            "size": f"{self.nbytes / 1e6:.1f} MB",
+        }
+        return _html.facts("Trajectory", values)
 
 
 class Playback:

@@ -67,6 +67,7 @@ FLOORS = {
         "_arrays",
         "_census",
         "_change",
+        "_html",
         "_intervals",
         "_kernels",
         "_live_rows",
