@@ -55,6 +55,13 @@ def followed(estimator, operation, n_steps=None, **given):
             yield partial(subtasks.finish, **given)
 
 
+def stand_in(estimator):
+    """An object with all the attributes of an estimator, to be followed instead."""
+    other = object.__new__(type(estimator))
+    vars(other).update(vars(estimator))
+    return other
+
+
 class Subtasks(AbstractListener):
     """Makes subtasks of a task in scikit-learn's tree of what engines tell.
 

@@ -20,8 +20,9 @@ import numpy as np
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import _threads
+from . import _progress, _threads
 from ._base import ROW_CHECKS, BaseDeltaGrad
+from ._callbacks import followed, stand_in
 from ._census import LARGEST_PART, Census, balanced_factors
 from ._downdates import Units
 from ._endpoint import cheapest_curvature
@@ -41,7 +42,7 @@ _INTERVAL = 2.0
 
 
 class Progress:
-    """Tells now and then how many units were left out.
+    """Tells how many units were left out: whoever listens, and now and then prints it.
 
     Parameters
     ----------
@@ -55,12 +56,15 @@ class Progress:
         self.verbose = verbose
         self._n_done = 0
         self._started = self._told = perf_counter()
+        self._tell = _progress.begin("left out", n_units)
         self._lock = threading.Lock()
 
     def add(self, n_units):
         """So many more were left out; may be called by several threads."""
         with self._lock:
             self._n_done += n_units
+            if self._tell is not None:
+                self._tell(self._n_done)
             now = perf_counter()
             is_last = self._n_done == self.n_units
             if self.verbose and (is_last or now - self._told >= _INTERVAL):
@@ -158,10 +162,18 @@ class Sweep:
         """Call ``use(number of the block, Left)`` for every block of units.
 
         In several threads at once, unless they are to be used one after the other.
-        Returns the number of blocks.
+        Callbacks that were set on the estimator follow. Returns the number of blocks.
         """
         numbers = np.flatnonzero(self.is_defined)
-        progress = Progress(len(numbers), self.verbose)
+        follower = stand_in(self.estimator)
+        with followed(follower, "leave_one_out", len(numbers)) as finish:
+            progress = Progress(len(numbers), self.verbose)
+            with _progress.listening():  # edits of single units are no news
+                n_blocks = self._take_all(numbers, use, progress, serially)
+            finish()
+        return n_blocks
+
+    def _take_all(self, numbers, use, progress, serially):
         with _threads.blas_for(self.problem.penalty.shape[1]):
             blocks, make = self._blocks(numbers)
 

@@ -21,6 +21,7 @@ from skdeltagrad import (
     _sklearn,
 )
 from skdeltagrad._callbacks import N_LEAVES
+from skdeltagrad.inspection import leave_one_out
 
 with_callbacks = pytest.mark.skipif(
     importlib.util.find_spec("sklearn.callback") is None,
@@ -291,6 +292,28 @@ def test_callbacks_of_a_search_reach_the_models(cancer, n_jobs):
     assert {entry["estimator_name"] for entry in scores} == {bottom}
     assert min(entry["accuracy"] for entry in scores) > 0.95
     search.best_estimator_.unlearn(position=3)
+
+
+@with_callbacks
+@pytest.mark.parametrize("name", ["newton", "gd"])
+def test_leave_one_out_is_followed(cancer, unchanged, name):
+    X, y = cancer
+    model = clone(MODELS[name]).fit(X[::4], y[::4])
+    groups = np.arange(len(y[::4])) // (1 if name == "newton" else 20)
+    quiet = leave_one_out(model, groups=groups)
+    callback = Followed()
+    model.set_callbacks(callback)
+    attributes = dict(vars(model))
+    with unchanged(model):
+        result = leave_one_out(model, groups=groups)
+    assert vars(model) == attributes
+    assert_array_equal(result.influence, quiet.influence)
+    assert callback.names("setup") == callback.names("teardown") == ["leave_one_out"]
+    assert callback.open == []
+    (root,) = callback.roots
+    n_units = len(np.unique(groups))
+    assert len(root._children_map) == root.max_subtasks == min(n_units, N_LEAVES)
+    assert not callback.names("begin").count("steps")
 
 
 @with_callbacks
