@@ -1,5 +1,6 @@
 """scikit-learn estimators that forget, add and correct training rows after fit."""
 
+from ._display import TrajectoryDisplay
 from ._erasure import ErasureReport, assert_erased
 from ._history import History
 from ._logistic import DeltaGradLogisticRegression
@@ -18,6 +19,7 @@ __all__ = [
     "ErasureReport",
     "History",
     "Trajectory",
+    "TrajectoryDisplay",
     "UpdateReport",
     "__version__",
     "assert_erased",

@@ -13,6 +13,7 @@ from sklearn.linear_model._base import (
     LinearModel,
     SparseCoefMixin,
 )
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions
 
 try:
@@ -33,5 +34,6 @@ __all__ = [
     "SparseCoefMixin",
     "StrOptions",
     "callback_management_context",
+    "check_matplotlib_support",
     "fit_context",
 ]

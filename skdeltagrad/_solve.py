@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import _memory
-from ._census import balanced_factors
+from ._census import Census, balanced_factors
 from ._change import Change
 from ._endpoint import Endpoint
 from ._kept_curvature import cheapest_curvature, curvature_bytes
+from ._objective import Objective
 from ._path_replay import Path
+from ._problem import Problem
 from ._roster import GONE
 from ._schedule import FullBatch, MiniBatches
 from ._step_size import automatic_learning_rate
@@ -183,6 +185,25 @@ def without(settings, training_set, engine, removed, targets):
 def retrained(settings, training_set, engine):
     """The engine, trained anew on the rows that are there."""
     return _moved(settings, engine).train(training_set.rows, training_set.roster)
+
+
+def problem_of(engine, training_set, slots):
+    """The objective of some rows, whatever the solver."""
+    rows, roster = training_set.rows, training_set.roster
+    objective = Objective(
+        rows, roster.y, roster.weight, engine.loss, engine.centre, group=roster.y,
+        n_groups=engine.n_groups,
+    )  # fmt: skip
+    group, group_weight = np.zeros(len(slots), np.int64), np.ones(1)
+    if engine.n_groups > 1:
+        group = roster.y[slots]
+    (by_group,) = Census.of_all(roster.weight[slots], group, engine.n_groups).weight
+    if engine.n_groups > 1:
+        group_weight = balanced_factors(by_group)
+    weight = float(by_group @ group_weight)
+    return Problem(
+        objective, engine.alpha, group_weight, lambda: slots, weight, "diagonal"
+    )
 
 
 def _moved(settings, engine):

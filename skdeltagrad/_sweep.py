@@ -27,13 +27,11 @@ from ._census import LARGEST_PART, Census, balanced_factors
 from ._downdates import Units
 from ._endpoint import cheapest_curvature
 from ._leave_out import LeaveOut, Left
-from ._objective import Objective
-from ._problem import Problem
 from ._requests import check_ids
 from ._roster import GONE
 from ._rows import AbstractRows, canonical
 from ._scores import EvaluationRows
-from ._solve import without
+from ._solve import problem_of, without
 
 # Entries of rows that are copied at a time.
 _OWN_ENTRIES = 2**18
@@ -120,7 +118,7 @@ class Sweep:
             self.names, self.unit = np.unique(labels, return_inverse=True)
         self._units = Units.of(self.slots, self.unit, len(self.names))
         self.iterate = self.engine.iterate
-        self.problem = self._problem()
+        self.problem = problem_of(self.engine, self.training_set, self.slots)
         self.counts = self._sums_by_unit(roster.weight[self.slots] > 0) > 0
         self.is_defined = self._find_defined()
 
@@ -316,27 +314,6 @@ class Sweep:
             moved = self.engine.centre - engine.centre
             iterate[:, n_features] += iterate[:, :n_features] @ moved
         return iterate
-
-    def _problem(self):
-        """The objective of all rows, whatever the solver."""
-        engine, roster = self.engine, self.training_set.roster
-        objective = Objective(
-            self.training_set.rows, roster.y, roster.weight, engine.loss,
-            engine.centre, group=roster.y, n_groups=engine.n_groups,
-        )  # fmt: skip
-        census = self._census(self.slots)
-        group_weight = np.ones(1)
-        if engine.n_groups > 1:
-            group_weight = balanced_factors(census.weight[0])
-        weight = float(census.weight[0] @ group_weight)
-        return Problem(
-            objective,
-            engine.alpha,
-            group_weight,
-            lambda: self.slots,
-            weight,
-            "diagonal",
-        )
 
     def _census(self, slots):
         roster, n_groups = self.training_set.roster, self.engine.n_groups

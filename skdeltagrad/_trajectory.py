@@ -93,13 +93,18 @@ class Trajectory:
     def iterates_at(self, steps):
         """Some iterates, by increasing step: shape (len(steps), n_outputs, n_dof)."""
         found = np.zeros((len(steps), *self.end.shape))
+        for number, iterate in enumerate(self.walk(steps)):
+            found[number] = iterate
+        return found
+
+    def walk(self, steps):
+        """Some iterates one by one, by increasing step; each is overwritten."""
         first, iterate = 0, np.zeros(self.end.shape)
-        for number, step in enumerate(steps):
+        for step in steps:
             for between in self.steps[first:step]:
                 iterate += between
-            found[number] = iterate
+            yield iterate
             first = step
-        return found
 
     @property
     def nbytes(self):

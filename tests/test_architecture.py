@@ -13,7 +13,7 @@ PACKAGE = Path(skdeltagrad.__file__).parent
 # From high to low. A module imports from floors below its own only, except for the
 # pairs in SIDEWAYS.
 FLOORS = {
-    "face": ["__init__", "_pipeline", "inspection"],
+    "face": ["__init__", "_display", "_pipeline", "inspection"],
     "facades": ["_logistic", "_ridge"],
     "sweep": ["_sweep"],
     "scores": ["_scores"],
@@ -85,6 +85,7 @@ FLOORS = {
 }
 
 SIDEWAYS = {
+    ("__init__", "_display"),
     ("__init__", "_pipeline"),
     ("_callbacks", "_sklearn"),
     ("_training_set", "_content"),
