@@ -96,7 +96,7 @@ def test_plan(edited):
     assert "3 rows would leave, 437 remain" in read.texts
     assert repr(plan) == "EditPlan(3 rows would leave, 437 remain)"
     assert "no pass" not in read.text
-    assert str(plan).splitlines()[1].strip().startswith("10 of 12 steps exact, about")
+    assert str(plan).splitlines()[1].strip().startswith("11 of 12 steps exact, about")
 
 
 def test_trajectory(edited):
