@@ -9,12 +9,16 @@ labels and targets by three methods, `_fit_targets`, `_code_targets` and
 `_edit_targets`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from abc import abstractmethod
 from numbers import Integral
 from time import perf_counter
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -28,6 +32,7 @@ from ._sklearn import fit_context
 from ._solve import carry_out, first_engine, foretell, retrained
 from ._training_set import TrainingSet
 from ._turns import one_at_a_time
+from ._typing import Ids, MatrixLike, OnMissing
 from ._unstored import with_request, without_rows
 
 ROW_CHECKS = {
@@ -70,7 +75,13 @@ class BaseDeltaGrad(FittedState):
 
     @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, sample_id=None):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        sample_id: ArrayLike | None = None,
+    ) -> Self:
         """Fit the model and keep the run and the rows, so that it can be edited.
 
         Parameters
@@ -120,9 +131,11 @@ class BaseDeltaGrad(FittedState):
 
     @one_at_a_time
     def partial_unfit(
-        self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
-        on_missing="raise", request_id=None,
-    ):  # fmt: skip
+        self, X: MatrixLike | None = None, y: ArrayLike | None = None, *,
+        position: ArrayLike | None = None, sample_id: Ids | None = None,
+        sample_weight: ArrayLike | None = None, on_missing: OnMissing = "raise",
+        request_id: str | int | None = None,
+    ) -> Self:  # fmt: skip
         """Remove training rows: the model becomes that of the rows that remain.
 
         Rows are named by exactly one of their content (`X` and `y`), `position` or
@@ -169,9 +182,10 @@ class BaseDeltaGrad(FittedState):
 
     @one_at_a_time
     def plan_unfit(
-        self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
-        on_missing="raise",
-    ):  # fmt: skip
+        self, X: MatrixLike | None = None, y: ArrayLike | None = None, *,
+        position: ArrayLike | None = None, sample_id: Ids | None = None,
+        sample_weight: ArrayLike | None = None, on_missing: OnMissing = "raise",
+    ) -> EditPlan:  # fmt: skip
         """Foretell what `partial_unfit` would do, and do nothing.
 
         Parameters are those of `partial_unfit`, and so are the errors.
@@ -196,10 +210,12 @@ class BaseDeltaGrad(FittedState):
 
     @one_at_a_time
     def partial_refit(
-        self, X=None, y=None, *, position=None, sample_id=None, sample_weight=None,
-        replace=False, remove_position=None, remove_id=None, on_missing="raise",
-        request_id=None,
-    ):  # fmt: skip
+        self, X: MatrixLike | None = None, y: ArrayLike | None = None, *,
+        position: ArrayLike | None = None, sample_id: Ids | None = None,
+        sample_weight: ArrayLike | None = None, replace: bool = False,
+        remove_position: ArrayLike | None = None, remove_id: Ids | None = None,
+        on_missing: OnMissing = "raise", request_id: str | int | None = None,
+    ) -> Self:  # fmt: skip
         """Add rows, correct rows, add and remove in one go, or retrain exactly.
 
         Without any rows the run is trained anew on the rows that are there, every

@@ -3,6 +3,8 @@
 engine, TrainingSet   -> coef_, intercept_, update_report_
 """
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import warnings
@@ -22,15 +24,28 @@ from sklearn.utils.validation import check_is_fitted
 from . import _receipt, _requests, _save, _state
 from ._callbacks import OF_A_RUN, followed
 from ._commit import Transaction
+from ._history import History
 from ._live_rows import LiveRows
 from ._report import UpdateReport
 from ._sklearn import CallbackSupportMixin, Interval, StrOptions
 from ._solve import Settings
+from ._trajectory import Trajectory
 from ._turns import one_at_a_time
+from ._typing import Ids
 
 
 class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
     """An estimator around a fitted engine and its training rows."""
+
+    # Of a fitted one; learning_rate_ and trajectory_ with "gd" and "sgd" only.
+    coef_: np.ndarray
+    intercept_: np.ndarray | float
+    n_iter_: np.ndarray
+    learning_rate_: float | np.ndarray
+    update_report_: UpdateReport
+    history_: History
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
     _parameter_constraints = {
         "fit_intercept": ["boolean"],
@@ -77,7 +92,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         """`coef_` and `intercept_` from (n_outputs, n_features) and (n_outputs,)."""
 
     @property
-    def trajectory_(self):
+    def trajectory_(self) -> Trajectory:
         """The cached training run, a `Trajectory` of arrays; not for "newton"."""
         check_is_fitted(self)
         if self.solver == "newton":
@@ -88,7 +103,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         return self._path.trajectory
 
     @one_at_a_time
-    def save(self, path, *, compress=0):
+    def save(self, path: str | os.PathLike, *, compress: int | str | tuple = 0) -> None:
         """Write a joblib dump, so that the file is the old or the new one, never half.
 
         `joblib.load` reads it. The file contains the training rows. A `callback` is not
@@ -107,7 +122,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         check_is_fitted(self)
         _save.save(self, path, compress=compress)
 
-    def hash_ids(self, sample_id):
+    def hash_ids(self, sample_id: Ids) -> tuple[str, ...]:
         """What reports call some ids: keyed hashes, by a key of this estimator's own.
 
         Parameters
@@ -128,7 +143,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
             name = _receipt.position_names
         return _receipt.hashed(name(ids), self._key)
 
-    def path_digest(self):
+    def path_digest(self) -> str:
         """sha256 of the whole cached run, or of all that is kept of its end.
 
         Reports hold a digest of the coefficients only, for this reads all of it.

@@ -1,9 +1,12 @@
 """The receipts of an estimator's fit and edits."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from . import _html
 from ._receipt import check_chain, coef_digest
+from ._report import UpdateReport
 
 # How many are kept, the newest.
 LENGTH = 1000
@@ -11,7 +14,7 @@ LENGTH = 1000
 _N_SHOWN = 20
 
 
-class History(Sequence):
+class History(Sequence[UpdateReport]):
     """Reports of a fit and the edits after it, oldest first: the newest 1,000.
 
     A sequence of `UpdateReport`, never changed: every edit makes another one.
@@ -21,7 +24,7 @@ class History(Sequence):
     reports : iterable of UpdateReport
     """
 
-    def __init__(self, reports=()):
+    def __init__(self, reports: Iterable[UpdateReport] = ()):
         self._reports = tuple(reports)
 
     def __len__(self):
@@ -32,15 +35,15 @@ class History(Sequence):
             return History(self._reports[which])
         return self._reports[which]
 
-    def followed_by(self, report):
+    def followed_by(self, report: UpdateReport) -> History:
         """This history and one more report, without the oldest if it is full."""
         return History((*self._reports[1 - LENGTH :], report))
 
-    def to_dicts(self):
+    def to_dicts(self) -> list[dict]:
         """The reports as dicts of plain Python values, for JSON or a data frame."""
         return [report.to_dict() for report in self]
 
-    def verify(self, estimator=None):
+    def verify(self, estimator: object = None) -> int:
         """See that no report was changed, left out or put in.
 
         Parameters

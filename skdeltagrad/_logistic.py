@@ -1,8 +1,14 @@
 """Logistic regression whose training rows can be removed, added and corrected."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
 from numbers import Real
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
@@ -11,8 +17,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ._base import BaseDeltaGrad
 from ._losses import BinomialLoss, MultinomialLoss
+from ._report import UpdateReport
 from ._sklearn import Interval, LinearClassifierMixin, SparseCoefMixin, StrOptions
 from ._targets import Targets
+from ._typing import Kind, MatrixLike, Solver
 
 _UNKNOWN = -1
 
@@ -156,6 +164,8 @@ class DeltaGradLogisticRegression(
     (564, 0.0, True)
     """
 
+    classes_: np.ndarray
+
     _parameter_constraints = {
         **BaseDeltaGrad._parameter_constraints,
         "C": [Interval(Real, 0, None, closed="right")],
@@ -165,26 +175,26 @@ class DeltaGradLogisticRegression(
 
     def __init__(
         self,
-        C=1.0,
+        C: float = 1.0,
         *,
-        fit_intercept=True,
-        class_weight=None,
-        solver="newton",
-        max_iter=100,
-        tol=1e-4,
-        edit_tol=1e-2,
-        curvature="auto",
-        store_data=True,
-        learning_rate="auto",
-        batch_size=1024,
-        burn_in=10,
-        period="auto",
-        history_size=2,
-        cache_dtype="float64",
-        cache_folder=None,
-        random_state=None,
-        callback=None,
-        verbose=0,
+        fit_intercept: bool = True,
+        class_weight: dict | Literal["balanced"] | None = None,
+        solver: Solver = "newton",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        edit_tol: float = 1e-2,
+        curvature: Kind = "auto",
+        store_data: bool = True,
+        learning_rate: Literal["auto"] | ArrayLike = "auto",
+        batch_size: int = 1024,
+        burn_in: int = 10,
+        period: Literal["auto"] | int = "auto",
+        history_size: int = 2,
+        cache_dtype: Literal["float64", "float32"] = "float64",
+        cache_folder: str | os.PathLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        callback: Callable[[UpdateReport], object] | None = None,
+        verbose: int = 0,
     ):
         self.C = C
         self.fit_intercept = fit_intercept
@@ -206,7 +216,7 @@ class DeltaGradLogisticRegression(
         self.callback = callback
         self.verbose = verbose
 
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Raw predictions.
 
         Parameters
@@ -220,7 +230,7 @@ class DeltaGradLogisticRegression(
         """
         return LinearClassifierMixin.decision_function(self._as_it_is_now(), X)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Most probable classes.
 
         Parameters
@@ -233,7 +243,7 @@ class DeltaGradLogisticRegression(
         """
         return LinearClassifierMixin.predict(self._as_it_is_now(), X)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Probabilities of the classes.
 
         Parameters
@@ -251,7 +261,7 @@ class DeltaGradLogisticRegression(
             return np.column_stack([1 - positive, positive])
         return softmax(raw_prediction, axis=1)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Logarithms of the probabilities of the classes.
 
         Parameters
@@ -270,7 +280,7 @@ class DeltaGradLogisticRegression(
             )
         return log_softmax(raw_prediction, axis=1)
 
-    def to_sklearn(self):
+    def to_sklearn(self) -> LogisticRegression:
         """The fitted model as scikit-learn's own, without rows and without the run.
 
         Returns

@@ -1,11 +1,19 @@
 """Unlearning through a fitted pipeline."""
 
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 
 from ._base import BaseDeltaGrad
+from ._typing import MatrixLike
+
+_Model = TypeVar("_Model", Pipeline, BaseDeltaGrad)
 
 
-def unlearn(pipeline, X, y, **kwargs):
+def unlearn(pipeline: _Model, X: MatrixLike, y: ArrayLike, **kwargs: Any) -> _Model:
     """Remove rows from the last step of a fitted pipeline, given as they were raw.
 
     The rows go through the fitted transformers, and the last step forgets the

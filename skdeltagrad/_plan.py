@@ -61,7 +61,7 @@ class EditPlan:
     n_exact_steps_at_most: int = 0
     seconds_at_most: float = 0.0
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The plan as a dict of plain Python values."""
         return asdict(self)
 

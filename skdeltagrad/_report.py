@@ -133,7 +133,7 @@ class UpdateReport:
     previous_digest: str | None = None
     digest: str = ""
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The report as a dict of plain Python values, ready for JSON."""
         lists = {name: list(getattr(self, name)) for name in _SEQUENCES}
         dicts = {name: dict(getattr(self, name)) for name in _MAPPINGS}
@@ -170,7 +170,7 @@ class UpdateReport:
         request = "" if self.request_id is None else f" {self.request_id!r}"
         return self.operation + request
 
-    def changes(self):
+    def changes(self) -> str:
         """Rows that left and joined, and how many there are, in words."""
         numbers = (
             (self.n_removed, "removed"),
@@ -196,7 +196,7 @@ class UpdateReport:
             remarks.append("rows indexed by content (once)")
         return remarks
 
-    def work(self):
+    def work(self) -> str:
         """What was done, in words."""
         if self.n_steps:
             work = f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"

@@ -1,8 +1,14 @@
 """Ridge regression whose training rows can be removed, added and corrected."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
 from numbers import Real
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_array
@@ -10,8 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseDeltaGrad
 from ._losses import HalfSquaredLoss
+from ._report import UpdateReport
 from ._sklearn import Interval, LinearModel
 from ._targets import Targets
+from ._typing import Kind, MatrixLike, Solver
 
 
 class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearModel):
@@ -152,25 +160,25 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
 
     def __init__(
         self,
-        alpha=1.0,
+        alpha: float | ArrayLike = 1.0,
         *,
-        fit_intercept=True,
-        solver="newton",
-        max_iter=100,
-        tol=1e-4,
-        edit_tol=1e-2,
-        curvature="auto",
-        store_data=True,
-        learning_rate="auto",
-        batch_size=1024,
-        burn_in=10,
-        period="auto",
-        history_size=2,
-        cache_dtype="float64",
-        cache_folder=None,
-        random_state=None,
-        callback=None,
-        verbose=0,
+        fit_intercept: bool = True,
+        solver: Solver = "newton",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        edit_tol: float = 1e-2,
+        curvature: Kind = "auto",
+        store_data: bool = True,
+        learning_rate: Literal["auto"] | ArrayLike = "auto",
+        batch_size: int = 1024,
+        burn_in: int = 10,
+        period: Literal["auto"] | int = "auto",
+        history_size: int = 2,
+        cache_dtype: Literal["float64", "float32"] = "float64",
+        cache_folder: str | os.PathLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        callback: Callable[[UpdateReport], object] | None = None,
+        verbose: int = 0,
     ):
         self.alpha = alpha
         self.fit_intercept = fit_intercept
@@ -191,7 +199,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         self.callback = callback
         self.verbose = verbose
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predicted targets.
 
         Parameters
@@ -204,7 +212,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         """
         return LinearModel.predict(self._as_it_is_now(), X)
 
-    def to_sklearn(self):
+    def to_sklearn(self) -> Ridge:
         """The fitted model as scikit-learn's own, without rows and without the run.
 
         Returns

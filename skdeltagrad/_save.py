@@ -8,7 +8,9 @@ import shutil
 import joblib
 
 
-def save(estimator, path, *, compress=0):
+def save(
+    estimator: object, path: str | os.PathLike, *, compress: int | str | tuple = 0
+) -> None:
     """Write a joblib dump so that the file is the old one or the new one, never half.
 
     It is written beside `path`, brought to the disk, and takes its name at last. A

@@ -1,9 +1,12 @@
 """The cached training run: its steps, from which all else follows."""
 
+from __future__ import annotations
+
 import math
 import mmap
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -36,7 +39,13 @@ class Trajectory:
         The last iterate.
     """
 
-    def __init__(self, steps, group_sums, exact, end):
+    def __init__(
+        self,
+        steps: np.ndarray,
+        group_sums: np.ndarray,
+        exact: np.ndarray,
+        end: np.ndarray,
+    ):
         self.steps = steps
         self.group_sums = group_sums
         self.exact = exact
@@ -79,25 +88,25 @@ class Trajectory:
         return item * n_coef * n_steps * n_groups + n_steps + 8 * n_coef
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         """Number of steps."""
         return len(self.exact)
 
     @property
-    def iterates(self):
+    def iterates(self) -> np.ndarray:
         """All iterates, made anew: shape (n_steps + 1, n_outputs, n_dof)."""
         iterates = np.zeros((self.n_steps + 1, *self.end.shape))
         np.cumsum(self.steps, axis=0, dtype=float, out=iterates[1:])
         return iterates
 
-    def iterates_at(self, steps):
+    def iterates_at(self, steps: Sequence[int] | np.ndarray) -> np.ndarray:
         """Some iterates, by increasing step: shape (len(steps), n_outputs, n_dof)."""
         found = np.zeros((len(steps), *self.end.shape))
         for number, iterate in enumerate(self.walk(steps)):
             found[number] = iterate
         return found
 
-    def walk(self, steps):
+    def walk(self, steps: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Some iterates one by one, by increasing step; each is overwritten."""
         first, iterate = 0, np.zeros(self.end.shape)
         for step in steps:
@@ -107,7 +116,7 @@ class Trajectory:
             first = step
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes held, in memory or in files."""
         return sum(array.nbytes for array in vars(self).values())
 

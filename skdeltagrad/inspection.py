@@ -6,14 +6,21 @@ Hessian for all of them with ``solver="newton"``, by replays of the path with "g
 "sgd". Edits of the estimator in other threads wait until it is done.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 
 from . import _memory
+from ._base import BaseDeltaGrad
 from ._findings import DataValues, Influence, Jackknife, LeaveOneOut
 from ._scores import score_of
 from ._sweep import Sweep
 from ._turns import one_at_a_time
+from ._typing import Groups, MatrixLike
 
 __all__ = [
     "DataValues",
@@ -34,8 +41,14 @@ _CHUNK_ENTRIES = 2**22
 
 @one_at_a_time
 def leave_one_out(
-    estimator, *, X=None, groups=None, tol=0.1, return_coef=False, verbose=0
-):  # fmt: skip
+    estimator: BaseDeltaGrad,
+    *,
+    X: MatrixLike | None = None,
+    groups: Groups = None,
+    tol: float = 0.1,
+    return_coef: bool = False,
+    verbose: int = 0,
+) -> LeaveOneOut:
     """Every training row as the model without it sees it.
 
     Parameters
@@ -122,7 +135,14 @@ def leave_one_out(
 
 
 @one_at_a_time
-def jackknife(estimator, statistic=None, *, groups=None, tol=0.1, verbose=0):
+def jackknife(
+    estimator: BaseDeltaGrad,
+    statistic: Callable[..., ArrayLike] | None = None,
+    *,
+    groups: Groups = None,
+    tol: float = 0.1,
+    verbose: int = 0,
+) -> Jackknife:
     """Bias and standard errors by leaving out one row, or one group, at a time.
 
     Parameters
@@ -175,8 +195,14 @@ def jackknife(estimator, statistic=None, *, groups=None, tol=0.1, verbose=0):
 
 @one_at_a_time
 def jackknife_plus(
-    estimator, X, *, alpha=0.1, method="plus", groups=None, verbose=0
-):  # fmt: skip
+    estimator: BaseDeltaGrad,
+    X: MatrixLike,
+    *,
+    alpha: float = 0.1,
+    method: str = "plus",
+    groups: Groups = None,
+    verbose: int = 0,
+) -> np.ndarray:
     """Prediction intervals by the jackknife+.
 
     An interval holds the target of a new row with probability at least 1 - 2 alpha
@@ -252,9 +278,16 @@ def jackknife_plus(
 
 @one_at_a_time
 def data_values(
-    estimator, X, y, *, scoring=None, sample_weight=None, groups=None, tol=0.1,
-    verbose=0,
-):  # fmt: skip
+    estimator: BaseDeltaGrad,
+    X: MatrixLike,
+    y: ArrayLike,
+    *,
+    scoring: str | Callable | None = None,
+    sample_weight: ArrayLike | None = None,
+    groups: Groups = None,
+    tol: float = 0.1,
+    verbose: int = 0,
+) -> DataValues:
     """What a score on validation rows loses when a training row, or a group, leaves.
 
     Parameters
@@ -303,7 +336,14 @@ def data_values(
 
 
 @one_at_a_time
-def influential(estimator, n=10, *, groups=None, tol=0.1, verbose=0):
+def influential(
+    estimator: BaseDeltaGrad,
+    n: int = 10,
+    *,
+    groups: Groups = None,
+    tol: float = 0.1,
+    verbose: int = 0,
+) -> Influence:
     """The training rows, or groups, without which the model would move the most.
 
     Parameters
