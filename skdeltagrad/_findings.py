@@ -70,7 +70,7 @@ class Jackknife:
     n_units: int
 
     @property
-    def corrected(self):
+    def corrected(self) -> np.ndarray:
         """The estimate less its bias."""
         return self.estimate - self.bias
 

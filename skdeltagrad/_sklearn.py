@@ -5,9 +5,11 @@ file to change. And those that not every version has: callbacks came with 1.9, a
 experimental there.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any, TypeVar
 
-from sklearn.base import _fit_context as fit_context
+from sklearn.base import _fit_context
 from sklearn.linear_model._base import (
     LinearClassifierMixin,
     LinearModel,
@@ -25,6 +27,14 @@ except ImportError:
         """Nothing: there are no callbacks to be set."""
 
     callback_management_context = nullcontext
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Method], _Method]:
+    """scikit-learn's own, in such a form that type checkers see through it."""
+    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
+
 
 __all__ = [
     "CallbackSupportMixin",

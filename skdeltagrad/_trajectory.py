@@ -81,7 +81,9 @@ class Trajectory:
         )
 
     @staticmethod
-    def bytes_needed(n_steps, n_groups, shape, dtype="float64"):
+    def bytes_needed(
+        n_steps: int, n_groups: int, shape: tuple[int, int], dtype: str = "float64"
+    ) -> int:
         """Bytes that `allocate` asks for."""
         n_coef = shape[0] * shape[1]
         item = np.dtype(dtype).itemsize

@@ -2,8 +2,12 @@
 
 import os
 import threading
+from collections.abc import Callable
 from functools import wraps
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class _Turn:
@@ -17,7 +21,7 @@ _turns = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def one_at_a_time(method):
+def one_at_a_time(method: _Method) -> _Method:
     """A method that waits while another such method of the object runs in a thread.
 
     Raises
@@ -44,7 +48,7 @@ def one_at_a_time(method):
             finally:
                 turn.holder = None
 
-    return in_turn
+    return cast(_Method, in_turn)
 
 
 def _forget_turns():
