@@ -40,7 +40,8 @@ def unlearn(pipeline: _Model, X: MatrixLike, y: ArrayLike, **kwargs: Any) -> _Mo
     Raises
     ------
     TypeError
-        When the last step cannot unlearn.
+        When the last step cannot unlearn, or a step before it resamples the rows: the
+        last step was fitted on copies, or on rows made of several given ones.
     """
     last = pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
     if not isinstance(last, BaseDeltaGrad):
@@ -50,6 +51,20 @@ def unlearn(pipeline: _Model, X: MatrixLike, y: ArrayLike, **kwargs: Any) -> _Mo
             "its best_estimator_."
         )
     if isinstance(pipeline, Pipeline) and len(pipeline) > 1:
+        _refuse_samplers(pipeline)
         X = pipeline[:-1].transform(X)
     last.partial_unfit(X, y, **kwargs)
     return pipeline
+
+
+def _refuse_samplers(pipeline):
+    for name, step in pipeline.steps[:-1]:
+        if hasattr(step, "fit_resample"):
+            raise TypeError(
+                f"The step {name!r} of pipeline resamples the rows: what of them the "
+                "last step was fitted on cannot be told by content. If it picks rows, "
+                "pipeline[-1].unlearn(position=np.flatnonzero(np.isin("
+                f"pipeline[{name!r}].sample_indices_, positions))) removes every copy "
+                "of those at some positions in fit. If it makes rows, fit again "
+                "without them."
+            )
