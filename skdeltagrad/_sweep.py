@@ -25,7 +25,7 @@ from ._base import ROW_CHECKS, BaseDeltaGrad
 from ._callbacks import followed, stand_in
 from ._census import LARGEST_PART, Census, balanced_factors
 from ._downdates import Units
-from ._endpoint import cheapest_curvature
+from ._kept_curvature import cheapest_curvature
 from ._leave_out import LeaveOut, Left
 from ._requests import check_ids
 from ._roster import GONE
