@@ -28,7 +28,6 @@ from ._downdates import Units
 from ._kept_curvature import cheapest_curvature
 from ._leave_out import LeaveOut, Left
 from ._requests import check_ids
-from ._roster import GONE
 from ._rows import AbstractRows, canonical
 from ._scores import EvaluationRows
 from ._solve import problem_of, without
@@ -111,8 +110,8 @@ class Sweep:
         self.verbose = verbose
         self._tol = tol
         roster = self.training_set.roster
-        self.positions = np.flatnonzero(roster.slot != GONE)
-        self.slots = roster.slot[self.positions]
+        self.slots = _by_position(roster)
+        self.positions = roster.position[self.slots]
         self.names, self.unit = self.positions, np.arange(len(self.positions))
         if labels is not None:
             self.names, self.unit = np.unique(labels, return_inverse=True)
@@ -356,11 +355,17 @@ class Sweep:
         return is_defined
 
 
+def _by_position(roster):
+    """Slots of the rows that are there, in the order of their positions."""
+    slots = roster.live_slots()
+    return slots[np.argsort(roster.position[slots])]
+
+
 def _labels(roster, groups):
     """Labels of the rows, in the order of positions; None: each its own."""
     if groups is None:
         return None
-    slots = roster.slot[roster.slot != GONE]
+    slots = _by_position(roster)
     if isinstance(groups, str):
         if groups != "sample_id":
             raise ValueError(
