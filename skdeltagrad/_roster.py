@@ -235,7 +235,7 @@ class Roster:
         roster = object.__new__(Roster)
         vars(roster).update(vars(self))
         roster._position = GrowingArray(self.position)
-        roster._slot = GrowingArray(self.slot)
+        roster._slot = GrowingArray(self._slot.values.copy())
         return roster
 
     def recode(self, y):
