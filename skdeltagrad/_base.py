@@ -113,12 +113,16 @@ class BaseDeltaGrad(FittedState):
         settings = self._settings()
         settings.check_learning_rates()
         targets = self._fit_targets(y)
-        weight = _requests.check_weights(sample_weight, X.shape[0]) * targets.factor
+        given_weight = _requests.check_weights(sample_weight, X.shape[0])
+        weight = given_weight * targets.factor
         _check_some_count(np.count_nonzero(weight))
         ids = None
         if sample_id is not None:
             ids = _requests.check_ids(sample_id, n_rows=X.shape[0])
-        training_set = TrainingSet.of(X, targets.y, weight, ids, self.fit_intercept)
+        training_set = TrainingSet.of(
+            X, targets.y, weight, ids, self.fit_intercept,
+            given_weight if self.standardize else None,
+        )  # fmt: skip
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         engine = first_engine(settings, training_set, targets, seed)
         if not self.store_data:
@@ -352,8 +356,10 @@ class BaseDeltaGrad(FittedState):
             return training_set, _requests.find_content(
                 training_set, given, codes, on_missing
             )
-        weight = factor if given.weight is None else given.weight * factor
-        training_set = with_request(training_set, given.X, codes, weight)
+        weight = np.ones(len(given)) if given.weight is None else given.weight
+        training_set = with_request(
+            training_set, given.X, codes, weight * factor, weight
+        )
         return training_set, _requests.Edit(np.arange(len(given)))
 
     def _check_rows(self, X, y, sample_weight):
@@ -444,8 +450,8 @@ class BaseDeltaGrad(FittedState):
 
     def _retrain(self, started, request_id):
         training_set = self._training_set
-        with self._changing("partial_refit", is_one_run=True):
-            engine = retrained(self._settings(), training_set, self._path)
+        with self._changing("partial_refit", is_one_run=True) as transaction:
+            engine = retrained(self._settings(), transaction, training_set, self._path)
             report = self._report(
                 "partial_refit", engine, training_set, started, request_id=request_id,
                 n_samples_before=training_set.roster.n_live,

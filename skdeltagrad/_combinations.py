@@ -35,6 +35,8 @@ _BITS = 40.0
 _BITS_OF_ENTRY = 24.0
 _GRAINS = (1.0, 10.0, 100.0, 1000.0)
 _WHOLE = 5e-7
+# The last ten bits of numbers in single precision.
+_LAST_BITS = np.uint32(2**10 - 1)
 # A first look is that precise: of a squared length.
 _FIRST_LOOK = 1e-6
 _ROUNDING = 1e-12
@@ -270,7 +272,10 @@ def _stands_in(vector, noise, row, beyond, basis):
     part = abs(shares[-1])
     # A sum that a row was taken out of has the rounding of what it was.
     noise = noise + rounding + np.sum((np.abs(shares[:-1]) + part) * basis.noise)
-    return bool(left <= noise and part * beyond > _CLEAR * noise)
+    # Entries that rounding hides, as beside one of 1e9, agree with everything.
+    n_seen = np.count_nonzero(part * np.abs(row) > noise)
+    spare = n_seen - len(basis.vectors) - 1
+    return bool(left <= noise and part * beyond > _CLEAR * noise and spare >= _SPARE)
 
 
 def _is_accounted_for(vector, noise, basis):
@@ -329,8 +334,11 @@ def noise_of(vectors, eps=_EPS):
     """What rounding may have done to vectors, in length."""
     with np.errstate(over="ignore", invalid="ignore"):
         if eps == _EPS:
-            # What went through single precision may be off by its rounding.
-            single = (vectors.astype(np.float32) == vectors).all(axis=1)
+            # What went through single precision may be off by its rounding; numbers of
+            # a few bits were made as they are.
+            rounded = vectors.astype(np.float32)
+            single = (rounded == vectors).all(axis=1)
+            single &= (rounded.view(np.uint32) & _LAST_BITS != 0).any(axis=1)
             eps = np.where(single, np.finfo(np.float32).eps, eps)
         return _ULPS * eps * np.linalg.norm(vectors, axis=1)
 

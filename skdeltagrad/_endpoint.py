@@ -28,6 +28,7 @@ from ._meter import Cost, Meter
 from ._newton import minimise
 from ._objective import Objective
 from ._problem import Problem
+from ._spread import ColumnSpread
 
 _EPS = np.finfo(float).eps
 # What no bound can undercut: units in the last place of the iterate.
@@ -108,9 +109,10 @@ class Endpoint:
         Of a fit: see `_newton.minimise`.
     kind : {"exact", "kronecker", "diagonal"}
         Of curvature: see `_problem.Problem`.
-    iterate : ndarray of shape (n_outputs, n_dof)
-    reference : ndarray of shape (n_outputs, n_dof)
-        Where the last pass was made.
+    spread : ColumnSpread or None
+        Of the columns, where they are to be as if standardised.
+    iterate, reference : ndarray of shape (n_outputs, n_dof)
+        The optimum; where the last pass was made.
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         Of the rows that are there, at the reference, without the penalty.
     noise : float
@@ -134,6 +136,7 @@ class Endpoint:
     tol: float
     max_iter: int
     kind: str
+    spread: ColumnSpread | None = None
     iterate: np.ndarray | None = None
     reference: np.ndarray | None = None
     gradient_sums: np.ndarray | None = None
@@ -453,8 +456,7 @@ class Endpoint:
         return Problem(
             objective, self.alpha, group_weight,
             lambda: np.concatenate([roster.live_slots(), change.added_slots]),
-            float(census.weight[0] @ group_weight),
-            self.kind, meter,
+            float(census.weight[0] @ group_weight), self.kind, meter, self.spread,
         )  # fmt: skip
 
     def _census_after(self, roster, change):

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from . import _receipt, _requests, _save, _state
@@ -27,6 +28,7 @@ from ._commit import Transaction
 from ._history import History
 from ._live_rows import LiveRows
 from ._report import UpdateReport
+from ._scaler import scaler_of
 from ._sklearn import CallbackSupportMixin, Interval, StrOptions
 from ._solve import Settings
 from ._trajectory import Trajectory
@@ -55,6 +57,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         "edit_tol": [Interval(Real, 0, None, closed="neither")],
         "curvature": [StrOptions({"auto", "exact", "kronecker", "diagonal"})],
         "store_data": ["boolean"],
+        "standardize": ["boolean"],
         "learning_rate": [
             StrOptions({"auto"}),
             Interval(Real, 0, None, closed="neither"),
@@ -82,6 +85,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         "tol",
         "curvature",
         "store_data",
+        "standardize",
         "learning_rate",
         "batch_size",
         "cache_dtype",
@@ -101,6 +105,17 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
                 'the path only. Fit with solver="gd" or "sgd".'
             )
         return self._path.trajectory
+
+    @property
+    def scale_(self):
+        """Standard deviations of the columns; only with ``standardize=True``."""
+        check_is_fitted(self)
+        if self._training_set.spread is None:
+            raise AttributeError(
+                "There is no scale_ with standardize=False: columns are taken as they "
+                "are."
+            )
+        return self._training_set.spread.scale()
 
     @one_at_a_time
     def save(self, path: str | os.PathLike, *, compress: int | str | tuple = 0) -> None:
@@ -268,7 +283,18 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         for name in (*names, "feature_names_in_"):
             if name in vars(self):
                 setattr(model, name, deepcopy(vars(self)[name]))
-        return model
+        if not self.standardize:
+            return model
+        rows = self._training_set.rows
+        with_mean = self.fit_intercept and not rows.is_sparse
+        scaler = scaler_of(self._training_set.spread, with_mean)
+        model.coef_ = (self.coef_ * scaler.scale_).astype(rows.dtype)
+        if with_mean:
+            model.intercept_ = self.intercept_ + self.coef_ @ scaler.mean_
+        if "feature_names_in_" in vars(self):
+            scaler.feature_names_in_ = self.feature_names_in_.copy()
+            del model.feature_names_in_
+        return make_pipeline(scaler, model)
 
     # What `assert_erased` asks.
 

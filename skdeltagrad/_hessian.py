@@ -22,8 +22,10 @@ _RANK_ONE_SHARE = 16
 _MOST_JITTER = 1e-6
 # What an estimate of the condition may have grown by before another is made.
 _MOST_GROWTH = 2.0
-# What rows make up of a Hessian, by a bound that is enough when it is so small.
+# What rows, or a change of the penalty, make up of a Hessian, by bounds that are enough
+# when it is so small.
 _SMALL_SHARE = 0.05
+_SMALL_SHARE_OF_PENALTY = 1e-3
 
 
 class Hessian:
@@ -45,11 +47,14 @@ class Hessian:
     """
 
     def __init__(self, sums, group_weight, penalty):
+        self._penalise(penalty)
+        self._take(sums, group_weight)
+        self._factorise()
+
+    def _penalise(self, penalty):
         self.penalty = penalty
         self._penalties, self._which = np.unique(penalty, axis=0, return_inverse=True)
         self._which = self._which.reshape(-1)  # NumPy 2.0 gave it another shape
-        self._take(sums, group_weight)
-        self._factorise()
 
     def _take(self, sums, group_weight):
         self.sums = sums
@@ -193,6 +198,26 @@ class Hessian:
             largest = max(largest, np.linalg.eigvalsh(half.T @ half)[-1])
         return float(largest)
 
+    def share_of_penalty(self, penalty):
+        """The same of what another penalty is less than ours.
+
+        ``H >= penalty``, so that the largest ratio of the two is one bound; columns
+        where it says little are taken by their curvature.
+        """
+        largest = 0.0
+        for number, before in enumerate(self._penalties):
+            after = penalty[np.argmax(self._which == number)]
+            less = np.maximum(before - after, 0.0)
+            ratio = np.divide(less, before, out=np.zeros_like(less), where=less > 0)
+            many = np.flatnonzero(ratio > _SMALL_SHARE_OF_PENALTY)
+            roots = np.zeros((len(many), len(less)))
+            roots[np.arange(len(many)), many] = np.sqrt(less[many])
+            half = _half(self._factors[number], roots)
+            share = np.linalg.eigvalsh(half.T @ half)[-1] if len(many) else 0.0
+            ratio[many] = 0.0
+            largest = max(largest, share + ratio.max(initial=0.0))
+        return float(largest)
+
     def spreads(self):
         """Square roots of the diagonal of H, shape (n_systems, q)."""
         diagonal = self._matrix.diagonal()
@@ -202,7 +227,9 @@ class Hessian:
         """Whether so few rank-one changes cost less than a new factor."""
         return self.is_exact and n_roots <= len(self._matrix) / _RANK_ONE_SHARE
 
-    def changed(self, sums, group_weight, added=None, removed=None, rest=0.0):
+    def changed(
+        self, sums, group_weight, added=None, removed=None, rest=0.0, penalty=None
+    ):
         """This Hessian after rows joined and left.
 
         Parameters
@@ -215,10 +242,15 @@ class Hessian:
             changed by them.
         rest : float
             At least what is left of H without those that leave, as a share.
+        penalty : ndarray of shape (n_systems, q), optional
+            What it is now. Where it is another, the factors are made anew.
         """
         other = copy(self)
         other._take(sums, group_weight)
         rotates = added is not None and np.array_equal(group_weight, self.group_weight)
+        if penalty is not None and not np.array_equal(penalty, self.penalty):
+            other._penalise(penalty)
+            rotates = False
         if rotates:
             other._factors = [
                 _rotated(factor, added, removed) for factor in self._factors

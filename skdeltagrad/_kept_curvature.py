@@ -68,6 +68,8 @@ class Curvature:
         R between `place` and the reference.
     debt : float
         Passes made since the Hessian was, in Hessians.
+    spread_error : float
+        What rounding may have done to the penalty: see `_problem.Problem`.
     """
 
     hessian: Hessian
@@ -81,6 +83,7 @@ class Curvature:
     offsets: np.ndarray | None = None
     stale: float = 0.0
     debt: float = 0.0
+    spread_error: float = 0.0
 
     @property
     def nbytes(self):
@@ -108,7 +111,7 @@ class Curvature:
             offsets[:-1] = np.abs(objective.centre) * spreads[-1] / spreads[:-1]
         surveyed = cls(
             hessian, place, objective.loss.is_quadratic,
-            offsets=offsets,
+            offsets=offsets, spread_error=problem.spread_error,
         )  # fmt: skip
         if not hessian.is_exact:
             return surveyed
@@ -169,13 +172,18 @@ class Curvature:
             of_removed = over_groups(self.hessian.sums - sums, before)
             share = self.hessian.share(of_removed)
         objective.add_hessian_sums(self.place, added, sums, np.ones(len(added)))
-        if self.hessian.takes_roots(len(change) * objective.n_curvatures):
+        n_roots = len(change) * objective.n_curvatures
+        same_penalty = np.array_equal(problem.penalty, self.hessian.penalty)
+        if same_penalty and self.hessian.takes_roots(n_roots):
             joining = self._roots(objective, added, after)
+        share += self.hessian.share_of_penalty(problem.penalty)
         # H is at least this much of what it was: see `_certificate`.
         rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
         if not rest > (_LEAST_LEFT_QUADRATIC if self.is_quadratic else _LEAST_LEFT):
             return None
-        hessian = self.hessian.changed(sums, after, joining, leaving, rest)
+        hessian = self.hessian.changed(
+            sums, after, joining, leaving, rest, problem.penalty
+        )
         leverage = self.leverage / np.sqrt(rest)
         of_added = np.zeros(0)
         if len(added):
@@ -184,7 +192,7 @@ class Curvature:
             leverage = max(leverage, of_added.max())
         changed = replace(
             self, hessian=hessian, leverage=float(leverage),
-            inflation=float(self.inflation / rest),
+            inflation=float(self.inflation / rest), spread_error=problem.spread_error,
         )  # fmt: skip
         if self.fourth is None:
             return changed
@@ -320,7 +328,10 @@ class Curvature:
             noise *= self.leverage
         predictions = np.abs(reference) * self.hessian.spreads()
         predictions = predictions.reshape(-1, len(self.offsets)) * (1.0 + self.offsets)
-        return (1.0 + np.linalg.norm(self.offsets)) * noise + _ULPS * predictions.sum()
+        rounding = (1.0 + np.linalg.norm(self.offsets)) * noise
+        # ``||dP w||_{H^-1} <= error ||w||_P``, for H is at least the penalty P.
+        penalised = np.sqrt(np.sum(self.hessian.penalty * reference**2))
+        return rounding + _ULPS * predictions.sum() + self.spread_error * penalised
 
     def _judge(self, nu, stale):
         if not self.is_certain:

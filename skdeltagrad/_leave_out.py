@@ -302,8 +302,9 @@ class LeaveOut:
         Returns its change and its error.
         """
         problem = self._problem_without(leaving)
-        start = problem.lower(self.iterate, np.zeros_like(self.iterate))
-        optimum = minimise(problem, start, _FIT_TOL, _MOST_FIT)
+        for iterate in (self.iterate, np.zeros_like(self.iterate)):
+            problem.measure(iterate)
+        optimum = minimise(problem, problem.lowest[1], _FIT_TOL, _MOST_FIT)
         change = problem.vectors(optimum.iterate - self.iterate)
         hessian = problem.hessian(optimum.iterate)
         bound, way = None, hessian.norm(change)
@@ -317,6 +318,7 @@ class LeaveOut:
     def _problem_without(self, leaving):
         """The problem of the rows that stay; other threads have theirs."""
         problem, objective = copy(self.problem), self.problem.objective
+        problem.lowest = np.inf, None
         problem.objective = Objective(
             objective.rows, objective.y, objective.weight, objective.loss,
             objective.shift(), objective.group, objective.n_groups,

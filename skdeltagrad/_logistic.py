@@ -75,6 +75,13 @@ class DeltaGradLogisticRegression(
         Whether the estimator keeps the training rows. Without them (for "newton" with
         the exact Hessian) rows can be removed, given by their content, for as long as
         `edit_tol` is certified; it is not checked that they were training rows.
+    standardize : bool, default=False
+        For "newton": whether the model is that of standardised columns, as in a
+        pipeline after a `StandardScaler`. Rows are stored and given as they are, and
+        `coef_` is in their units; what is penalised is ``coef_ * scale_``. The
+        deviations are those of the rows that are there: an edit changes them, and the
+        model with them, exactly, where a scaler would go on with what it learned from
+        removed rows. `sample_weight` counts in them, `class_weight` does not.
     learning_rate : "auto", float or array-like of shape (max_iter,), default="auto"
         For "gd" and "sgd": step size on the mean objective, for all epochs or for
         each. "auto" is one over its smoothness, decided by `fit` and kept through
@@ -121,6 +128,9 @@ class DeltaGradLogisticRegression(
         Coefficients, of the dtype of X.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts.
+    scale_ : ndarray of shape (n_features,)
+        Standard deviations of the columns, 1 for constant ones, with
+        ``standardize=True``.
     n_iter_ : ndarray of shape (1,), dtype int32
         Number of Newton steps of the last fit, or of epochs.
     learning_rate_ : float or ndarray of shape (max_iter,)
@@ -185,6 +195,7 @@ class DeltaGradLogisticRegression(
         edit_tol: float = 1e-2,
         curvature: Kind = "auto",
         store_data: bool = True,
+        standardize: bool = False,
         learning_rate: Literal["auto"] | ArrayLike = "auto",
         batch_size: int = 1024,
         burn_in: int = 10,
@@ -205,6 +216,7 @@ class DeltaGradLogisticRegression(
         self.edit_tol = edit_tol
         self.curvature = curvature
         self.store_data = store_data
+        self.standardize = standardize
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.burn_in = burn_in
@@ -286,6 +298,7 @@ class DeltaGradLogisticRegression(
         Returns
         -------
         model : sklearn.linear_model.LogisticRegression
+            With ``standardize=True``, a pipeline of a `StandardScaler` and that.
         """
         check_is_fitted(self)
         model = LogisticRegression(

@@ -201,20 +201,21 @@ def _by_lbfgs(problem, start):
     def evaluate(flat):
         if not problem.meter.allows(n_passes=1 + _PASSES_OF_STEP):
             raise _TooDear
-        point = _Point.at(problem, problem.by_output(flat.reshape(shape)))
-        return point.value, point.gradient.ravel()
+        vectors = flat.reshape(scale.shape) / scale
+        point = _Point.at(problem, problem.by_output(vectors))
+        return point.value, (point.gradient / scale).ravel()
 
     tell, steps = _progress.begin("L-BFGS steps", _N_LBFGS), count(1)
-    shape = problem.penalty.shape
+    scale = problem.scale
     try:
         found = optimize.minimize(
-            evaluate, problem.vectors(start).ravel(), jac=True, method="L-BFGS-B",
-            options={"maxiter": _N_LBFGS},
+            evaluate, (problem.vectors(start) * scale).ravel(), jac=True,
+            method="L-BFGS-B", options={"maxiter": _N_LBFGS},
             callback=None if tell is None else lambda _: tell(next(steps)),
         )  # fmt: skip
     except _TooDear:
         return problem.lowest[1]
-    return problem.by_output(found.x.reshape(shape))
+    return problem.by_output(found.x.reshape(scale.shape) / scale)
 
 
 class _TooDear(Exception):
@@ -281,7 +282,10 @@ def _search(problem, point, direction, decrement):
     None where there is none, for what is left is rounding; or the meter allows no more.
     """
     step = problem.by_output(direction)
+    # A quadratic is lower where its slope is less, whatever rounding did to its value.
     noise = _NOISE * abs(point.value)
+    if problem.objective.loss.is_quadratic:
+        noise = np.inf
     length = 1.0
     for _ in range(_MOST_HALVINGS):
         if not problem.meter.allows(n_passes=2):

@@ -1,6 +1,10 @@
 """An objective with its penalty: what the loop minimises, and what it is told of it.
 
-F(w) = sum_groups group_weight * losses + sum alpha / 2 w^2
+F(w) = sum_groups group_weight * losses + sum alpha / 2 (scale w)^2
+
+Standardised columns are not stored: with an intercept, x / scale @ v is x @ w for
+v = scale w, and what is penalised is v. The scale is 1 where columns are taken as they
+are.
 """
 
 from copy import copy
@@ -18,6 +22,9 @@ from ._sampling import importance, sample
 # What may be left of the way: as a share of the influence of a median row, and of w.
 _LEFTOVER = 1e-3
 _LEFTOVER_OF_ALL = 1e-8
+# The same of w for a squared error, whose step is exact: more is digits lost to columns
+# far from zero, and another pass finds them.
+_LEFTOVER_OF_QUADRATIC = 1e-11
 _N_SAMPLED = 256
 _SAMPLED_ENTRIES = 2**22
 # More may be left where every digit costs passes.
@@ -51,16 +58,25 @@ class Problem:
         A Hessian that is kept, or the preconditioner of one that is not.
     meter : Meter, optional
         Counts passes and Hessians.
+    spread : ColumnSpread, optional
+        Of columns that are to be as if standardised.
 
     Attributes
     ----------
     lowest : tuple
         The lowest F that was measured on all rows, and the iterate.
+    penalty : ndarray of shape (n_systems, q)
+        Diagonal of the penalty's Hessian.
+    scale : ndarray of shape (n_systems, q)
+        Of each coefficient's column; 1 for the intercept.
+    spread_error : float
+        What rounding may have done to a penalty, as a share of it.
     """
 
     def __init__(
-        self, objective, alpha, group_weight, find_slots, weight, curvature, meter=None
-    ):
+        self, objective, alpha, group_weight, find_slots, weight, curvature, meter=None,
+        spread=None,
+    ):  # fmt: skip
         self.meter = meter or Meter()
         self.lowest = np.inf, None
         self.objective = objective
@@ -69,10 +85,16 @@ class Problem:
         self.curvature = curvature
         loss = objective.loss
         n_features, n_dof = objective.n_features, objective.n_dof
+        self._n_systems = loss.n_coordinates if loss.is_quadratic else 1
         penalty = np.zeros((loss.n_coordinates, n_dof))
         penalty[:, :n_features] = alpha[: loss.n_coordinates, np.newaxis]
-        self._n_systems = loss.n_coordinates if loss.is_quadratic else 1
-        self.penalty = penalty.reshape(self._n_systems, -1)
+        scale, self.spread_error = np.ones_like(penalty), 0.0
+        if spread is not None:
+            scale[:, :n_features] = spread.scale()
+            self.spread_error = spread.error()
+        self.scale = scale.reshape(self._n_systems, -1)
+        self.penalty = penalty.reshape(self._n_systems, -1) * self.scale**2
+        self.largest_alpha = float(alpha.max())
         self.weight = weight
 
     @cached_property
@@ -152,8 +174,8 @@ class Problem:
         return self.data(gradient_sums) + self.penalty * self.vectors(iterate)
 
     def largest(self, gradient):
-        """Largest entry of a gradient per unit of weight."""
-        return float(np.abs(gradient).max() / self.weight)
+        """Largest entry of a gradient by standardised columns, per unit of weight."""
+        return float(np.abs(gradient / self.scale).max() / self.weight)
 
     def noise(self, measured):
         """What rounding may do to a measured gradient: see `Curvature.step`.
@@ -195,7 +217,9 @@ class Problem:
     def _eigen(self):
         self.meter.spend(n_hessians=1)
         moments = self.objective.second_moments(self.slots)
-        return Kronecker.decompose(np.tensordot(self.group_weight, moments, axes=1))
+        moments = np.tensordot(self.group_weight, moments, axes=1)
+        scale = self.scale.ravel()[: self.objective.n_dof]
+        return Kronecker.decompose(moments / np.outer(scale, scale))
 
     def hessian(self, iterate):
         """Hessian of F, factorised."""
@@ -224,6 +248,10 @@ class Problem:
         gradients = self.objective.row_gradients(iterate, some)
         gradients = np.stack([self.vectors(gradient) for gradient in gradients])
         of_row = _LEFTOVER * np.median(hessian.dual_norms(gradients))
-        of_all = _LEFTOVER_OF_ALL * hessian.norm(self.vectors(iterate))
+        exact = self.curvature == "exact"
+        share = _LEFTOVER_OF_ALL
+        if exact and self.objective.loss.is_quadratic:
+            share = _LEFTOVER_OF_QUADRATIC
+        of_all = share * hessian.norm(self.vectors(iterate))
         nothing = float(min(of_row, of_all))
-        return nothing if self.curvature == "exact" else _DEAR_DIGIT * nothing
+        return nothing if exact else _DEAR_DIGIT * nothing

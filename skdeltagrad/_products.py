@@ -121,18 +121,20 @@ class Kronecker:
     ----------
     problem : Problem
     eigen : tuple
-        Eigenvalues and eigenvectors of the rows' second moments: see `decompose`.
+        Eigenvalues and eigenvectors of the second moments of standardised rows: see
+        `decompose`.
     iterate : ndarray of shape (n_outputs, n_dof)
     """
 
     def __init__(self, problem, eigen, iterate):
         objective = problem.objective
+        self._scale = problem.scale
         self._moments, self._basis = eigen
         curvature = objective.curvature_sums(iterate, problem.slots)
         curvature = np.tensordot(problem.group_weight, curvature, axes=1)
         values, self._outputs = eigh(curvature / problem.weight)
         scaled = np.outer(np.maximum(values, 0.0), np.maximum(self._moments, 0.0))
-        self._values = scaled + problem.penalty.max()
+        self._values = scaled + problem.largest_alpha
         self._values[self._values <= 0.0] = 1.0
 
     @staticmethod
@@ -142,6 +144,9 @@ class Kronecker:
 
     def solve(self, vectors):
         # One block of outputs, or one for each system.
-        blocks = vectors.reshape(-1, len(self._outputs), len(self._basis))
+        blocks = (vectors / self._scale).reshape(
+            -1, len(self._outputs), len(self._basis)
+        )
         inner = self._outputs.T @ blocks @ self._basis / self._values
-        return (self._outputs @ inner @ self._basis.T).reshape(vectors.shape)
+        solution = self._outputs @ inner @ self._basis.T
+        return solution.reshape(vectors.shape) / self._scale

@@ -32,15 +32,21 @@ class Roster:
         Class codes, or targets.
     weight : ndarray of shape (n_samples,)
     ids : ndarray of shape (n_samples,), dtype int64 or str, or None
+    given_weight : ndarray of shape (n_samples,) or None
+        Weights without what a ``class_weight`` multiplied them with; None where nobody
+        asks for them.
     """
 
     is_stored = True
 
-    def __init__(self, y, weight, ids=None):
+    def __init__(self, y, weight, ids=None, given_weight=None):
         n_samples = len(weight)
         self._y = GrowingArray(y)
         self._weight = GrowingArray(weight)
         self._ids = None if ids is None else GrowingArray(ids)
+        self._given_weight = None
+        if given_weight is not None:
+            self._given_weight = GrowingArray(given_weight)
         self._position = GrowingArray(np.arange(n_samples))
         self._slot = GrowingArray(np.arange(n_samples))
         # Where in `_slot` the entry of a position is: see `_places`.
@@ -59,6 +65,11 @@ class Roster:
     @property
     def weight(self):
         return self._weight.values
+
+    @property
+    def given_weight(self):
+        """Weights as they were given, by slot, or None."""
+        return None if self._given_weight is None else self._given_weight.values
 
     @property
     def ids(self):
@@ -140,13 +151,15 @@ class Roster:
 
     # Rows come and go.
 
-    def append(self, y, weight, ids=None):
+    def append(self, y, weight, ids=None, given_weight=None):
         """Store rows behind the last; return their slots. They have no position yet."""
         first = len(self._weight)
         self._y.append(y)
         self._weight.append(weight)
         if ids is not None:
             self._ids.append(ids)
+        if self._given_weight is not None:
+            self._given_weight.append(given_weight)
         if self._leverages is not None:
             self._leverages.append(np.zeros(len(weight)))
         self._position.append(np.full(len(weight), GONE))
@@ -218,7 +231,8 @@ class Roster:
     def select(self, slots):
         """A compact copy with the rows of some slots, all alive, at their positions."""
         ids = None if self._ids is None else self.ids[slots]
-        roster = Roster(self.y[slots], self.weight[slots], ids)
+        given = None if self._given_weight is None else self.given_weight[slots]
+        roster = Roster(self.y[slots], self.weight[slots], ids, given)
         roster._position = GrowingArray(self.position[slots])
         if self._leverages is not None:
             roster.leverages = self.leverages[slots]
@@ -253,7 +267,9 @@ class Roster:
             array.into_memory()
 
     def _by_slot(self):
-        arrays = [self._y, self._weight, self._ids, self._leverages]
+        arrays = [
+            self._y, self._weight, self._ids, self._given_weight, self._leverages,
+        ]  # fmt: skip
         return [array for array in arrays if array is not None]
 
     def _arrays(self):

@@ -127,8 +127,11 @@ class AbstractRows(ABC):
         """
 
     @abstractmethod
-    def column_moments(self, slots, weight):
-        """Entries other than 0, weighted sums of x and of x^2: (n_features,) each."""
+    def column_moments(self, slots, weight, shift=None):
+        """Entries other than 0, weighted sums of x and of x^2: (n_features,) each.
+
+        With a shift, shape (n_features,), all that of x - shift.
+        """
 
     @abstractmethod
     def squared_distances(self, slots, centre, scale=None):
@@ -247,9 +250,10 @@ class DenseRows(AbstractRows):
             block = slice(first, first + block_size)
             squares_out += weights[block].T @ self.extended(slots[block], centre) ** 2
 
-    def column_moments(self, slots, weight):
+    def column_moments(self, slots, weight, shift=None):
+        shift = np.zeros(self.n_features) if shift is None else shift
         moments = _no_moments(self.n_features)
-        _kernels.dense.column_moments(self._X.values, slots, weight, *moments)
+        _kernels.dense.column_moments(self._X.values, slots, weight, shift, *moments)
         return moments
 
     def squared_distances(self, slots, centre, scale=None):
@@ -368,9 +372,10 @@ class CsrRows(AbstractRows):
             inner += np.outer(total, centre**2)
             squares_out[:, n_features] += total
 
-    def column_moments(self, slots, weight):
+    def column_moments(self, slots, weight, shift=None):
+        shift = np.zeros(self.n_features) if shift is None else shift
         moments = _no_moments(self.n_features)
-        _kernels.sparse.column_moments(*self._matrix(), slots, weight, *moments)
+        _kernels.sparse.column_moments(*self._matrix(), slots, weight, shift, *moments)
         return moments
 
     def squared_distances(self, slots, centre, scale=None):

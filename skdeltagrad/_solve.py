@@ -46,6 +46,7 @@ class Settings:
     edit_tol: float
     curvature: str
     store_data: bool
+    standardize: bool
     learning_rate: str | float | np.ndarray
     batch_size: int
     burn_in: int
@@ -86,6 +87,13 @@ def first_engine(settings, training_set, targets, seed):
                 f"coefficients for it, or curvature={settings.curvature!r}. Use "
                 'store_data=True, fewer columns, or curvature="exact".'
             )
+    elif settings.standardize:
+        raise ValueError(
+            f'standardize=True needs solver="newton", got {settings.solver!r}: every '
+            "step of a path would be another one when the deviations of the columns "
+            'change. Use solver="newton", or standardize=False after a StandardScaler, '
+            "which keeps what it learned from removed rows."
+        )
     elif not settings.store_data:
         raise ValueError(
             f'store_data=False needs solver="newton", got {settings.solver!r}: a path '
@@ -115,6 +123,9 @@ def foretell(settings, training_set, engine, request, targets):
         centre = training_set.centre_after(request.removed, nobody)
         if not np.array_equal(centre, engine.centre):
             reason = _OTHER_CENTRE
+    if isinstance(engine, Endpoint):
+        spread = training_set.spread_after(request.removed, nobody)
+        engine = replace(engine, spread=spread)
     rows, roster = training_set.rows, training_set.roster
     facts = engine.plan(rows, roster, change, settings, reason is not None)
     return facts if reason is None else facts | {"refit": True, "reason": reason}
@@ -145,12 +156,13 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
         if it was.
     """
     change = _stage(transaction, training_set, request, targets)
+    training_set.follow(transaction, change)
     engine, reason = _adapt(
         settings, transaction, training_set, engine, change, targets
     )
     rows, roster = training_set.rows, training_set.roster
     transaction.undo(setattr, roster, "leverages", roster.leverages)
-    engine = _moved(settings, engine)
+    engine = _adjusted(settings, training_set, engine)
     if reason is None:
         engine = engine.edited(rows, roster, change, settings)
         account = engine.account()
@@ -173,7 +185,8 @@ def without(settings, training_set, engine, removed, targets):
     nobody = np.zeros(0, np.int64)
     change = Change(removed, positions, nobody, nobody)
     aside.roster.detach(removed)
-    engine = _moved(settings, engine)
+    aside.spread = aside.spread_after(removed, nobody)
+    engine = _adjusted(settings, aside, engine)
     # What is done aside needs no undoing.
     engine, reason = _adapt(settings, None, aside, engine, change, targets)
     if reason is None:
@@ -182,9 +195,11 @@ def without(settings, training_set, engine, removed, targets):
 
 
 @_QUIET
-def retrained(settings, training_set, engine):
+def retrained(settings, transaction, training_set, engine):
     """The engine, trained anew on the rows that are there."""
-    return _moved(settings, engine).train(training_set.rows, training_set.roster)
+    training_set.recount(transaction)
+    engine = _adjusted(settings, training_set, engine)
+    return engine.train(training_set.rows, training_set.roster)
 
 
 def problem_of(engine, training_set, slots):
@@ -202,15 +217,24 @@ def problem_of(engine, training_set, slots):
         group_weight = balanced_factors(by_group)
     weight = float(by_group @ group_weight)
     return Problem(
-        objective, engine.alpha, group_weight, lambda: slots, weight, "diagonal"
+        objective,
+        engine.alpha,
+        group_weight,
+        lambda: slots,
+        weight,
+        "diagonal",
+        spread=training_set.spread,
     )
 
 
-def _moved(settings, engine):
-    """The engine that keeps its run where it is asked to: a dump may have travelled."""
+def _adjusted(settings, training_set, engine):
+    """The engine for the columns' spread now.
+
+    Or that keeps its run where it is asked to: a dump may have travelled.
+    """
     if isinstance(engine, Path):
         return replace(engine, cache_folder=settings.cache_folder)
-    return engine
+    return replace(engine, spread=training_set.spread)
 
 
 def _stage(transaction, training_set, request, targets):
@@ -218,7 +242,9 @@ def _stage(transaction, training_set, request, targets):
     added = request.added
     if added is not None:
         weight = added.weight * targets.factor
-        slots = training_set.append(transaction, added.X, targets.y, weight, added.ids)
+        slots = training_set.append(
+            transaction, added.X, targets.y, weight, added.ids, added.weight
+        )
         positions = np.full(len(added), GONE)
         if request.taken_over is not None:
             positions[:] = request.taken_over
@@ -282,7 +308,7 @@ def _endpoint(settings, training_set, targets, centre):
             )
     return Endpoint(
         targets.loss, targets.alpha, centre, targets.n_groups, settings.tol,
-        settings.max_iter, kind,
+        settings.max_iter, kind, training_set.spread,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from ._rows import CsrRows, DenseRows
 from ._schedule import FullBatch, MiniBatches
 from ._seed import Seed, SeedKind
 from ._seed_sums import Sums
+from ._spread import ColumnSpread
 from ._training_set import TrainingSet
 from ._trajectory import Trajectory
 from ._unstored import UnstoredRoster
@@ -39,7 +40,8 @@ _CLASS_KEY = "_skdeltagrad_class"
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Account, BinomialLoss, Census, ColumnMoments, Cost, CsrRows, Curvature,
+        Account, BinomialLoss, Census, ColumnMoments, ColumnSpread, Cost, CsrRows,
+        Curvature,
         DenseRows, Endpoint, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, History,
         MiniBatches, MultinomialLoss, Path, Roster, Seed, SeedKind, Sums, TrainingSet,
         Trajectory, UnstoredRoster, UpdateReport,

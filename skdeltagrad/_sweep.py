@@ -5,6 +5,7 @@ made depends on it:
 
 newton, with a Hessian       all rows of a block at once (`_leave_out`), in threads
 newton, too large for one    an edit for every unit, by conjugate gradients
+newton, standardize=True     an edit for every unit: deviations change with it
 gd, sgd                      an edit for every unit: a replay of the path
 
 Where progress is told, is here, too: `Progress`.
@@ -251,7 +252,7 @@ class Sweep:
     def has_hessian(self):
         """Whether the models are made from one Hessian."""
         engine = self.engine
-        if self.estimator.solver != "newton":
+        if self.estimator.solver != "newton" or engine.spread is not None:
             return False
         if engine.kind == "exact":
             return True
@@ -296,10 +297,12 @@ class Sweep:
     @cached_property
     def _surveyed(self):
         """The engine with what its first edit would make, once for all units."""
-        if self.estimator.solver == "newton":
-            return self.engine  # edits by products keep nothing
         rows, roster = self.training_set.rows, self.training_set.roster.aside()
-        return self.engine.surveyed(rows, roster, self._settings)
+        if self.estimator.solver != "newton":
+            return self.engine.surveyed(rows, roster, self._settings)
+        if self.engine.kind != "exact" or self.engine.curvature is not None:
+            return self.engine  # edits by products keep nothing
+        return self.engine.surveyed(rows, roster)
 
     @cached_property
     def _products(self):

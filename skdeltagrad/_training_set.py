@@ -9,6 +9,7 @@ from ._content import ContentIndex
 from ._live_rows import LiveSums
 from ._roster import Roster
 from ._rows import AbstractRows, canonical
+from ._spread import ColumnSpread
 
 # Storage is compacted when removed rows are more than this, and than a fifth of those
 # that are there: the spare room of `GrowingArray` is not used up then.
@@ -32,17 +33,24 @@ class TrainingSet:
     roster : Roster
     moments : ColumnMoments or None
         None without an intercept.
+    spread : ColumnSpread or None
+        None where columns are not standardised.
     """
 
-    def __init__(self, rows, roster, moments):
+    def __init__(self, rows, roster, moments, spread=None):
         self.rows = rows
         self.roster = roster
         self.moments = moments
+        self.spread = spread
         self._content = None
 
     @classmethod
-    def of(cls, X, y, weight, ids, fit_intercept):
-        """Copy rows into storage of our own."""
+    def of(cls, X, y, weight, ids, fit_intercept, given_weight=None):
+        """Copy rows into storage of our own.
+
+        `given_weight`: where columns are standardised, weights without those of
+        classes.
+        """
         values = X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes
         _memory.require(
             values + y.nbytes + 4 * weight.nbytes,
@@ -50,12 +58,14 @@ class TrainingSet:
             "Fit on fewer rows or columns, or on float32.",
         )
         rows = AbstractRows.of(canonical(X))
-        roster = Roster(y, weight, ids)
-        moments = None
+        roster = Roster(y, weight, ids, given_weight)
+        moments = spread = None
         if fit_intercept:
             slots = roster.live_slots()
             moments = ColumnMoments.of(rows, slots, roster.weight[slots])
-        return cls(rows, roster, moments)
+        if given_weight is not None:
+            spread = ColumnSpread.of(rows, roster.live_slots(), given_weight)
+        return cls(rows, roster, moments, spread)
 
     def centre(self):
         """Where the columns are centred, or None without an intercept."""
@@ -66,6 +76,34 @@ class TrainingSet:
         if self.moments is None:
             return None
         return self._moments_after(removed, added).centre()
+
+    def spread_after(self, removed, added):
+        """How far columns spread without some stored rows and with others, or None.
+
+        From the touched rows alone, unless that loses digits.
+        """
+        if self.spread is None:
+            return None
+        weight = self.roster.given_weight
+        spread = self.spread.after(self.rows, removed, added, weight)
+        if spread.is_sharp():
+            return spread
+        kept = np.setdiff1d(self.roster.live_slots(), removed)
+        slots = np.concatenate([kept, added])
+        return ColumnSpread.of(self.rows, slots, weight[slots])
+
+    def follow(self, transaction, change):
+        """Let the columns' spread follow an edit, before the model does."""
+        transaction.undo(setattr, self, "spread", self.spread)
+        self.spread = self.spread_after(change.removed_slots, change.added_slots)
+
+    def recount(self, transaction):
+        """Make the columns' spread anew from the rows that are there."""
+        if self.spread is not None:
+            transaction.undo(setattr, self, "spread", self.spread)
+            slots = self.roster.live_slots()
+            weight = self.roster.given_weight[slots]
+            self.spread = ColumnSpread.of(self.rows, slots, weight)
 
     def recode(self, transaction, y):
         """Give all rows other targets, by slot."""
@@ -84,13 +122,13 @@ class TrainingSet:
         self.index_content()
         return self._content.match(self.rows, self.roster, X, y, weight)
 
-    def append(self, transaction, X, y, weight, ids):
+    def append(self, transaction, X, y, weight, ids, given_weight=None):
         """Store rows that have no position yet; return their slots."""
         transaction.undo(self._forget_content)
         transaction.undo(self.rows.truncate, self.rows.mark())
         transaction.undo(self.roster.truncate, self.roster.mark())
         self.rows.append(X)
-        return self.roster.append(y, weight, ids)
+        return self.roster.append(y, weight, ids, given_weight)
 
     def detach(self, transaction, slots):
         """Take rows out of their positions; their data stays until `settle`."""
@@ -134,7 +172,7 @@ class TrainingSet:
 
     def aside(self):
         """The same rows, with a roster of its own; nothing else of it may change."""
-        return TrainingSet(self.rows, self.roster.aside(), self.moments)
+        return TrainingSet(self.rows, self.roster.aside(), self.moments, self.spread)
 
     def compacted(self):
         """This training set, or a compact copy where much of it is removed rows."""
@@ -143,7 +181,10 @@ class TrainingSet:
             return self
         slots = self.roster.live_slots()
         return TrainingSet(
-            self.rows.select(slots), self.roster.select(slots), self.moments
+            self.rows.select(slots),
+            self.roster.select(slots),
+            self.moments,
+            self.spread,
         )
 
     def count_copies(self, X):

@@ -20,12 +20,14 @@ class UnstoredRoster(Roster):
         Of the rows of the request.
     n_live : int
         Number of all rows.
+    given_weight : ndarray or None
+        See `Roster`.
     """
 
     is_stored = False
 
-    def __init__(self, y, weight, n_live):
-        super().__init__(y, weight)
+    def __init__(self, y, weight, n_live, given_weight=None):
+        super().__init__(y, weight, given_weight=given_weight)
         self.n_live = n_live
 
     def live_slots(self):
@@ -45,10 +47,11 @@ def without_rows(training_set):
         training_set.rows.select(nobody),
         UnstoredRoster(roster.y[nobody], roster.weight[nobody], roster.n_live),
         None,
+        training_set.spread,
     )
 
 
-def with_request(training_set, X, y, weight):
+def with_request(training_set, X, y, weight, given_weight):
     """A training set of which the rows of a request are known."""
-    n_live = training_set.roster.n_live
-    return TrainingSet(AbstractRows.of(X), UnstoredRoster(y, weight, n_live), None)
+    roster = UnstoredRoster(y, weight, training_set.roster.n_live, given_weight)
+    return TrainingSet(AbstractRows.of(X), roster, None, training_set.spread)

@@ -28,6 +28,7 @@ class Objective:
     def __init__(self, X, y, weight, model):
         X = np.asarray(X, np.longdouble)
         weight = np.asarray(weight, np.longdouble)
+        variance = _variances(X, weight) if model.standardize else 1.0
         n_features, centre = X.shape[1], model._path.centre
         if model.fit_intercept:
             X = np.column_stack([X - centre, np.ones(len(X))])
@@ -46,7 +47,7 @@ class Objective:
         self.shape = self.targets.shape[1], X.shape[1]
         self.alpha = np.broadcast_to(alpha, self.shape[0])
         self.penalty = np.zeros(self.shape)
-        self.penalty[:, :n_features] = self.alpha[:, np.newaxis]
+        self.penalty[:, :n_features] = self.alpha[:, np.newaxis] * variance
 
     def predict(self, w, rows=slice(None)):
         """Means of the targets."""
@@ -130,6 +131,14 @@ class Objective:
             w = w - rate * slope
             largest = max(largest, float(np.abs(w).max()))
         return w, largest
+
+
+def _variances(X, weight):
+    """Of columns; 1 of constant ones, as `StandardScaler` has it."""
+    mean = weight @ X / weight.sum()
+    variance = weight @ (X - mean) ** 2 / weight.sum()
+    rounding = weight.sum() * np.finfo(float).eps * np.abs(mean)
+    return np.where(variance <= rounding**2, 1.0, variance).astype(float)
 
 
 def _class_factors(class_weight, classes, codes, weight):

@@ -31,6 +31,7 @@ FLOORS = {
         "_receipt",
         "_report",
         "_requests",
+        "_scaler",
         "_search",
         "_sklearn",
         "_solve",
@@ -44,7 +45,7 @@ FLOORS = {
     "kept": ["_kept_curvature", "_leave_out", "_nodes", "_seed"],
     "loop": ["_descent", "_newton", "_seed_sums"],
     "problem": ["_downdates", "_many_iterates", "_problem"],
-    "data term": ["_objective"],
+    "data term": ["_objective", "_spread"],
     "parts": [
         "_centring",
         "_certificate",

@@ -75,9 +75,11 @@ def assert_same_model(one, other, rtol=1e-9, atol=1e-11):
 @parametrize_with_checks(
     [
         DeltaGradLogisticRegression(),
+        DeltaGradLogisticRegression(standardize=True),
         DeltaGradLogisticRegression(solver="gd"),
         DeltaGradLogisticRegression(solver="sgd", random_state=0),
         DeltaGradRidge(),
+        DeltaGradRidge(standardize=True),
         DeltaGradRidge(solver="gd"),
         DeltaGradRidge(solver="sgd", random_state=0),
     ]

@@ -287,6 +287,41 @@ def test_roots_of_other_group_weights_are_not_used():
     assert_same_hessian(found, Hessian(sums, weight, case.penalty))
 
 
+def test_another_penalty_is_a_new_hessian(case):
+    """Rank-one changes would go on with the old one."""
+    penalty = case.penalty * np.linspace(0.5, 2.0, Q)
+    row = case.X[0][:1]
+    case.sums[0] -= gram(row)
+    root = np.sqrt(case.group_weight[0]) * row
+    nobody = np.zeros((0, Q))
+    found = case.hessian.changed(
+        case.sums, case.group_weight, nobody, root, penalty=penalty
+    )
+    assert_same_hessian(found, Hessian(case.sums, case.group_weight, penalty))
+
+
+@pytest.mark.parametrize("n_rows", [0, 2, 20])
+@pytest.mark.parametrize("low", [0.0, 0.5, 0.9995])
+def test_share_of_penalty(low, n_rows):
+    """At least the largest eigenvalue, and near it where few columns lose much."""
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(n_rows, Q)) * 10.0 ** np.arange(-2, Q - 2)
+    penalty = np.outer([0.3, 2.0, 0.3], np.arange(Q) < Q - 1) + 1e-9
+    hessian = Hessian(gram(X)[np.newaxis], np.ones(1), penalty)
+    change = np.r_[low, rng.uniform(0.9995, 1.5, Q - 1)]
+    found = hessian.share_of_penalty(penalty * change)
+    shares = [
+        np.linalg.eigvals(
+            np.linalg.solve(
+                gram(X) + np.diag(own), np.diag(own * np.maximum(1 - change, 0))
+            )
+        ).real.max()
+        for own in penalty
+    ]
+    assert max(shares) * (1 - 1e-12) <= found <= max(shares) + 1e-3
+    assert hessian.share_of_penalty(penalty) == 0.0
+
+
 def test_hundreds_of_changes(case):
     """The factors do not drift, and what is asked of them stays the same."""
     rng, weight = case.rng, case.group_weight

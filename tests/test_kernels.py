@@ -128,8 +128,9 @@ def test_rmatvec_adds(rows, n_rows, n_outputs):
     assert_array_equal(after[:, N_FEATURES], before[:, N_FEATURES])
 
 
+@pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("n_rows", N_ROWS)
-def test_column_moments_add(rows, n_rows):
+def test_column_moments_add(rows, n_rows, shifted):
     kernels, arrays, X, _ = rows
     rng = np.random.default_rng(4)
     weight = rng.random(n_rows)
@@ -137,12 +138,17 @@ def test_column_moments_add(rows, n_rows):
     before = before.copy()
     counts = np.arange(N_FEATURES)
     slots = some_slots(n_rows)
+    shift = np.zeros(N_FEATURES)
+    if shifted:
+        shift[::2] = rng.normal(size=len(shift[::2]))
+        shift[0] = X[0, 0]
 
-    kernels.column_moments(*arrays, slots, weight, counts, sums, squares)
+    kernels.column_moments(*arrays, slots, weight, shift, counts, sums, squares)
 
-    assert_array_equal(counts, np.arange(N_FEATURES) + (X[slots] != 0).sum(axis=0))
-    assert_allclose(sums, before[0] + weight @ X[slots], rtol=1e-13, atol=1e-14)
-    assert_allclose(squares, before[1] + weight @ X[slots] ** 2, rtol=1e-13)
+    d = X[slots] - shift
+    assert_array_equal(counts, np.arange(N_FEATURES) + (d != 0).sum(axis=0))
+    assert_allclose(sums, before[0] + weight @ d, rtol=1e-13, atol=1e-13)
+    assert_allclose(squares, before[1] + weight @ d**2, rtol=1e-13)
 
 
 @pytest.mark.parametrize("n_rows", N_ROWS)

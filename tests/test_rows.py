@@ -174,13 +174,15 @@ def test_products(case, n_outputs, n_intercepts):
     assert_array_equal(gradient[:, N_FEATURES:], before[:, N_FEATURES:])
 
 
-def test_column_moments(case):
+@pytest.mark.parametrize("shifted", [False, True])
+def test_column_moments(case, shifted):
     rows, X = case
     slots = some_slots(X)
     weight = np.random.default_rng(5).random(len(slots))
-    counts, sums, squares = rows.column_moments(slots, weight)
-    assert_array_equal(counts, (X[slots] != 0).sum(axis=0))
-    X = X[slots].astype(float)
+    shift = np.linspace(-1.0, 1.0, X.shape[1]) if shifted else None
+    counts, sums, squares = rows.column_moments(slots, weight, shift)
+    X = X[slots].astype(float) - (shift if shifted else 0.0)
+    assert_array_equal(counts, (X != 0).sum(axis=0))
     assert_allclose(sums, weight @ X, rtol=1e-13, atol=1e-15)
     assert_allclose(squares, weight @ X**2, rtol=1e-13)
 

@@ -38,6 +38,7 @@ from oracles import Objective
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
 
@@ -110,6 +111,7 @@ OF_SOLVERS = {
         "edit_tol": st.sampled_from([1e-6, 1e-2, 0.3]),
         "curvature": st.sampled_from(["auto", "exact", "kronecker", "diagonal"]),
         "store_data": st.sampled_from([True, True, True, False]),
+        "standardize": st.booleans(),
     },
     "gd": _OF_PATHS,
     "sgd": _OF_PATHS | {
@@ -807,7 +809,10 @@ class Machine(RuleBasedStateMachine):
             return
         objective = self.objective()
         X, y, weight = self.arrays()
-        model, X = self.model, X - X.mean(axis=0) * self.model.fit_intercept
+        model, scale = self.model, 1.0
+        if model.standardize:
+            scale = StandardScaler().fit(X, sample_weight=weight).scale_
+        X = (X - X.mean(axis=0) * model.fit_intercept) / scale
         if self.kind == "ridge":
             theirs = Ridge(
                 model.alpha, fit_intercept=model.fit_intercept, solver="cholesky"
@@ -822,7 +827,7 @@ class Machine(RuleBasedStateMachine):
             # It cannot get nearer than rounding lets it, and says so.
             warnings.simplefilter("ignore")
             theirs.fit(X, y, sample_weight=weight)
-        ours = objective.optimum(model._path.iterate)[:, : self.n_features]
+        ours = objective.optimum(model._path.iterate)[:, : self.n_features] * scale
         assert_allclose(
             np.reshape(theirs.coef_, ours.shape), ours.astype(float), rtol=1e-4,
             atol=1e-5,

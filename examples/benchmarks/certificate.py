@@ -167,6 +167,9 @@ class Reference:
             factors = [class_weight.get(label, 1.0) for label in classes.tolist()]
             weight *= np.array(factors)[codes]
         self.penalty = np.full(X.shape[1], 1.0 / estimator.C)
+        if estimator.standardize:
+            variance = variances(X, rows.weight[live])
+            self.penalty = self.penalty * variance.astype(float)
         if estimator.fit_intercept:
             X = np.column_stack([X - estimator._path.centre, np.ones(len(X))])
             self.penalty = np.append(self.penalty, 0.0)
@@ -245,6 +248,14 @@ class Reference:
         return matrix
 
 
+def variances(X, weight):
+    """Of columns; 1 of constant ones, as `StandardScaler` has it."""
+    mean = weight @ X / weight.sum()
+    variance = weight @ (X - mean) ** 2 / weight.sum()
+    rounding = weight.sum() * np.finfo(float).eps * np.abs(mean)
+    return np.where(variance <= rounding**2, 1.0, variance)
+
+
 @dataclass
 class Outcome:
     """One edit, its report and what is true.
@@ -304,21 +315,22 @@ def compare(rows, estimator, kind, before):
     )  # fmt: skip
 
 
-def random_estimator(rng, n_classes):
+def random_estimator(rng, n_classes, standardize):
     class_weights = [None, None, "balanced", {0: 3.0, n_classes - 1: 0.2}]
     return DeltaGradLogisticRegression(
         C=10.0 ** rng.uniform(-4, 5),
         fit_intercept=bool(rng.random() < 0.8),
         class_weight=class_weights[rng.integers(4)],
         edit_tol=float(rng.choice([1e-2, 1e-2, 1e-4, 0.3])),
+        standardize=standardize,
     )
 
 
-def sequence(seed):
+def sequence(seed, standardize):
     """A few edits of one random problem."""
     rng = np.random.default_rng(seed)
     rows = Rows(rng)
-    estimator = random_estimator(rng, rows.source.n_classes)
+    estimator = random_estimator(rng, rows.source.n_classes, standardize)
     weights = rows.weight if rows.weighted else None
     estimator.fit(rows.given(rows.X), rows.y, sample_weight=weights)
     kinds, odds = list(EDITS), np.array(list(EDITS.values()), dtype=float)
@@ -369,13 +381,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--edits", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--standardize", action="store_true")
     options = parser.parse_args()
     # Edits that lead astray are counted, whatever they say.
     warnings.simplefilter("ignore")
     outcomes, skipped, number, errors = [], 0, 0, Counter()
     while len(outcomes) < options.edits:
         try:
-            for outcome in sequence([options.seed, number]):
+            for outcome in sequence([options.seed, number], options.standardize):
                 if outcome.condition > WORST_CONDITION:
                     skipped += 1
                 else:

@@ -121,19 +121,21 @@ def rmatvec(X, slots, pointwise, gradient_out):
 
 
 @njit(nogil=True, cache=True)
-def column_moments(X, slots, weight, count_out, sum_out, square_out):
-    """Add 1 (where x is not 0), ``weight * x`` and ``weight * x^2`` of the rows.
+def column_moments(X, slots, weight, shift, count_out, sum_out, square_out):
+    """Add 1 (where d is not 0), ``weight * d`` and ``weight * d^2``, d = x - shift.
 
-    `weight` has shape (n_rows,): one weight per entry of `slots`.
+    `weight` has shape (n_rows,): one weight per entry of `slots`; `shift` has shape
+    (n_features,).
     """
     for i in range(slots.shape[0]):
         row = X[slots[i]]
         w = weight[i]
         for j in range(X.shape[1]):
-            wx = w * row[j]
-            count_out[j] += row[j] != 0.0
-            sum_out[j] += wx
-            square_out[j] += wx * row[j]
+            d = row[j] - shift[j]
+            wd = w * d
+            count_out[j] += d != 0.0
+            sum_out[j] += wd
+            square_out[j] += wd * d
 
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)

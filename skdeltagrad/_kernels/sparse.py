@@ -78,19 +78,44 @@ def rmatvec(data, indices, starts, lengths, slots, pointwise, gradient_out):
 
 @njit(nogil=True, cache=True)
 def column_moments(
-    data, indices, starts, lengths, slots, weight, count_out, sum_out, square_out
+    data,
+    indices,
+    starts,
+    lengths,
+    slots,
+    weight,
+    shift,
+    count_out,
+    sum_out,
+    square_out,
 ):
-    """Add 1 (where x is not 0), ``weight * x`` and ``weight * x^2`` of the rows.
+    """Add 1 (where d is not 0), ``weight * d`` and ``weight * d^2``, d = x - shift.
 
-    `weight` has shape (n_rows,): one weight per entry of `slots`.
+    `weight` has shape (n_rows,): one weight per entry of `slots`; `shift` has shape
+    (n_features,). Entries that are not stored are 0 as well: in columns that are
+    shifted they are told by the weight of those that are.
     """
+    total = 0.0
+    stored = np.zeros(shift.shape[0], np.int64)
+    stored_weight = np.zeros(shift.shape[0])
     for i in range(slots.shape[0]):
         first = starts[slots[i]]
+        total += weight[i]
         for s in range(first, first + lengths[slots[i]]):
-            wx = weight[i] * data[s]
-            count_out[indices[s]] += data[s] != 0.0
-            sum_out[indices[s]] += wx
-            square_out[indices[s]] += wx * data[s]
+            j = np.uintp(indices[s])
+            d = data[s] - shift[j]
+            wd = weight[i] * d
+            count_out[j] += d != 0.0
+            sum_out[j] += wd
+            square_out[j] += wd * d
+            stored[j] += 1
+            stored_weight[j] += weight[i]
+    for j in range(shift.shape[0]):
+        if shift[j] != 0.0 and stored[j] < slots.shape[0]:
+            rest = total - stored_weight[j]
+            count_out[j] += slots.shape[0] - stored[j]
+            sum_out[j] -= rest * shift[j]
+            square_out[j] += rest * shift[j] * shift[j]
 
 
 @njit(nogil=True, cache=True)
