@@ -208,6 +208,7 @@ class BaseDeltaGrad(FittedState):
         if len(edit.removed):
             self._check_what_is_left(training_set.roster, edit)
             targets = self._edit_targets(training_set.roster.y[edit.removed], None)
+            _check_classes_stay(training_set.roster, targets)
             facts = foretell(self._settings(), training_set, self._path, edit, targets)
         n_samples = training_set.roster.n_live - len(edit.removed)
         return EditPlan(len(edit.removed), edit.n_missing, n_samples, **facts)
@@ -323,7 +324,7 @@ class BaseDeltaGrad(FittedState):
                     "set_params, or fit again."
                 )
         started = perf_counter()
-        self._training_set.into_memory()
+        self._into_memory()
         return started
 
     def _find_rows(self, X, y, position, sample_id, sample_weight, on_missing):
@@ -402,6 +403,7 @@ class BaseDeltaGrad(FittedState):
         targets = self._edit_targets(
             roster.y[edit.removed], None if edit.added is None else edit.added.y
         )
+        _check_classes_stay(roster, targets)
         with self._changing(operation) as transaction:
             engine, training_set, account = carry_out(
                 self._settings(), transaction, training_set, self._path, edit,
@@ -458,6 +460,15 @@ class BaseDeltaGrad(FittedState):
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
         return self._tell()
+
+
+def _check_classes_stay(roster, targets):
+    if targets.recode is not None and not roster.is_stored:
+        raise ValueError(
+            "store_data=False kept none of the rows that the model of the other "
+            "classes would be fitted on, and the last row of a class would leave: "
+            "nothing is changed. Call fit on the rows that remain."
+        )
 
 
 def _check_some_count(n_rows):

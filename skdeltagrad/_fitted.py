@@ -347,7 +347,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         return tags
 
     def __getstate__(self):
-        state, left_out = super().__getstate__(), OF_A_RUN
+        state, left_out = super().__getstate__(), (*OF_A_RUN, "_is_mapped")
         if "_path" in state:
             # A dump of a fitted estimator holds data, no code. An unfitted one goes to
             # the processes of a search as it is.
@@ -357,4 +357,16 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         return _state.dump(state)
 
     def __setstate__(self, state):
+        if _state.is_mapped(state):
+            self._is_mapped = True
         super().__setstate__(_state.load(state, type(self).__name__))
+
+    def _into_memory(self):
+        """Copy what is a file mapped into memory.
+
+        Edits are made in place; and the file holds rows that leave.
+        """
+        if "_is_mapped" in vars(self):
+            vars(self).update(_state.in_memory(vars(self)))
+            del self._is_mapped
+        self._training_set.into_memory()

@@ -246,7 +246,7 @@ class Roster:
 
     def aside(self):
         """A roster of the same rows that may be detached without detaching ours."""
-        roster = object.__new__(Roster)
+        roster = object.__new__(type(self))
         vars(roster).update(vars(self))
         roster._position = GrowingArray(self.position)
         roster._slot = GrowingArray(self._slot.values.copy())
@@ -254,7 +254,7 @@ class Roster:
 
     def recode(self, y):
         """A roster of the same rows with other targets, by slot."""
-        roster = object.__new__(Roster)
+        roster = object.__new__(type(self))
         # Without the index, which would be shared with a roster that may come back,
         # and what an engine knew about rows with other targets.
         vars(roster).update(vars(self) | {"_index": None, "_leverages": None})

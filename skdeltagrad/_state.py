@@ -9,6 +9,9 @@ so that moving a class to another module breaks no dump, and a loader that wants
 told which types to trust needs to hear of the estimators only.
 """
 
+import numpy as np
+
+from . import _arrays
 from ._arrays import GrowingArray
 from ._census import Census
 from ._centring import ColumnMoments
@@ -73,18 +76,45 @@ def load(state, name):
     return _restored(attributes, {})
 
 
-def plain(value, known=None):
-    """Something without objects of ours. `known`: what became of them, by their id."""
+def is_mapped(state):
+    """Whether arrays in a state are files that are mapped into memory."""
+    if isinstance(state, dict):
+        state = list(state.values())
+    if isinstance(state, list | tuple):
+        return any(is_mapped(part) for part in state)
+    return _arrays.is_mapped(state)
+
+
+def in_memory(attributes):
+    """Attributes with copies of arrays that are files mapped into memory."""
+    return _restored(plain(attributes, leaf=_copied), {})
+
+
+def _copied(value):
+    return np.array(value) if _arrays.is_mapped(value) else value
+
+
+def plain(value, known=None, leaf=lambda value: value):
+    """Something without objects of ours.
+
+    Parameters
+    ----------
+    value : object
+    known : dict, optional
+        What became of our objects, by their id.
+    leaf : callable, optional
+        What becomes of all else.
+    """
     known = {} if known is None else known
     kind = type(value)
     if kind in (list, tuple):
-        return kind([plain(part, known) for part in value])
+        return kind([plain(part, known, leaf) for part in value])
     if kind is dict:
-        return {key: plain(part, known) for key, part in value.items()}
+        return {key: plain(part, known, leaf) for key, part in value.items()}
     if _CLASSES.get(kind.__name__) is not kind:
-        return value
+        return leaf(value)
     if id(value) not in known:
-        attributes = plain(value.__getstate__() or {}, known)
+        attributes = plain(value.__getstate__() or {}, known, leaf)
         known[id(value)] = {_CLASS_KEY: kind.__name__} | attributes
     return known[id(value)]
 

@@ -332,7 +332,8 @@ def test_a_dump_holds_every_row_once(case):
     case.model.unlearn(*case.rows([75]), on_missing="ignore")  # indexes the rows
     if case.ids is not None:
         case.model.unlearn(sample_id=case.ids[75], on_missing="ignore")
-    assert abs(len(pickle.dumps(case.model)) - size) < 200
+    # But for the receipts of the requests that found nothing.
+    assert abs(len(pickle.dumps(case.model)) - size) < 2000
 
 
 def test_the_trajectory_holds_arrays_only(case, tmp_path):
@@ -548,3 +549,15 @@ def test_to_sklearn_of_a_memory_map(tmp_path):
     assert_array_equal(model.coef_, case.model.coef_)
     model.coef_ += 1
     assert checksum(path) == before
+
+
+@pytest.mark.parametrize("name", ["binary, newton", "classes", "two targets"])
+def test_nothing_refers_to_a_mapped_file_after_an_edit(name, tmp_path):
+    case, path = Case(name), tmp_path / "model.joblib"
+    joblib.dump(case.model, path)
+    mapped = joblib.load(path, mmap_mode="r")
+    mapped.classes_ = joblib.load(joblib.dump(np.arange(3), tmp_path / "a")[0], "r")
+    mapped = joblib.load(joblib.dump(mapped, path)[0], mmap_mode="r")
+    assert "estimator.classes_" in mapped_arrays(mapped)
+    mapped.partial_unfit(position=3, on_missing="ignore")  # removed before
+    assert mapped_arrays(mapped) == []

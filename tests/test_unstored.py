@@ -119,3 +119,15 @@ def test_what_needs_rows_is_refused(unchanged):
         DeltaGradLogisticRegression(solver="gd", store_data=False).fit(X, y)
     with pytest.raises(ValueError, match="needs a Hessian that is kept"):
         DeltaGradRidge(curvature="diagonal", store_data=False).fit(X, y)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_a_class_does_not_disappear_without_rows(class_weight, unchanged):
+    """The model of the other classes would be that of their rows, which are gone."""
+    X, y = load_wine(return_X_y=True)
+    X, rare = scale(X), np.where(np.arange(len(y)) < 2, 7, np.minimum(y, 1))
+    model = DeltaGradLogisticRegression(class_weight=class_weight, store_data=False)
+    model.fit(X, rare)
+    for method in (model.unlearn, model.plan_unfit):
+        with unchanged(model), pytest.raises(ValueError, match="store_data=False kept"):
+            method(X[:2], rare[:2])
