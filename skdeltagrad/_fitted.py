@@ -107,7 +107,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         return self._path.trajectory
 
     @property
-    def scale_(self):
+    def scale_(self) -> np.ndarray:
         """Standard deviations of the columns; only with ``standardize=True``."""
         check_is_fitted(self)
         if self._training_set.spread is None:

@@ -453,7 +453,7 @@ def _norm(model, by_output):
 @pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_optimum_is_never_farther_than_the_bound(kind, is_sparse):
-    n_edits, ratios = 0, []
+    n_edits, n_bounds, ratios = 0, 0, []
     for seed in range(8):
         for model, rows, before in _edited(kind, is_sparse, seed):
             path, report = model._path, model.update_report_
@@ -470,6 +470,7 @@ def test_the_optimum_is_never_farther_than_the_bound(kind, is_sparse):
             if report.distance_bound is None:
                 assert report.no_bound
                 continue
+            n_bounds += 1
             norm, distance = _norm(model, path.iterate), _norm(model, away)
             assert left <= 1e-10 * (1.0 + norm)  # a reference to rely on
             slack = 1e-9 * (1.0 + norm)
@@ -486,7 +487,7 @@ def test_the_optimum_is_never_farther_than_the_bound(kind, is_sparse):
             if distance > slack:
                 ratios.append(report.distance_bound / distance)
     assert n_edits >= 20
-    assert len(ratios) >= n_edits / 3
+    assert n_bounds >= n_edits / 3
     assert np.median(ratios) < 100.0
 
 
