@@ -143,7 +143,15 @@ class TrajectoryDisplay:
     ) -> Self:
         """Draw it.
 
-        Parameters are those of :meth:`from_estimator`.
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to; new ones if None.
+        name : str, default=None
+            In the legend; that of the display if None.
+        line_kw, exact_kw, drift_kw : dict, default=None
+            What Matplotlib is told of the objective, of the marks of exact steps, and
+            of the drift.
 
         Returns
         -------
