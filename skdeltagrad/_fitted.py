@@ -367,6 +367,8 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         Edits are made in place; and the file holds rows that leave.
         """
         if "_is_mapped" in vars(self):
-            vars(self).update(_state.in_memory(vars(self)))
+            receipts = {"update_report_", "history_"}  # which hold no arrays
+            rest = {n: value for n, value in vars(self).items() if n not in receipts}
+            vars(self).update(_state.in_memory(rest))
             del self._is_mapped
         self._training_set.into_memory()

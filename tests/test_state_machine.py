@@ -47,7 +47,6 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_eras
 # nothing may lead, next to the largest iterate.
 _ESTIMATES = 10.0
 _SMALL = 0.15
-_WITHIN = 10.0
 
 
 class Row(NamedTuple):
