@@ -42,9 +42,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
 
-# How many times as far as it should an edit with an estimate may be off; of how large a
-# share of the rows the estimate of a replay speaks; and how far a replay that promises
-# nothing may lead, next to the largest iterate.
+# How many times as far as it should an edit with an estimate may be off; and of how
+# large a share of the rows the estimate of a replay speaks.
 _ESTIMATES = 10.0
 _SMALL = 0.15
 
