@@ -249,7 +249,7 @@ class Roster:
         roster = object.__new__(type(self))
         vars(roster).update(vars(self))
         roster._position = GrowingArray(self.position)
-        roster._slot = GrowingArray(self._slot.values.copy())
+        roster._slot = GrowingArray(self._slot.values)
         return roster
 
     def recode(self, y):

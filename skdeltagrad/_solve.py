@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import _memory
-from ._census import Census, balanced_factors
+from ._census import balanced_factors
 from ._change import Change
 from ._endpoint import Endpoint
 from ._kept_curvature import cheapest_curvature, curvature_bytes
@@ -209,10 +209,7 @@ def problem_of(engine, training_set, slots):
         rows, roster.y, roster.weight, engine.loss, engine.centre, group=roster.y,
         n_groups=engine.n_groups,
     )  # fmt: skip
-    group, group_weight = np.zeros(len(slots), np.int64), np.ones(1)
-    if engine.n_groups > 1:
-        group = roster.y[slots]
-    (by_group,) = Census.of_all(roster.weight[slots], group, engine.n_groups).weight
+    by_group, group_weight = objective.weight_by_group(slots), np.ones(1)
     if engine.n_groups > 1:
         group_weight = balanced_factors(by_group)
     weight = float(by_group @ group_weight)
