@@ -20,9 +20,10 @@ from time import perf_counter
 import numpy as np
 
 from . import _threads
+from ._budget import MOST_PASSES, TO_BEGIN, Budget
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
-from ._kept_curvature import Curvature, order
+from ._kept_curvature import Curvature, order, survey_cost
 from ._losses import AbstractLoss
 from ._meter import Cost, Meter
 from ._newton import minimise
@@ -33,27 +34,18 @@ from ._spread import ColumnSpread
 _EPS = np.finfo(float).eps
 # What no bound can undercut: units in the last place of the iterate.
 _FLOOR = 100.0 * _EPS
-# What steps from the old optimum may take before the model is fitted anew: so many
-# passes; or by products this share of a fit's; and this share of its Hessians.
-_MOST_PASSES = 8
-_MOST_TRIED = 0.5
-_MOST_REFRESHED = 0.5
-# What a fit anew may take, in fits from nothing as the last one was; and what that is
-# taken to be at least: other rows' fit may be dearer than the last one was.
-_MOST_FITS = 3.0
-_LEAST_FIT = Cost(20.0, 6.0)
-# Passes that compare where to begin with it, and lead to it.
-_TO_BEGIN = 3.0
-_PASSES_OF_STEP = 5  # the shortest one by products
+# Passes of the shortest step by products.
+_PASSES_OF_STEP = 5
 # Raw predictions that moved by this much call for a new Hessian at once; else it is
 # made when the passes that a stale one costs add up to so many Hessians.
 _MOST_STALE = 0.7
 _MOST_DEBT = 1.0
+# Steps that are not shorter than this share of the last one lead nowhere.
+_SLOWEST = 0.7
 # What systems may leave, where they are solved by products: of what an edit may.
 _INNER = 0.3
-# What a plan counts on: passes of conjugate gradients, and a survey in Hessians.
+# What a plan counts on: passes of conjugate gradients.
 _USUAL_PASSES = 25
-_SURVEY = 3.0
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
 # What reports say.
@@ -175,52 +167,45 @@ class Endpoint:
     def train(self, rows, roster, change=NO_CHANGE):
         """The optimum of the rows of a roster and an edit, from nothing.
 
-        For an edit it may cost no more than `_refit_at_most`.
+        For an edit it may cost no more than the budget of a refit.
         """
         live = np.concatenate([roster.live_slots(), change.added_slots])
         census = self._count(roster, live)
         meter = Meter()
-        if len(change):
-            meter.allow(self._refit_at_most())
         problem = self._problem(rows, roster, change, census, meter)
+        if len(change):
+            meter.allow(self._budget(problem).refit)
         trained = self._fit(problem, census, np.zeros(problem.objective.shape))
         return replace(trained, fit_cost=meter.spent)
 
-    def _refit_at_most(self):
-        """What a fit anew may cost."""
-        return self.fit_cost.at_least(_LEAST_FIT).times(_MOST_FITS)
-
-    def _tries_at_most(self):
-        """What steps from the old optimum may cost."""
-        fit = self.fit_cost.at_least(_LEAST_FIT)
-        if self.kind != "exact":
-            return Cost(_MOST_TRIED * fit.n_passes, 1.0)
-        return Cost(_MOST_PASSES, 1.0 + np.ceil(_MOST_REFRESHED * fit.n_hessians))
+    def _budget(self, problem):
+        """What an edit may cost."""
+        survey = survey_cost(self.loss) if self.kind == "exact" else None
+        return Budget(self.fit_cost, survey, problem.hessian_cost)
 
     def _at_most(self, problem, seconds, usual, refit):
         """What an edit costs at most, as attributes of `EditPlan`."""
-        cost = self._refit_at_most()
-        if not refit:
-            cost += self._tries_at_most() + Cost(_TO_BEGIN)
-        # Of the Hessians one may be a survey.
-        hessians = problem.hessian_cost * (cost.n_hessians + _SURVEY - 1.0)
+        budget = self._budget(problem)
+        cost = budget.refit if refit else budget.edit
+        in_passes = cost.in_passes(problem.hessian_cost)
         return {
             "n_passes_at_most": float(cost.n_passes),
             "n_hessians_at_most": float(cost.n_hessians),
-            "seconds_at_most": float(usual + seconds * (cost.n_passes + hessians)),
+            "seconds_at_most": float(usual + seconds * in_passes),
         }
 
     @_with_few_threads
     def surveyed(self, rows, roster):
         """With the curvature that the first edit would make, and a bound."""
-        problem = self._problem(rows, roster, NO_CHANGE, self.census)
+        meter = Meter()
+        problem = self._problem(rows, roster, NO_CHANGE, self.census, meter)
         curvature = Curvature.survey(problem, roster, self.reference)
         gradient = problem.gradient(self.gradient_sums, self.reference)
         reference = problem.vectors(self.reference)
         bound, no_bound = curvature.bound(gradient, self.noise, reference)
         ledger = replace(
             self.ledger,
-            n_hessians=self.ledger.n_hessians + 1,
+            n_hessians=self.ledger.n_hessians + meter.spent.n_hessians,
             distance_bound=None if bound is None else bound.distance,
             decision_bound=None if bound is None else bound.decision,
             no_bound=no_bound,
@@ -239,9 +224,8 @@ class Endpoint:
         some = roster.first_slots(_N_TIMED)
         seconds = problem.seconds_per_pass(self.reference, some, n_live)
         if anew:
-            fit = self.fit_cost
-            in_passes = fit.n_passes + problem.hessian_cost * fit.n_hessians
-            facts = vars(fit) | {"seconds": seconds * in_passes}
+            in_passes = self.fit_cost.in_passes(problem.hessian_cost)
+            facts = vars(self.fit_cost) | {"seconds": seconds * in_passes}
         else:
             facts = self._plan(problem, roster, change, settings, n_live, seconds)
         return facts | self._at_most(problem, seconds, facts["seconds"], anew)
@@ -249,15 +233,19 @@ class Endpoint:
     def _plan(self, problem, roster, change, settings, n_live, seconds):
         if self.kind != "exact":
             return {"n_passes": _USUAL_PASSES, "seconds": seconds * _USUAL_PASSES}
+        refit = {"n_passes": MOST_PASSES, "n_hessians": 1}
+        refit["seconds"] = seconds * Cost(**refit).in_passes(problem.hessian_cost)
+        refit |= {"refit": True, "reason": _TOO_MUCH}
+        if self._is_refit_at_once(problem, change, n_live):
+            return refit
         if self._is_surveyed_by(change, n_live):
-            seconds *= _SURVEY * problem.hessian_cost
-            return {"n_hessians": 1, "seconds": seconds}
+            n_hessians = survey_cost(self.loss)
+            seconds *= n_hessians * problem.hessian_cost
+            return {"n_hessians": n_hessians, "seconds": seconds}
         started = perf_counter()
         curvature = self.curvature.changed(problem, roster, change, self.reference)
         if curvature is None:
-            seconds *= _MOST_PASSES + problem.hessian_cost
-            facts = {"n_passes": _MOST_PASSES, "n_hessians": 1, "seconds": seconds}
-            return facts | {"refit": True, "reason": _TOO_MUCH}
+            return refit
         sums = self._gradient_sums_after(problem, change)[0]
         gradient = problem.gradient(sums, self.reference)
         step, _, bound, _ = curvature.step(
@@ -273,6 +261,12 @@ class Endpoint:
         """Whether an edit makes the curvature anew, from more rows than it touches."""
         return self.curvature is None or len(change) > n_live
 
+    def _is_refit_at_once(self, problem, change, n_live):
+        """Whether the curvature would cost too much for steps that may lead nowhere."""
+        if self.loss.is_quadratic or not self._is_surveyed_by(change, n_live):
+            return False
+        return not self._budget(problem).allows_curvature(len(change) / n_live)
+
     @_with_few_threads
     def edited(self, rows, roster, change, settings):
         """The optimum after an edit, by a step from the reference where that will do.
@@ -281,8 +275,9 @@ class Endpoint:
         a share of its distance from the reference.
         """
         census = self._census_after(roster, change)
-        meter = Meter(self._tries_at_most())
+        meter = Meter()
         problem = self._problem(rows, roster, change, census, meter)
+        meter.allow(self._budget(problem).steps)
         follow = self._follow if self.kind == "exact" else self._follow_by_products
         try:
             followed = follow(problem, roster, change, settings.edit_tol)
@@ -295,7 +290,7 @@ class Endpoint:
 
     def _refitted(self, problem, census):
         """The optimum by a fit, from the lowest place that is known."""
-        problem.meter.allow(self._refit_at_most() + Cost(_TO_BEGIN))
+        problem.meter.allow(self._budget(problem).refit + Cost(TO_BEGIN))
         for iterate in (self.iterate, np.zeros_like(self.iterate)):
             problem.measure(iterate)
         refit = self._fit(problem, census, problem.lowest[1])
@@ -306,6 +301,9 @@ class Endpoint:
     def _follow(self, problem, roster, change, edit_tol):
         """The optimum by as few passes as will do; None where it takes too many."""
         reference, meter = self.reference, problem.meter
+        budget = self._budget(problem)
+        if self._is_refit_at_once(problem, change, roster.n_live):
+            return None
         # 1) the cached gradient, and the curvature, of the rows that are there now
         sums, touched = self._gradient_sums_after(problem, change)
         if self._is_surveyed_by(change, roster.n_live):
@@ -347,7 +345,7 @@ class Endpoint:
                 enough &= not curvature.is_certain
             if enough:
                 break
-            if not (meter.allows(n_passes=1) and length < before):
+            if not (meter.allows(n_passes=1) and length < _SLOWEST * before):
                 return None
             # 3) a pass, where that is not near enough; and a new Hessian now and then
             measured = problem.measure(iterate, curvature.place)
@@ -359,8 +357,10 @@ class Endpoint:
             stale = measured.largest_change
             debt = curvature.debt + 1.0 / problem.hessian_cost
             curvature = replace(curvature, stale=stale, debt=debt)
-            if stale > _MOST_STALE or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
-                if not meter.allows(n_hessians=1):
+            is_far = stale > _MOST_STALE and not self.loss.is_quadratic
+            if is_far or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
+                n_hessians = curvature.n_hessians_to_refresh(self.loss)
+                if not budget.allows_refreshing(meter, n_hessians, is_far):
                     return None
                 curvature = curvature.refreshed(problem, roster, reference)
         ledger = Account(

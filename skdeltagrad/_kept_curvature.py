@@ -102,6 +102,7 @@ class Curvature:
         """Everything anew from the rows: a Hessian, leverages and a second Hessian.
 
         The leverages are left in the roster, so that rows can leave `fourth` again.
+        They take as long as a Hessian: see `survey_cost`.
         """
         objective = problem.objective
         hessian = problem.hessian(place)
@@ -123,6 +124,7 @@ class Curvature:
             by_slot[block] = leverages(objective.extended(block), metrics)
 
         _threads.run(take_block, -(-len(problem.slots) // _BLOCK))
+        problem.meter.spend(n_hessians=1)
         of_rows = by_slot[problem.slots]
         surveyed = replace(surveyed, leverage=float(of_rows.max()))
         if surveyed.is_quadratic:
@@ -130,16 +132,26 @@ class Curvature:
         roster.leverages = by_slot
         fourth = np.zeros_like(hessian.sums)
         objective.add_hessian_sums(place, problem.slots, fourth, of_rows**2)
+        problem.meter.spend(n_hessians=1)
         return replace(surveyed, fourth=fourth, surveyed_at=place)
+
+    @property
+    def _is_loose(self):
+        """Whether a new Hessian alone would leave no bound to speak of."""
+        looseness = np.log(self.inflation) + self.moved + 2.0 * self.stale
+        return self.fourth is None or looseness > np.log(_LOOSEST)
+
+    def n_hessians_to_refresh(self, loss):
+        """What `refreshed` takes, in Hessians."""
+        return survey_cost(loss) if self._is_loose else 1.0
 
     def refreshed(self, problem, roster, place):
         """With a new Hessian at a place that is `stale` away.
 
         A third of a survey: leverages' squares, and second derivatives, have grown by
-        at most e^stale. All is surveyed where that is no bound to speak of any more.
+        at most e^stale.
         """
-        looseness = np.log(self.inflation) + self.moved + 2.0 * self.stale
-        if self.fourth is None or looseness > np.log(_LOOSEST):
+        if self._is_loose:
             return self.survey(problem, roster, place)
         return replace(
             self,
@@ -340,6 +352,11 @@ class Curvature:
             return Bound(nu, self.leverage * nu), None
         bound = _certificate.after_gradient(nu, self.leverage, stale)
         return bound, None if bound else TOO_FAR
+
+
+def survey_cost(loss):
+    """What `Curvature.survey` takes, in Hessians."""
+    return 2.0 if loss.is_quadratic else 3.0
 
 
 def curvature_bytes(loss, alpha, n_features, n_groups):

@@ -21,6 +21,10 @@ class Cost:
         """So many of it."""
         return Cost(factor * self.n_passes, factor * self.n_hessians)
 
+    def in_passes(self, hessian_cost):
+        """Both in one number, where a Hessian costs so many passes."""
+        return self.n_passes + hessian_cost * self.n_hessians
+
     def at_least(self, other):
         """The larger of two costs, for each of both."""
         return Cost(

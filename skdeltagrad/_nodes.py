@@ -5,6 +5,9 @@
 _FIRST_NODES = {"whole": 1, "block": 1, "mean": 3}
 _PASSES_PER_NODE = 1.5
 _DEAR_NODE = 0.05
+# The share of a retrain that tries may take, besides what one of them reads of the rows
+# that leave and join.
+MOST_TRIED = 0.5
 
 
 def first_nodes(kind):

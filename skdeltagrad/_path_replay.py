@@ -23,8 +23,6 @@ from ._seed import Seed, affordable_kind
 from ._seeded_replay import Replay, SeededReplay, Witnesses
 from ._trajectory import Playback, Trajectory
 
-# The share of a retrain that all nodes may take, those of failed tries included.
-_MOST_MEASURED = 0.5
 # Rows whose time tells that of a pass.
 _N_TIMED = 2**14
 # In multiplications of dense rows by a kernel: one of sparse rows; what Python takes
@@ -272,12 +270,17 @@ class Path:
         least = _nodes.first_nodes(kind)
         n_nodes = self.n_nodes or least
         on_all = self.on_all or _nodes.begins_on_all(kind, self.n_epochs)
-        n_passes = noise = 0.0
+        n_passes = noise = spent = 0.0
         reason = _TOO_HARD
         witnesses = self._witnesses(seed, roster, change, on_all)
-        most = _MOST_MEASURED * self.n_epochs
-        while n_passes + _nodes.passes(kind, n_nodes, on_all) <= most:
+        n_rows = roster.n_live + len(change.removed_slots)
+        n_after = roster.n_live + len(change.added_slots)
+        # Every try reads the rows that leave and join, in every step.
+        touched = self.n_epochs * len(change) / n_rows
+        most = _nodes.MOST_TRIED * self.n_epochs * n_after / n_rows + touched
+        while spent + touched + _nodes.passes(kind, n_nodes, on_all) <= most:
             n_passes += _nodes.passes(kind, n_nodes, on_all)
+            spent += touched + _nodes.passes(kind, n_nodes, on_all)
             trajectory = self._allocate(shape)
             try:
                 run = SeededReplay(replay, seed, witnesses, trajectory)
@@ -348,7 +351,8 @@ class Path:
         of_row = 2 * self.loss.n_outputs * rows.n_entries(some) / len(some)
         if rows.is_sparse:
             of_row *= _SPARSE
-        retrain = n_epochs * n_rows * of_row + n_steps * _CALL
+        n_after = n_rows - len(change.removed_slots) + len(change.added_slots)
+        retrain = n_epochs * n_after * of_row + n_steps * _CALL
         touched_steps = min(n_steps, n_epochs * len(change))
         passes = _nodes.first_passes(kind, self.n_epochs) * n_rows
         ours = (n_epochs * len(change) + passes) * of_row + touched_steps * _CALL
@@ -399,14 +403,15 @@ class Path:
             reason = _TOO_NOISY if hopeless else _TOO_DEAR
             return facts | {"refit": True, "reason": reason}
         passes = _nodes.first_passes(kind, self.n_epochs)
-        most = _MOST_MEASURED * self.n_epochs
+        most = _nodes.MOST_TRIED * self.n_epochs
         facts |= {"n_exact_steps": 0, "n_passes": passes, "n_passes_at_most": most}
         if self.seed is None:
             facts |= self._announced(kind, objective, roster)
             survey = kind.work_of_survey(self.loss, objective.n_dof)
             passes, most = passes + survey, most + survey
         seconds = {"seconds": passes * of_pass, "seconds_at_most": most * of_pass}
-        seconds["seconds_at_most"] += retrain
+        touched = self.n_epochs * len(change) / n_live
+        seconds["seconds_at_most"] += retrain + touched * of_pass
         return facts | seconds
 
     def _announced(self, kind, objective, roster):

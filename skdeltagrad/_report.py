@@ -40,7 +40,9 @@ class UpdateReport:
         "newton", and at the nodes of a replay. What reads some of them counts by its
         share.
     n_hessians : float
-        Number of Hessians made from all rows, counted alike.
+        Number of Hessians made from all rows, counted alike. What the first edit makes
+        counts as three: the Hessian, leverages, and the second one of the certificate
+        (two for a squared error).
     curvature : str or None
         Kind of curvature that steps were made with.
     gradient_norm : float or None

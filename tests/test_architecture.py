@@ -47,6 +47,7 @@ FLOORS = {
     "problem": ["_downdates", "_many_iterates", "_problem"],
     "data term": ["_objective", "_spread"],
     "parts": [
+        "_budget",
         "_centring",
         "_certificate",
         "_combinations",

@@ -4,14 +4,21 @@ Costs are passes, Hessians and steps as the report counts them, never seconds.
 """
 
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
 
-from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _endpoint
+from skdeltagrad import (
+    DeltaGradLogisticRegression,
+    DeltaGradRidge,
+    _budget,
+)
 from skdeltagrad._meter import Cost, Meter
+from skdeltagrad._seeded_replay import SeededReplay
 
 KINDS = ["plain", "separable", "tails", "huge", "copies", "rare", "wide"]
 # An edit may take so many times what a fit of the same rows from nothing takes.
@@ -150,7 +157,7 @@ def test_failed_tries_are_counted(monkeypatch):
     X = rng.normal(size=(200, 5))
     y = (X[:, 0] + rng.logistic(size=200) > 0).astype(int)
     model = DeltaGradLogisticRegression().fit(X, y)
-    monkeypatch.setattr(_endpoint, "_MOST_PASSES", 1)
+    monkeypatch.setattr(_budget, "MOST_PASSES", 1)
     model.set_params(edit_tol=1e-13).unlearn(position=np.arange(60))
     report = model.update_report_
     assert report.refit
@@ -164,8 +171,8 @@ def test_a_fit_anew_stops_where_the_plan_says(monkeypatch):
     X = rng.normal(size=(300, 6))
     y = (X[:, 0] + 0.1 * rng.logistic(size=300) > 0).astype(int)
     model = DeltaGradLogisticRegression(C=1e4).fit(X, y)
-    monkeypatch.setattr(_endpoint, "_MOST_FITS", 0.02)
-    monkeypatch.setattr(_endpoint, "_MOST_PASSES", 1)
+    monkeypatch.setattr(_budget, "_MOST_FITS", 0.02)
+    monkeypatch.setattr(_budget, "MOST_PASSES", 1)
     gone = np.flatnonzero(y == 1)[5:]
     plan = model.plan_unfit(position=gone)
     with pytest.warns(ConvergenceWarning, match="partial_refit"):
@@ -179,6 +186,62 @@ def test_a_fit_anew_stops_where_the_plan_says(monkeypatch):
     left = np.setdiff1d(np.arange(300), gone)
     fresh = clone(model).fit(X[left], y[left])
     np.testing.assert_allclose(model.coef_, fresh.coef_, rtol=1e-6)
+
+
+def test_a_large_edit_makes_no_curvature_that_costs_as_much_as_a_fit():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 120))
+    y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
+    model = DeltaGradLogisticRegression().fit(X, y)
+    for n_rows in (1, 60):  # where the curvature is there, it is asked
+        edited = deepcopy(model)
+        plan = edited.plan_unfit(position=np.arange(n_rows))
+        report = edited.unlearn(position=np.arange(n_rows)).update_report_
+        is_large = n_rows > 1
+        assert plan.refit == report.refit == is_large
+        assert report.n_hessians == 3 or is_large
+    left = np.arange(60, 400)
+    fresh = clone(model).fit(X[left], y[left])
+    np.testing.assert_allclose(edited.coef_, fresh.coef_, rtol=1e-6, atol=1e-9)
+    cost, refit = [each.update_report_.n_hessians for each in (edited, fresh)]
+    assert cost <= refit
+
+
+def test_rows_of_huge_leverage_make_no_new_hessian_of_a_squared_error():
+    """It is the same wherever it is: raw predictions may move."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    X[:5] *= 1e4
+    y = X @ rng.normal(size=20) + rng.normal(size=300)
+    y[:5] *= 3.0
+    model = DeltaGradRidge().fit(X, y).unlearn(position=10)
+    report = model.unlearn(position=np.arange(5)).update_report_
+    assert not report.refit
+    assert report.n_passes <= 2
+    assert report.n_hessians == 0
+    left = np.setdiff1d(np.arange(5, 300), 10)
+    exact = Ridge(solver="svd").fit(X[left], y[left])
+    np.testing.assert_allclose(model.coef_, exact.coef_, rtol=1e-9)
+
+
+def test_tries_that_read_many_touched_rows_are_few(monkeypatch, replay_always):
+    """Every one of them reads these rows in every step."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 20))
+    y = (X[:, 0] + rng.logistic(size=20_000) > 0).astype(int)
+    model = DeltaGradLogisticRegression(solver="gd", max_iter=60, edit_tol=10.0)
+    model.fit(X, y)
+    gone = np.arange(7_000)
+    easy = deepcopy(model).unlearn(position=gone).update_report_
+    model.set_params(edit_tol=easy.error_estimate / 3.0)
+    n_tries = []
+    run = SeededReplay.run
+    monkeypatch.setattr(
+        SeededReplay, "run", lambda self, n: n_tries.append(n) or run(self, n)
+    )
+    report = model.unlearn(position=gone).update_report_
+    assert report.refit
+    assert n_tries == [1]
 
 
 def test_classes_and_centres_that_change_are_foretold():
