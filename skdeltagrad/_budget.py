@@ -18,6 +18,9 @@ _MOST_KEPT_UP = 1.0
 # An edit of a larger share of the rows is fitted anew at once where the curvature,
 # which is not there yet, takes more than steps may.
 _LARGE = 0.05
+# So few numbers are read in less time than Python takes around it: what bounds need is
+# made at any price.
+_CHEAP = 2**18
 # What a fit anew may take, in fits from nothing as the last one was; and what that is
 # taken to be at least: other rows' fit may be dearer than the last one was.
 _MOST_FITS = 3.0
@@ -39,11 +42,14 @@ class Budget:
         are made by products.
     hessian_cost : float
         What a Hessian takes, in passes.
+    n_entries : int
+        Rows times coefficients.
     """
 
     fit: Cost
     survey: float | None
     hessian_cost: float
+    n_entries: int
 
     @property
     def refit(self):
@@ -82,5 +88,7 @@ class Budget:
         return self.fit.at_least(_LEAST_FIT)
 
     def _is_within(self, cost, share):
+        if self.n_entries < _CHEAP:
+            return True
         in_passes = cost.in_passes(self.hessian_cost)
         return in_passes <= share * self.fit.in_passes(self.hessian_cost)

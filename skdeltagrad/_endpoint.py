@@ -174,18 +174,18 @@ class Endpoint:
         meter = Meter()
         problem = self._problem(rows, roster, change, census, meter)
         if len(change):
-            meter.allow(self._budget(problem).refit)
+            meter.allow(self._budget(problem, census).refit)
         trained = self._fit(problem, census, np.zeros(problem.objective.shape))
         return replace(trained, fit_cost=meter.spent)
 
-    def _budget(self, problem):
+    def _budget(self, problem, census):
         """What an edit may cost."""
         survey = survey_cost(self.loss) if self.kind == "exact" else None
-        return Budget(self.fit_cost, survey, problem.hessian_cost)
+        n_entries = census.count.sum() * problem.penalty.size
+        return Budget(self.fit_cost, survey, problem.hessian_cost, int(n_entries))
 
-    def _at_most(self, problem, seconds, usual, refit):
+    def _at_most(self, problem, budget, seconds, usual, refit):
         """What an edit costs at most, as attributes of `EditPlan`."""
-        budget = self._budget(problem)
         cost = budget.refit if refit else budget.edit
         in_passes = cost.in_passes(problem.hessian_cost)
         return {
@@ -220,6 +220,7 @@ class Endpoint:
         """
         census = self._census_after(roster, change)
         problem = self._problem(rows, roster, change, census)
+        budget = self._budget(problem, census)
         n_live = roster.n_live - len(change.removed_slots)
         some = roster.first_slots(_N_TIMED)
         seconds = problem.seconds_per_pass(self.reference, some, n_live)
@@ -227,16 +228,18 @@ class Endpoint:
             in_passes = self.fit_cost.in_passes(problem.hessian_cost)
             facts = vars(self.fit_cost) | {"seconds": seconds * in_passes}
         else:
-            facts = self._plan(problem, roster, change, settings, n_live, seconds)
-        return facts | self._at_most(problem, seconds, facts["seconds"], anew)
+            facts = self._plan(
+                problem, budget, roster, change, settings, n_live, seconds
+            )
+        return facts | self._at_most(problem, budget, seconds, facts["seconds"], anew)
 
-    def _plan(self, problem, roster, change, settings, n_live, seconds):
+    def _plan(self, problem, budget, roster, change, settings, n_live, seconds):
         if self.kind != "exact":
             return {"n_passes": _USUAL_PASSES, "seconds": seconds * _USUAL_PASSES}
         refit = {"n_passes": MOST_PASSES, "n_hessians": 1}
         refit["seconds"] = seconds * Cost(**refit).in_passes(problem.hessian_cost)
         refit |= {"refit": True, "reason": _TOO_MUCH}
-        if self._is_refit_at_once(problem, change, n_live):
+        if self._is_refit_at_once(budget, change, n_live):
             return refit
         if self._is_surveyed_by(change, n_live):
             n_hessians = survey_cost(self.loss)
@@ -261,11 +264,11 @@ class Endpoint:
         """Whether an edit makes the curvature anew, from more rows than it touches."""
         return self.curvature is None or len(change) > n_live
 
-    def _is_refit_at_once(self, problem, change, n_live):
+    def _is_refit_at_once(self, budget, change, n_live):
         """Whether the curvature would cost too much for steps that may lead nowhere."""
         if self.loss.is_quadratic or not self._is_surveyed_by(change, n_live):
             return False
-        return not self._budget(problem).allows_curvature(len(change) / n_live)
+        return not budget.allows_curvature(len(change) / n_live)
 
     @_with_few_threads
     def edited(self, rows, roster, change, settings):
@@ -277,20 +280,24 @@ class Endpoint:
         census = self._census_after(roster, change)
         meter = Meter()
         problem = self._problem(rows, roster, change, census, meter)
-        meter.allow(self._budget(problem).steps)
-        follow = self._follow if self.kind == "exact" else self._follow_by_products
+        budget = self._budget(problem, census)
+        meter.allow(budget.steps)
+        edit = (roster, change, settings.edit_tol)
         try:
-            followed = follow(problem, roster, change, settings.edit_tol)
+            if self.kind == "exact":
+                followed = self._follow(problem, budget, *edit)
+            else:
+                followed = self._follow_by_products(problem, *edit)
         except np.linalg.LinAlgError:
             followed = None
         if followed is None:
-            return self._refitted(problem, census)
+            return self._refitted(problem, budget, census)
         ledger = replace(followed.ledger, **vars(meter.spent))
         return replace(followed, census=census, ledger=ledger)
 
-    def _refitted(self, problem, census):
+    def _refitted(self, problem, budget, census):
         """The optimum by a fit, from the lowest place that is known."""
-        problem.meter.allow(self._budget(problem).refit + Cost(TO_BEGIN))
+        problem.meter.allow(budget.refit + Cost(TO_BEGIN))
         for iterate in (self.iterate, np.zeros_like(self.iterate)):
             problem.measure(iterate)
         refit = self._fit(problem, census, problem.lowest[1])
@@ -298,11 +305,10 @@ class Endpoint:
             refit, ledger=replace(refit.ledger, refit=True, reason=_TOO_MUCH)
         )
 
-    def _follow(self, problem, roster, change, edit_tol):
+    def _follow(self, problem, budget, roster, change, edit_tol):
         """The optimum by as few passes as will do; None where it takes too many."""
         reference, meter = self.reference, problem.meter
-        budget = self._budget(problem)
-        if self._is_refit_at_once(problem, change, roster.n_live):
+        if self._is_refit_at_once(budget, change, roster.n_live):
             return None
         # 1) the cached gradient, and the curvature, of the rows that are there now
         sums, touched = self._gradient_sums_after(problem, change)
