@@ -91,7 +91,8 @@ class ContentIndex:
             for i in which:
                 for chunk in self._chunks(rows, candidates):
                     distance = _distances(rows.read(chunk), X[[i]])
-                    counts[i] += np.count_nonzero(distance <= tolerance[i])
+                    is_near = distance <= tolerance[i]  # both may be infinite
+                    counts[i] += np.count_nonzero(is_near & np.isfinite(distance))
         return counts
 
     def marks(self, X):

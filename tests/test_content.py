@@ -124,6 +124,12 @@ def test_a_row_with_the_same_projection_is_not_the_same_row():
     assert stored.match(X - across) == [GONE] * 5
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_distances_that_overflow_make_no_copies():
+    stored = Stored(np.array([[1e200, 0.0], [0.0, 1e200], [1.0, 2.0]]))
+    assert stored.count(np.array([[1e200, 1e200], [1.0, 2.0]])) == [0, 1]
+
+
 def test_a_row_of_zeros(kind):
     X = some_rows(6, dtype=kind[1])
     X[[2, 4]] = 0
