@@ -156,6 +156,9 @@ class DeltaGradLogisticRegression(
     The fitted estimator contains its training rows, and so does a dump of it, unless
     ``store_data=False``. `to_sklearn` returns a model without them.
 
+    From scikit-learn 1.9 on, its callbacks (``set_callbacks``), progress bars for
+    example, follow fits and edits.
+
     References
     ----------
     .. [1] Y. Wu, E. Dobriban, S. B. Davidson, "DeltaGrad: Rapid retraining of machine

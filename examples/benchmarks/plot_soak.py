@@ -28,7 +28,7 @@ def draw(results):
                        label="error against a fresh fit")  # fmt: skip
         worst = [check["largest_bound"] for check in checks]
         above.step(edits, worst, color=BOUND, where="pre",
-                   label="largest bound of all edits between")  # fmt: skip
+                   label="largest bound of all edits between (gd: estimate)")  # fmt: skip
         above.set_yscale("log")
         above.set_title(result["name"], fontsize=10)
         for name, colour, label in (
@@ -38,6 +38,8 @@ def draw(results):
             sizes = [check[name] / 1e6 for check in checks]
             below.plot(edits, sizes, color=colour, label=label)
         below.set_yscale("log")
+        below.set_ylim(1.0, 1e3)
+        below.yaxis.set_major_formatter("{x:g}")
         below.set_xlabel("edits")
         below.xaxis.set_major_formatter("{x:,.0f}")
         below.tick_params(axis="x", labelsize=8)
