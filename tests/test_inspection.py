@@ -111,7 +111,7 @@ def test_ridge_equals_refits(fit_intercept, n_targets, storage, weighted):
     found = leave_one_out(
         model.fit(given, y, sample_weight=weight), X=X[:7], return_coef=True
     )
-    theirs = Ridge(alpha=alpha, fit_intercept=fit_intercept, solver="cholesky")
+    theirs = Ridge(np.asarray(alpha), fit_intercept=fit_intercept, solver="cholesky")
     places = list(refits(theirs, X, y, weight))
     assert_allclose(
         found.predictions, own_raw(refits(theirs, X, y, weight), X), rtol=1e-9

@@ -154,7 +154,7 @@ def test_ridge_with_several_targets_by_kronecker_products(alpha):
     X, y = scale(X), np.column_stack([scale(y), X[:, 0] ** 2])
     model = DeltaGradRidge(alpha, curvature="kronecker", edit_tol=1e-4).fit(X, y)
     model.unlearn(position=range(10))
-    exact = Ridge(alpha).fit(X[10:], y[10:])
+    exact = Ridge(np.asarray(alpha)).fit(X[10:], y[10:])
     assert_allclose(model.coef_, exact.coef_, rtol=1e-4, atol=1e-6)
 
 

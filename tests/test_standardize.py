@@ -116,7 +116,8 @@ class Table:
     def refitted(self):
         parameters = {"fit_intercept": self.model.fit_intercept}
         if self.is_ridge:
-            last = Ridge(self.model.alpha, solver="cholesky", **parameters)
+            alpha = np.asarray(self.model.alpha)
+            last = Ridge(alpha, solver="cholesky", **parameters)
         else:
             last = LogisticRegression(
                 C=self.model.C, class_weight=self.model.class_weight, tol=1e-12,
