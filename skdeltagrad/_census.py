@@ -49,7 +49,8 @@ def balanced_factors(by_group):
     """S / (n_groups S_k) for groups of total weight S_k; 0 for one without weight.
 
     What ``class_weight="balanced"`` means, with sample weights: see
-    `sklearn.utils.class_weight.compute_class_weight`. The groups are the last axis.
+    `sklearn.utils.class_weight.compute_class_weight` of scikit-learn 1.7 or later. The
+    groups are the last axis.
     """
     share = by_group.shape[-1] * by_group
     total = by_group.sum(axis=-1, keepdims=True)

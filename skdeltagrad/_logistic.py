@@ -48,7 +48,8 @@ class DeltaGradLogisticRegression(
         Whether there is an intercept. It is not penalised.
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with `sample_weight`. "balanced" weights
-        are those of the rows that are there: every edit changes them.
+        are those of the rows that are there: every edit changes them. Rows count by
+        `sample_weight`, as in scikit-learn since 1.7, where each counted once before.
     solver : {"newton", "gd", "sgd"}, default="newton"
         "newton" aims at scikit-learn's own solution, the optimum, and edits it at the
         end of the path, with a certificate. "gd" and "sgd" (gradient descent on all

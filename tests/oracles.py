@@ -12,6 +12,19 @@ from sklearn.base import is_classifier
 _SMALL = 1e-2
 
 
+def class_weights(class_weight, y, weight=None):
+    """`class_weight` for an estimator of scikit-learn: "balanced" as a mapping.
+
+    By the weights of rows, as it is there since 1.7; rows were counted before.
+    """
+    if class_weight != "balanced":
+        return class_weight
+    classes, codes = np.unique(y, return_inverse=True)
+    by_class = np.bincount(codes, weight)
+    factors = by_class.sum() / (len(classes) * by_class)
+    return dict(zip(classes.tolist(), factors.tolist(), strict=True))
+
+
 class Objective:
     """sum_i s_i loss(y_i, x_i W + b) + alpha / 2 |W|^2, in extended precision.
 
@@ -34,7 +47,9 @@ class Objective:
             X = np.column_stack([X - centre, np.ones(len(X))])
         if is_classifier(model):
             classes, codes = np.unique(y, return_inverse=True)
-            weight = weight * _class_factors(model.class_weight, classes, codes, weight)
+            factors = class_weights(model.class_weight, y, weight.astype(float)) or {}
+            factors = [factors.get(label, 1.0) for label in classes.tolist()]
+            weight = weight * np.array(factors)[codes]
             self.kind = "binomial" if len(classes) == 2 else "multinomial"
             self.targets = np.eye(len(classes))[codes]
             if self.kind == "binomial":
@@ -139,12 +154,3 @@ def _variances(X, weight):
     variance = weight @ (X - mean) ** 2 / weight.sum()
     rounding = weight.sum() * np.finfo(float).eps * np.abs(mean)
     return np.where(variance <= rounding**2, 1.0, variance).astype(float)
-
-
-def _class_factors(class_weight, classes, codes, weight):
-    if class_weight is None:
-        return np.ones(len(codes))
-    if class_weight == "balanced":
-        by_class = np.bincount(codes, weight.astype(float))
-        return (by_class.sum() / (len(classes) * by_class))[codes]
-    return np.array([class_weight.get(label, 1.0) for label in classes.tolist()])[codes]

@@ -7,6 +7,7 @@ and apart from the estimators.
 import re
 import tracemalloc
 import warnings
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.utils.class_weight import compute_class_weight
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _problem
 
@@ -251,6 +253,31 @@ def test_edits_lead_to_the_optimum_of_logistic_regression(edit, case):
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_edit_one_after_the_other(case):
     model, rows = logistic_case(**CASES[case])
+    for edit in EDITS:
+        edit(model, rows)
+        assert_logistic(model, rows)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_under_balanced_a_row_of_weight_three_is_three_rows(n_classes):
+    X, y, _ = labelled(n_classes=n_classes)(140)
+    weight = np.random.default_rng(1).integers(1, 4, 140)
+    model = DeltaGradLogisticRegression(class_weight="balanced").fit(X, y, weight)
+    oracle = LogisticRegression(
+        class_weight="balanced", solver="newton-cholesky", tol=1e-12
+    )
+    oracle.fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    assert_allclose(model.coef_, oracle.coef_, rtol=1e-5)
+
+
+@pytest.mark.skipif(
+    "sample_weight" not in signature(compute_class_weight).parameters,
+    reason='scikit-learn 1.6 counts rows under "balanced", whatever they weigh',
+)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_balanced_and_weighted_edits_lead_to_the_same_optimum(n_classes):
+    model, rows = logistic_case(n_classes, class_weight="balanced", weighted=True)
+    assert_logistic(model, rows)
     for edit in EDITS:
         edit(model, rows)
         assert_logistic(model, rows)

@@ -8,7 +8,9 @@ import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from oracles import class_weights
 from scipy import sparse
+from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -51,7 +53,11 @@ def refits(model, X, y, weight=None, unit=None):
     for number in np.unique(unit):
         stay = unit != number
         given = None if weight is None else weight[stay]
-        yield model.fit(X[stay], y[stay], sample_weight=given)
+        other = clone(model)
+        if is_classifier(model):
+            by_class = class_weights(model.class_weight, y[stay], given)
+            other.set_params(class_weight=by_class)
+        yield other.fit(X[stay], y[stay], sample_weight=given)
 
 
 def polished(C=1.0, **kwargs):

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from oracles import class_weights
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -114,19 +115,20 @@ class Table:
         return self
 
     def refitted(self):
+        X, y = self.as_float64(), self.y[self.live]
+        weight = self.weight[self.live]
         parameters = {"fit_intercept": self.model.fit_intercept}
         if self.is_ridge:
             alpha = np.asarray(self.model.alpha)
             last = Ridge(alpha, solver="cholesky", **parameters)
         else:
+            by_class = class_weights(self.model.class_weight, y, weight)
             last = LogisticRegression(
-                C=self.model.C, class_weight=self.model.class_weight, tol=1e-12,
+                C=self.model.C, class_weight=by_class, tol=1e-12,
                 solver="newton-cholesky", max_iter=1000, **parameters,
             )  # fmt: skip
         scaler = StandardScaler(with_mean=self.model.fit_intercept)
         pipeline = make_pipeline(scaler, last)
-        weight = self.weight[self.live]
-        X, y = self.as_float64(), self.y[self.live]
         names = [f"{name}__sample_weight" for name in pipeline.named_steps]
         return pipeline.fit(X, y, **dict.fromkeys(names, weight))
 

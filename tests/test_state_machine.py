@@ -34,7 +34,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from numpy.testing import assert_allclose, assert_array_equal
-from oracles import Objective
+from oracles import Objective, class_weights
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -817,8 +817,8 @@ class Machine(RuleBasedStateMachine):
         else:
             theirs = LogisticRegression(
                 C=model.C, fit_intercept=model.fit_intercept, tol=1e-10,
-                class_weight=model.class_weight, solver="newton-cholesky",
-                max_iter=1000,
+                class_weight=class_weights(model.class_weight, y, weight),
+                solver="newton-cholesky", max_iter=1000,
             )  # fmt: skip
         with warnings.catch_warnings():
             # It cannot get nearer than rounding lets it, and says so.
