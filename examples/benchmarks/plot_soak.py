@@ -28,7 +28,7 @@ def draw(results):
                        label="error against a fresh fit")  # fmt: skip
         worst = [check["largest_bound"] for check in checks]
         above.step(edits, worst, color=BOUND, where="pre",
-                   label="largest bound of all edits between (gd: estimate)")  # fmt: skip
+                   label="largest bound between (gd: estimate)")  # fmt: skip
         above.set_yscale("log")
         above.set_title(result["name"], fontsize=10)
         for name, colour, label in (
