@@ -235,8 +235,8 @@ class BaseDeltaGrad(FittedState):
         position : int or array-like of int, default=None
             With ``replace=True``: the rows that the new ones replace, one for each.
         sample_id : array-like of shape (n_rows,), default=None
-            Ids of the new rows, if fit was given ids. With ``replace=True`` all rows
-            that carry one of them leave.
+            Ids of the new rows, if fit was given ids. With ``replace=True`` and no
+            `position` all rows that carry one of them leave.
         sample_weight : array-like of shape (n_rows,) or float, default=None
             Weights of the new rows.
         replace : bool, default=False

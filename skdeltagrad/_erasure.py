@@ -1,6 +1,7 @@
 """Proof that removed training rows are gone from everything an estimator holds."""
 
 import os
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _dumps, _html
 from ._search import Search, row_text, shortened
+from ._twins import LIVE_ID, LIVE_ROW
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class ErasureReport:
                 for reason, rows in _by_reason(reasons)
             ]
         if self.n_ids:
-            lines.append(f"{self.n_ids} ids checked: found nowhere")
+            ids = "id" if self.n_ids == 1 else "ids"
+            lines.append(f"{self.n_ids} {ids} checked: found nowhere")
         lines += [
             f"ids not checkable, {reason}: {shortened(ids)}"
             for reason, ids in _by_reason(self.ids_not_checkable)
@@ -124,6 +127,12 @@ def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureRe
         multiples were searched for: those with a multiple in the training set,
         and those whose values are evenly spaced.
 
+    Warns
+    -----
+    UserWarning
+        If a row that is given, or one that carries an id, is still among the training
+        rows: it was not removed, or has a twin that stays.
+
     Raises
     ------
     AssertionError
@@ -166,7 +175,7 @@ def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureRe
         if sample_id is not None:
             ids, ids_not_checkable = search.for_ids(sample_id)
     search.raise_if_found()
-    return ErasureReport(
+    report = ErasureReport(
         n_rows=search.n_rows,
         n_checked=len(search.checkable),
         not_checkable=search.not_checkable,
@@ -176,6 +185,24 @@ def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureRe
         n_ids=len(ids),
         ids_not_checkable=ids_not_checkable,
     )
+    _warn_of_training_rows(report)
+    return report
+
+
+def _warn_of_training_rows(report):
+    """Whoever forgot to remove them would be told that nothing was found."""
+    rows = [row for row, why in report.not_checkable.items() if why == LIVE_ROW]
+    ids = [name for name, why in report.ids_not_checkable.items() if why == LIVE_ID]
+    for what, there in (
+        (row_text(rows), rows),
+        (f"sample_id {shortened(ids)}", ids),
+    ):
+        if there:
+            warnings.warn(
+                f"Still among the training rows, and not searched for: {what}. Either "
+                "this was not removed, or a twin of it stays.",
+                stacklevel=3,
+            )
 
 
 def _by_reason(reasons):

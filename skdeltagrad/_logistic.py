@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from ._base import BaseDeltaGrad
 from ._losses import BinomialLoss, MultinomialLoss
 from ._report import UpdateReport
+from ._requests import shown
 from ._sklearn import Interval, LinearClassifierMixin, SparseCoefMixin, StrOptions
 from ._targets import Targets
 from ._typing import Kind, MatrixLike, Solver
@@ -340,6 +341,13 @@ class DeltaGradLogisticRegression(
 
     def _code_targets(self, y):
         y = column_or_1d(y)
+        try:
+            unique_labels(self.classes_, y)  # refuses text among numbers
+        except ValueError as error:
+            raise ValueError(
+                f"y must hold labels like those of fit, {shown(self.classes_)}, got "
+                f"{shown(y)}: nothing is changed."
+            ) from error
         places = np.searchsorted(self.classes_, y)
         places = np.minimum(places, len(self.classes_) - 1)
         return np.where(self.classes_[places] == y, places, _UNKNOWN)
@@ -364,10 +372,9 @@ class DeltaGradLogisticRegression(
             return self._targets(nobody, np.ones(0), self.classes_, counts)
         added = self.classes_[:0] if added is None else column_or_1d(added)
         check_classification_targets(added)
-        unique_labels(self.classes_, added)  # refuses text among numbers
-        factor = self._weight_factor(added)
         # Codes in use: those of the fitted classes, then those of new ones.
         codes = self._code_targets(added)
+        factor = self._weight_factor(added)
         new, new_codes = np.unique(added[codes == _UNKNOWN], return_inverse=True)
         codes[codes == _UNKNOWN] = len(self.classes_) + new_codes
         labels = np.concatenate([self.classes_, new])
@@ -376,6 +383,12 @@ class DeltaGradLogisticRegression(
         if counts.all() and not len(new):
             return self._targets(codes, factor, self.classes_, counts)
         present = np.flatnonzero(counts)
+        if len(present) < 2:
+            raise ValueError(
+                f"Only rows of class {shown(labels[present])} would be left, and a "
+                "classifier needs samples of at least 2 classes: nothing is changed. "
+                "Keep a row of another class, or discard the estimator."
+            )
         present = present[np.argsort(labels[present])]
         recode = np.zeros(len(labels), np.int64)
         recode[present] = np.arange(len(present))

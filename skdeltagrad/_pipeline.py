@@ -13,24 +13,30 @@ from ._typing import MatrixLike
 _Model = TypeVar("_Model", Pipeline, BaseDeltaGrad)
 
 
-def unlearn(pipeline: _Model, X: MatrixLike, y: ArrayLike, **kwargs: Any) -> _Model:
+def unlearn(
+    pipeline: _Model,
+    X: MatrixLike | None = None,
+    y: ArrayLike | None = None,
+    **kwargs: Any,
+) -> _Model:
     """Remove rows from the last step of a fitted pipeline, given as they were raw.
 
     The rows go through the fitted transformers, and the last step forgets the
-    transformed rows. The transformers are not changed: what they learned from the rows,
-    a mean for example, stays.
+    transformed rows. Or they are named by `sample_id` or `position`. The transformers
+    are not changed: what they learned from the rows, a mean for example, stays.
 
     Parameters
     ----------
     pipeline : Pipeline
         Fitted; its last step is an estimator of this library. An estimator of this
         library alone will do, too.
-    X : array-like or DataFrame of shape (n_rows, n_features)
+    X : array-like or DataFrame of shape (n_rows, n_features), default=None
         The rows as they were given to ``pipeline.fit``.
-    y : array-like of shape (n_rows,) or (n_rows, n_targets)
-        Their targets.
+    y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
+        Their targets; needed with `X`.
     **kwargs
-        Passed on to `partial_unfit`: `sample_weight`, `on_missing`.
+        Passed on to `partial_unfit`: `sample_id` or `position` in place of `X`,
+        `sample_weight`, `on_missing`, `request_id`.
 
     Returns
     -------
@@ -52,7 +58,7 @@ def unlearn(pipeline: _Model, X: MatrixLike, y: ArrayLike, **kwargs: Any) -> _Mo
         )
     if isinstance(pipeline, Pipeline) and len(pipeline) > 1:
         _refuse_samplers(pipeline)
-        X = pipeline[:-1].transform(X)
+        X = None if X is None else pipeline[:-1].transform(X)
     last.partial_unfit(X, y, **kwargs)
     return pipeline
 

@@ -210,7 +210,7 @@ class UpdateReport:
         work = counted(self.n_passes, "pass", "passes")
         if self.n_hessians:
             work += ", " + counted(self.n_hessians, "Hessian", "Hessians")
-        return f"{work} ({self.curvature})"
+        return f"{work}, curvature: {self.curvature}"
 
     def _certificate(self):
         if self.error_estimate is not None:
@@ -220,12 +220,12 @@ class UpdateReport:
             return []
         if self.distance_bound is None:
             return [f"no bound: {self.no_bound}"]
-        relative = ""
+        bound = f"{self.distance_bound:.2g} in the norm of the Hessian"
         if self.relative_bound is not None:
-            relative = f", {100 * self.relative_bound:.2g}% of the way since a pass"
+            share = f"{100 * self.relative_bound:.2g}%"
+            bound = f"{share} of the way since the rows were last read ({bound})"
         return [
-            f"at most {self.distance_bound:.2g} from the optimum (Hessian norm)"
-            + relative,
+            f"off the optimum by at most {bound}",
             f"decision values off by at most {self.decision_bound:.2g}",
         ]
 

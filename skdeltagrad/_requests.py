@@ -108,12 +108,11 @@ def find_rows(roster, position, sample_id, on_missing, prefix=""):
 
 
 def replace_rows(roster, added, position, sample_id, on_missing):
-    """`Edit` that puts new rows in the place of those at positions, or of ids."""
-    if (position is None) == (sample_id is None):
+    """`Edit` that puts new rows in the place of those at positions, or else of ids."""
+    if position is None and sample_id is None:
         raise ValueError(
-            "replace=True needs exactly one of position and sample_id, to say which "
-            "rows the new ones replace. (Where fit was given ids, only sample_id will "
-            "do: added rows must bring theirs.)"
+            "replace=True needs position to say which rows the new ones replace; where "
+            "fit was given ids, sample_id will do."
         )
     if position is None:
         replaced, missing = find_ids(roster, sample_id, on_missing)
@@ -255,7 +254,7 @@ def _check_positions(roster, position, name):
     outside = (position < 0) | (position >= roster.n_positions)
     if outside.any():
         raise IndexError(
-            f"{name} {_some(position[outside])} never was: positions run from 0 to "
+            f"{name} {shown(position[outside])} never was: positions run from 0 to "
             f"{roster.n_positions - 1}, in the order of the rows in fit, then of those "
             "added."
         )
@@ -265,7 +264,7 @@ def _check_positions(roster, position, name):
 def _refuse_gone(position, name):
     if len(position):
         raise IndexError(
-            f"{name} {_some(position)} was removed before: nothing is changed. Pass "
+            f"{name} {shown(position)} was removed before: nothing is changed. Pass "
             'on_missing="ignore" to pass over rows that are gone.'
         )
 
@@ -290,7 +289,7 @@ def find_ids(roster, sample_id, on_missing, name="sample_id"):
     missing[which] = False
     if missing.any() and on_missing == "raise":
         raise KeyError(
-            f"{name} {_some(ids[missing])}: no row carries it (any more), nothing is "
+            f"{name} {shown(ids[missing])}: no row carries it (any more), nothing is "
             'changed. Pass on_missing="ignore" to pass over ids that are gone.'
         )
     return slots, id_names(ids[missing])
@@ -318,7 +317,7 @@ def find_content(training_set, given, codes, on_missing):
     if missing.any() and on_missing == "raise":
         weight = "" if given.weight is None else " and sample_weight"
         raise ValueError(
-            f"X[{_some(np.flatnonzero(missing))}], with its y{weight}, is not among "
+            f"X[{shown(np.flatnonzero(missing))}], with its y{weight}, is not among "
             f"the {training_set.roster.n_live} training rows: nothing is changed. Rows "
             "must be given as they were given to fit (transformed in the same way, "
             'with the same y); pass on_missing="ignore" to pass over rows that are '
@@ -355,7 +354,8 @@ def _same_kind(ids, roster, name):
     return ids
 
 
-def _some(values):
+def shown(values):
+    """The first few values, for messages."""
     values = np.asarray(values).tolist()
     text = ", ".join(repr(value) for value in values[:5])
     return text if len(values) <= 5 else f"{text} and {len(values) - 5} more"

@@ -12,7 +12,7 @@ from ._row_search import MIN_DISTINCT, Objects
 
 # Why a row, or a multiple of it, is not searched for.
 _FEW = f"fewer than {MIN_DISTINCT} distinct non-zero values"
-_LIVE = "an equal row is still in the training set"
+LIVE_ROW = "an equal row is still in the training set"
 _LIVE_MULTIPLE = "a multiple of it is still in the training set"
 _REGULAR = "its values are so regular that they could be found by chance"
 LIVE_ID = "a row that is still in the training set carries it"
@@ -41,7 +41,7 @@ def not_checkable(objects: Objects, forms: list[sparse.csr_array]) -> dict[int, 
         for _, obj in those_with_rows(objects, rows.shape[1]):
             for numbers, dense in dense_portions(rows, everyone, together=False):
                 live = numbers[obj._count_live_copies(dense) > 0]
-                reasons.update(dict.fromkeys(live.tolist(), _LIVE))
+                reasons.update(dict.fromkeys(live.tolist(), LIVE_ROW))
     return reasons
 
 

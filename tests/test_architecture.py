@@ -93,6 +93,7 @@ SIDEWAYS = {
     ("_callbacks", "_sklearn"),
     ("_training_set", "_content"),
     ("_erasure", "_search"),
+    ("_erasure", "_twins"),
     ("_history", "_receipt"),
     ("_history", "_report"),
     ("_plan", "_report"),

@@ -681,14 +681,16 @@ def test_twins_are_not_checkable(data):
     estimator = Estimator(data)
     stale = Holder(estimator=estimator, cache=data[2:4].copy())
     X = np.vstack([data[2:4], data[2:3] ** 2])
-    report = assert_erased(stale, X)
+    with pytest.warns(UserWarning, match="Still among the training rows.*rows 0, 1"):
+        report = assert_erased(stale, X)
     reason = "an equal row is still in the training set"
     assert report.not_checkable == {0: reason, 1: reason}
     assert report.n_checked == 1
     estimator.rows_ = np.delete(data, 2, axis=0)
     assert places_of(stale, X) == {"estimator.cache": "row 0"}
     stale.cache = None
-    assert assert_erased(stale, X).not_checkable == {1: reason}
+    with pytest.warns(UserWarning, match="not searched for: row 1"):
+        assert assert_erased(stale, X).not_checkable == {1: reason}
 
 
 def test_estimators_of_another_width_are_not_asked(data, row):
@@ -700,7 +702,8 @@ def test_estimators_of_another_width_are_not_asked(data, row):
 
 def test_twins_of_sparse_rows(sparse_data):
     estimator = Estimator(sparse_data.toarray())
-    report = assert_erased(estimator, sparse_data[[2, 5]])
+    with pytest.warns(UserWarning, match="Still among the training rows"):
+        report = assert_erased(estimator, sparse_data[[2, 5]])
     assert set(report.not_checkable) == {0, 1}
 
 
@@ -730,7 +733,8 @@ def test_pipeline_is_searched_for_rows_as_given(data, row):
 
 def test_twins_in_a_pipeline(data, row, pipeline):
     pipeline.steps[1] = ("ours", Estimator(pipeline[0].transform(data)))
-    assert set(assert_erased(pipeline, row).not_checkable) == {0}
+    with pytest.warns(UserWarning, match="Still among the training rows"):
+        assert set(assert_erased(pipeline, row).not_checkable) == {0}
     rest = pipeline[0].transform(np.delete(data, 7, axis=0))
     pipeline.steps[1] = ("ours", Estimator(rest))
     assert assert_erased(pipeline, row).n_checked == 1

@@ -190,7 +190,7 @@ def test_ids_reach_the_last_step(adult):
     pipeline = make_adult_pipeline(remembering=False)
     pipeline.fit(X, y, model__sample_id=ids)
     twin = deepcopy(pipeline)
-    pipeline[-1].partial_unfit(sample_id=ids[[3, 200]])
+    skdeltagrad.unlearn(pipeline, sample_id=ids[[3, 200]])
     rows = np.flatnonzero(np.isin(ids, ids[[3, 200]]))
     skdeltagrad.unlearn(twin, X.iloc[rows], y.iloc[rows])
     assert pipeline[-1].update_report_.n_removed == len(rows) >= 2

@@ -439,7 +439,7 @@ def test_same_row_with_another_target(ridge, data):
     assert_fitted_on(ridge, X[without(7)], y[without(7)])
 
 
-@pytest.mark.parametrize("label", ["blue", "", "zzz", 1])
+@pytest.mark.parametrize("label", ["blue", "", "zzz"])
 def test_unknown_label(labelled, unchanged, label):
     X, y = labelled
     model = DeltaGradLogisticRegression(solver="gd", max_iter=10).fit(X, y)
@@ -447,6 +447,31 @@ def test_unknown_label(labelled, unchanged, label):
         model.unlearn(X[[0]], [label])
     model.unlearn(X[[0]], [label], on_missing="ignore")
     assert model.update_report_.n_not_found == 1
+
+
+@pytest.mark.parametrize("labels", ["text", "numbers"])
+def test_labels_of_another_kind(data, unchanged, labels):
+    X, y, *_ = data
+    y = np.where(y > 0, *(["yes", "no"] if labels == "text" else [1, 0]))
+    model = DeltaGradLogisticRegression().fit(X, y)
+    other = [1] if labels == "text" else ["yes"]
+    message = f"y must hold labels like those of fit, .*{y[0]}.*, got {other[0]!r}"
+    for edit in (model.unlearn, model.partial_refit, model.plan_unfit):
+        with unchanged(model), pytest.raises(ValueError, match=message):
+            edit(X[:1], other)
+
+
+def test_one_of_several_rows_of_an_id_is_corrected(data):
+    X, y, X_new, y_new = data
+    model = DeltaGradRidge().fit(X, y, sample_id=np.arange(len(y)) // 2)
+    correction = {"position": 5, "sample_id": [2], "replace": True}
+    model.partial_refit(X_new[:1], y_new[:1], **correction)
+    assert model.update_report_.n_removed == model.update_report_.n_added == 1
+    X, y = X.copy(), y.copy()
+    X[5], y[5] = X_new[0], y_new[0]
+    assert_fitted_on(model, X, y)
+    model.unlearn(sample_id=2)
+    assert model.update_report_.n_removed == 2
 
 
 @pytest.mark.parametrize("on_missing", ["raise", "ignore"])
@@ -1001,7 +1026,6 @@ REFIT_ERRORS = {
     "no ids, replace": ("X y replace", "sample_id is missing"),
     "no ids, by position": ("X y replace position", "sample_id is missing"),
     "no replace": ("X y position sample_id", "position .*replace=True"),
-    "both": ("X y sample_id position replace", "exactly one of position and sample"),
     "on_missing": ("X y sample_id on_missing", "on_missing must be .*got 'skip'"),
 }
 
@@ -1027,7 +1051,7 @@ REFIT_ERRORS_WITHOUT_IDS = {
         "sample_id was given, but fit was not",
     ),
     "remove ids": ({"remove_id": [3]}, "remove_id was given, but fit was not"),
-    "replace nothing": ({"replace": True}, "exactly one of position and sample_id"),
+    "replace nothing": ({"replace": True}, "replace=True needs position"),
     "one position": (
         {"replace": True, "position": 3},
         "position names 1 .*rows.*has 2",

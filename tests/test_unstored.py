@@ -113,7 +113,7 @@ def test_what_needs_rows_is_refused(unchanged):
                 edit()
         with pytest.raises(ValueError, match="All 569"):
             model.unlearn(X, y)
-        with pytest.raises(ValueError, match="one class only"):
+        with pytest.raises(ValueError, match="Only rows of class 0 would be left"):
             model.unlearn(X[y == 1], y[y == 1])
     with pytest.raises(ValueError, match='needs solver="newton"'):
         DeltaGradLogisticRegression(solver="gd", store_data=False).fit(X, y)
