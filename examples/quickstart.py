@@ -57,7 +57,9 @@ def tour(name, estimator, X, y, wrong, right):
     # Forget rows by their content, and see how far the model can be off.
     estimator.unlearn(X[:5], y[:5])
     bound = estimator.update_report_.relative_bound
-    note = "" if bound is None else f"certified: off by at most {bound:.0e} of the change"
+    note = (
+        "" if bound is None else f"certified: off by at most {bound:.0e} of the change"
+    )
     show(name, "unlearn 5 rows", estimator, note)
     replayed = estimator.to_sklearn()
     print(f"{'':18}{assert_erased(estimator, X[:5])}")

@@ -70,10 +70,10 @@ class Budget:
         """What an edit may cost that is a fit anew after steps that led nowhere."""
         return self.steps + Cost(TO_BEGIN) + self.refit
 
-    def allows_curvature(self, share_of_rows):
-        """Whether an edit of a share of the rows is worth to make the curvature for."""
+    def allows_curvature(self, n_touched, n_live):
+        """Whether the curvature is worth making for an edit of so many rows."""
         survey = Cost(n_hessians=self.survey)
-        return share_of_rows <= _LARGE or self._is_within(survey, _MOST_TRIED)
+        return n_touched <= _LARGE * n_live or self._is_within(survey, _MOST_TRIED)
 
     def allows_refreshing(self, meter, n_hessians, is_far):
         """Whether so many Hessians more are worth it, and allowed.

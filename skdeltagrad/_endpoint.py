@@ -268,7 +268,7 @@ class Endpoint:
         """Whether the curvature would cost too much for steps that may lead nowhere."""
         if self.loss.is_quadratic or not self._is_surveyed_by(change, n_live):
             return False
-        return not budget.allows_curvature(len(change) / n_live)
+        return not budget.allows_curvature(len(change), n_live)
 
     @_with_few_threads
     def edited(self, rows, roster, change, settings):

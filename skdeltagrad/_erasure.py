@@ -57,15 +57,17 @@ class ErasureReport:
         )
 
     def _repr_html_(self) -> str:
-        rows, *others = str(self).splitlines()
-        values = {"rows": rows, "besides": "\n".join(others)}
+        first, *others = str(self).splitlines()
+        values = {"checked": first, "besides": "\n".join(others)}
         return _html.facts("ErasureReport", values)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.n_checked} of {self.n_rows} rows checked: found in none of "
-            f"{self.n_arrays} arrays ({self.n_bytes:,} bytes)"
-        ]
+        lines = []
+        if self.n_rows:
+            lines.append(
+                f"{self.n_checked} of {self.n_rows} rows checked: found in none of "
+                f"{self.n_arrays} arrays ({self.n_bytes:,} bytes)"
+            )
         for what, reasons in (
             ("not checkable", self.not_checkable),
             ("multiples not checkable", self.multiples_not_checkable),
@@ -81,10 +83,12 @@ class ErasureReport:
             f"ids not checkable, {reason}: {shortened(ids)}"
             for reason, ids in _by_reason(self.ids_not_checkable)
         ]
-        return "\n".join(lines)
+        return "\n".join(lines) or "nothing was given to check"
 
 
-def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureReport:
+def assert_erased(
+    estimator: Any, X: Any = None, *, sample_id: Any = None
+) -> ErasureReport:
     """Assert that removed rows are not in anything an estimator holds.
 
     Every array reachable from the estimator is searched for every row:
@@ -110,10 +114,12 @@ def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureRe
         A fitted estimator, a pipeline, any other object, or the path of a dump
         written by joblib, pickle or skops. Loading a dump runs the code it contains:
         only give the path of one you trust.
-    X : {array-like, dataframe, sparse matrix} of shape (n_rows, n_features)
+    X : {array-like, dataframe, sparse matrix} of shape (n_rows, n_features), \
+            default=None
         The removed rows. For a :class:`~sklearn.pipeline.Pipeline`, they are
         searched for as given, provided that they are finite numbers, and as
-        transformed by the steps before the last.
+        transformed by the steps before the last. None: only ids are searched for,
+        which tells nothing about rows that were copied without them.
     sample_id : array-like of int or str, default=None
         The ids of removed rows, to be searched for as well: in arrays, collections
         and attributes.
@@ -142,7 +148,7 @@ def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureRe
     ImportError
         If `estimator` is the path of a dump by skops, and that is not installed.
     TypeError
-        If `estimator` is a class.
+        If `estimator` is a class, or neither X nor `sample_id` is given.
     ValueError
         If X is not a two-dimensional set of finite numbers, or not as wide as
         the data `estimator` was fitted on.
@@ -161,6 +167,8 @@ def assert_erased(estimator: Any, X: Any, *, sample_id: Any = None) -> ErasureRe
     estimator fitted on 100,000 rows of 100 columns the search takes some 9 seconds on
     one core and no more memory than a few portions; in its dump of 84 MB, 23 seconds.
     """
+    if X is None and sample_id is None:
+        raise TypeError("Give the removed rows as X, or their ids as sample_id.")
     path = estimator if isinstance(estimator, (str, os.PathLike)) else None
     estimator = _load(estimator)
     search = Search(estimator, _forms_of(estimator, X))
@@ -239,6 +247,8 @@ def _load(estimator: Any) -> Any:
 
 def _forms_of(estimator: Any, X: Any) -> list[sparse.csr_array]:
     """Give the forms of X that the estimator may hold, as float64 rows."""
+    if X is None:
+        return [sparse.csr_array((0, 1))]
     if not isinstance(estimator, Pipeline) or len(estimator.steps) == 1:
         return [_as_rows(X, getattr(estimator, "n_features_in_", None))]
     _check_two_dimensional(X)

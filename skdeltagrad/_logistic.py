@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import Literal
@@ -377,6 +378,12 @@ class DeltaGradLogisticRegression(
         factor = self._weight_factor(added)
         new, new_codes = np.unique(added[codes == _UNKNOWN], return_inverse=True)
         codes[codes == _UNKNOWN] = len(self.classes_) + new_codes
+        if len(new):
+            warnings.warn(
+                f"y holds labels that are new, {shown(new)}, besides those of fit, "
+                f"{shown(self.classes_)}: the model gets a class more for each.",
+                stacklevel=5,
+            )
         labels = np.concatenate([self.classes_, new])
         counts = np.concatenate([counts, np.zeros(len(new), np.int64)])
         counts = counts + np.bincount(codes, minlength=len(labels))

@@ -183,9 +183,9 @@ class UpdateReport:
         return ", ".join([*words, f"{self.n_samples:,} rows"])
 
     def _memory(self):
-        text = f"{self.cache_bytes / 1e6:.1f} MB"
+        text = _size(self.cache_bytes)
         if self.seed_bytes:
-            text += f" and Hessians {self.seed_bytes / 1e6:.1f} MB"
+            text += f" and Hessians {_size(self.seed_bytes)}"
         return text
 
     def _remarks(self):
@@ -228,6 +228,10 @@ class UpdateReport:
             f"off the optimum by at most {bound}",
             f"decision values off by at most {self.decision_bound:.2g}",
         ]
+
+
+def _size(n_bytes):
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
 
 
 def counted(number, one, many):

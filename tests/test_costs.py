@@ -209,6 +209,20 @@ def test_a_large_edit_makes_no_curvature_that_costs_as_much_as_a_fit(monkeypatch
     assert cost <= refit
 
 
+def test_every_row_can_be_replaced_by_others():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3))
+    y = (X[:, 0] + rng.logistic(size=80) > 0).astype(int)
+    for first in (None, 0):  # without curvature, and with
+        model = DeltaGradLogisticRegression().fit(X[:40], y[:40])
+        if first is not None:
+            model.unlearn(position=first)
+        gone = np.arange(0 if first is None else 1, 40)
+        model.partial_refit(X[40:], y[40:], remove_position=gone)
+        fresh = DeltaGradLogisticRegression().fit(X[40:], y[40:])
+        np.testing.assert_allclose(model.coef_, fresh.coef_, rtol=1e-2, atol=1e-3)
+
+
 def test_rows_of_huge_leverage_make_no_new_hessian_of_a_squared_error():
     """It is the same wherever it is: raw predictions may move."""
     rng = np.random.default_rng(0)

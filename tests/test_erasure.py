@@ -25,7 +25,7 @@ from sklearn.neighbors import KDTree, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skdeltagrad import _row_search
+from skdeltagrad import DeltaGradRidge, _row_search
 from skdeltagrad._erasure import ErasureReport, assert_erased
 from skdeltagrad._live_rows import LiveRows
 from skdeltagrad._walk import iter_arrays, iter_objects
@@ -698,6 +698,20 @@ def test_estimators_of_another_width_are_not_asked(data, row):
     assert_erased(holder, row)
     assert holder.a.questions == 0
     assert holder.b.questions == 1
+
+
+def test_ids_alone():
+    X = np.random.default_rng(0).normal(size=(30, 5))
+    model = DeltaGradRidge().fit(X, X[:, 0], sample_id=[f"user {i}" for i in range(30)])
+    model.unlearn(sample_id="user 3")
+    report = assert_erased(model, sample_id=["user 3"])
+    assert (report.n_rows, report.n_ids) == (0, 1)
+    assert str(report) == "1 id checked: found nowhere"
+    model.note_ = ["user 3"]
+    with pytest.raises(AssertionError, match="user 3 in estimator.note_"):
+        assert_erased(model, sample_id=["user 3"])
+    with pytest.raises(TypeError, match="rows as X, or their ids"):
+        assert_erased(model)
 
 
 def test_twins_of_sparse_rows(sparse_data):

@@ -417,6 +417,17 @@ def test_a_class_appears(wine, model, new):
     assert model.update_report_.n_samples == 86
 
 
+def test_a_label_that_is_new_is_told(wine):
+    """It may be a typing error."""
+    X, y = wine
+    model = DeltaGradLogisticRegression().fit(X[:-1], y[:-1])
+    message = "labels that are new, 'Red', besides those of fit, 'red', 'rose', 'white'"
+    with pytest.warns(UserWarning, match=message) as caught:
+        model.partial_refit(X[-1:], ["Red"])
+    assert caught[0].filename == __file__
+    assert model.classes_.tolist() == ["Red", "red", "rose", "white"]
+
+
 def test_one_class_takes_the_place_of_another(wine):
     X, y = wine
     X, y = X[y != "rose"], y[y != "rose"]
