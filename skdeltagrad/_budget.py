@@ -18,13 +18,14 @@ _MOST_KEPT_UP = 1.0
 # An edit of a larger share of the rows is fitted anew at once where the curvature,
 # which is not there yet, takes more than steps may.
 _LARGE = 0.05
-# So few numbers are read in less time than Python takes around it: what bounds need is
-# made at any price.
-_CHEAP = 2**18
 # What a fit anew may take, in fits from nothing as the last one was; and what that is
 # taken to be at least: other rows' fit may be dearer than the last one was.
 _MOST_FITS = 3.0
 _LEAST_FIT = Cost(20.0, 6.0)
+# So few numbers are read in less time than Python takes around it: what bounds need is
+# made at any price, and a fit anew is hardly ever stopped.
+_CHEAP = 2**18
+_LEAST_CHEAP_FIT = Cost(400.0, 40.0)
 # Passes that compare where to begin with it, and lead to it.
 TO_BEGIN = 3.0
 
@@ -54,12 +55,13 @@ class Budget:
     @property
     def refit(self):
         """What a fit anew may cost."""
-        return self._fit_at_least().times(_MOST_FITS)
+        least = _LEAST_CHEAP_FIT if self._is_cheap else _LEAST_FIT
+        return self.fit.at_least(least).times(_MOST_FITS)
 
     @property
     def steps(self):
         """What steps from the old optimum may cost."""
-        fit = self._fit_at_least()
+        fit = self.fit.at_least(_LEAST_FIT)
         if self.survey is None:
             return Cost(_MOST_TRIED * fit.n_passes, 1.0)
         # The curvature is made, and once more.
@@ -84,11 +86,12 @@ class Budget:
         after = meter.spent + Cost(n_hessians=n_hessians)
         return meter.allows(n_hessians=n_hessians) and self._is_within(after, share)
 
-    def _fit_at_least(self):
-        return self.fit.at_least(_LEAST_FIT)
+    @property
+    def _is_cheap(self):
+        return self.n_entries < _CHEAP
 
     def _is_within(self, cost, share):
-        if self.n_entries < _CHEAP:
+        if self._is_cheap:
             return True
         in_passes = cost.in_passes(self.hessian_cost)
         return in_passes <= share * self.fit.in_passes(self.hessian_cost)

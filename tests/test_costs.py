@@ -209,6 +209,21 @@ def test_a_large_edit_makes_no_curvature_that_costs_as_much_as_a_fit(monkeypatch
     assert cost <= refit
 
 
+def test_a_fit_anew_of_few_rows_is_not_stopped():
+    """Another class may make it far dearer than the last one was."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(21, 5)) + 30.0 * rng.normal(size=5)
+        y, weight = rng.integers(2, size=21), rng.integers(1, 5, 21)
+        y[-1] = 7
+        model = DeltaGradLogisticRegression(
+            C=100.0, class_weight="balanced", curvature="kronecker", fit_intercept=False
+        )
+        model.fit(X[:-1], y[:-1], weight[:-1])
+        model.partial_refit(X[-1:], y[-1:])  # warnings are errors here
+        assert model._path.converged
+
+
 def test_every_row_can_be_replaced_by_others():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 3))

@@ -183,11 +183,13 @@ class Machine(RuleBasedStateMachine):
         return parameters
 
     def teardown(self):
-        for path, checksum in self.files.items():
-            assert checksum == _checksum(path), "an edit wrote to a dump"
-        if self.table:
-            self.check_the_reference()
-        self.folder.cleanup()
+        try:
+            for path, checksum in self.files.items():
+                assert checksum == _checksum(path), "an edit wrote to a dump"
+            if self.table:
+                self.check_the_reference()
+        finally:
+            self.folder.cleanup()
 
     # Rows.
 
