@@ -133,12 +133,6 @@ def assert_erased(
         multiples were searched for: those with a multiple in the training set,
         and those whose values are evenly spaced.
 
-    Warns
-    -----
-    UserWarning
-        If a row that is given, or one that carries an id, is still among the training
-        rows: it was not removed, or has a twin that stays.
-
     Raises
     ------
     AssertionError
@@ -152,6 +146,12 @@ def assert_erased(
     ValueError
         If X is not a two-dimensional set of finite numbers, or not as wide as
         the data `estimator` was fitted on.
+
+    Warns
+    -----
+    UserWarning
+        If a row that is given, or one that carries an id, is still among the training
+        rows: it was not removed, or has a twin that stays.
 
     Notes
     -----
