@@ -381,7 +381,7 @@ class DeltaGradLogisticRegression(
         if len(new):
             warnings.warn(
                 f"y holds labels that are new, {shown(new)}, besides those of fit, "
-                f"{shown(self.classes_)}: the model gets a class more for each.",
+                f"{shown(self.classes_)}: the model gets one more class for each.",
                 stacklevel=5,
             )
         labels = np.concatenate([self.classes_, new])
