@@ -128,6 +128,10 @@ def replace_rows(roster, added, position, sample_id, on_missing):
     gone = replaced == GONE
     if on_missing == "raise":
         _refuse_gone(position[gone], "position")
+    if added.ids is not None:
+        _refuse_other_ids(
+            roster.ids[replaced[~gone]], added.ids[~gone], position[~gone]
+        )
     taken_over = np.where(gone, GONE, position)
     missing = tuple(position_names(position[gone]))
     return Edit(replaced[~gone], added, taken_over, len(missing), missing)
@@ -266,6 +270,17 @@ def _refuse_gone(position, name):
         raise IndexError(
             f"{name} {shown(position)} was removed before: nothing is changed. Pass "
             'on_missing="ignore" to pass over rows that are gone.'
+        )
+
+
+def _refuse_other_ids(there, given, position):
+    other = there != given
+    if other.any():
+        raise ValueError(
+            f"position {shown(position[other])} is of sample_id {shown(there[other])}, "
+            f"and the rows that replace it of {shown(given[other])}: nothing is "
+            "changed. To remove a row and add one of somebody else, pass "
+            "remove_position in place of position and replace."
         )
 
 

@@ -474,6 +474,16 @@ def test_one_of_several_rows_of_an_id_is_corrected(data):
     assert model.update_report_.n_removed == 2
 
 
+def test_a_row_of_somebody_else_is_not_replaced(data, unchanged):
+    X, y, X_new, y_new = data
+    model = DeltaGradRidge().fit(X, y, sample_id=np.arange(len(y)) // 2)
+    message = "position 6 is of sample_id 3, and the rows that replace it of 2"
+    with unchanged(model), pytest.raises(ValueError, match=message):
+        model.partial_refit(
+            X_new[:2], y_new[:2], position=[5, 6], sample_id=[2, 2], replace=True
+        )
+
+
 @pytest.mark.parametrize("on_missing", ["raise", "ignore"])
 def test_row_that_is_not_there(fitted, unchanged, data, on_missing):
     X, y, X_new, y_new = data
