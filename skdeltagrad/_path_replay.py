@@ -270,17 +270,17 @@ class Path:
         least = _nodes.first_nodes(kind)
         n_nodes = self.n_nodes or least
         on_all = self.on_all or _nodes.begins_on_all(kind, self.n_epochs)
-        n_passes = noise = spent = 0.0
+        n_passes = noise = read = 0.0
         reason = _TOO_HARD
         witnesses = self._witnesses(seed, roster, change, on_all)
         n_rows = roster.n_live + len(change.removed_slots)
         n_after = roster.n_live + len(change.added_slots)
         # Every try reads the rows that leave and join, in every step.
         touched = self.n_epochs * len(change) / n_rows
-        most = _nodes.MOST_TRIED * self.n_epochs * n_after / n_rows + touched
-        while spent + touched + _nodes.passes(kind, n_nodes, on_all) <= most:
+        most = _nodes.MOST_TRIED * self.n_epochs * n_after / n_rows
+        while n_passes + _nodes.passes(kind, n_nodes, on_all) + read <= most:
             n_passes += _nodes.passes(kind, n_nodes, on_all)
-            spent += touched + _nodes.passes(kind, n_nodes, on_all)
+            read += touched
             trajectory = self._allocate(shape)
             try:
                 run = SeededReplay(replay, seed, witnesses, trajectory)
