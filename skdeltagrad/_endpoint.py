@@ -25,7 +25,7 @@ from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
 from ._kept_curvature import Curvature, order, survey_cost
 from ._losses import AbstractLoss
-from ._meter import Cost, Meter
+from ._meter import Cost
 from ._newton import minimise
 from ._objective import Objective
 from ._problem import Problem
@@ -171,16 +171,15 @@ class Endpoint:
         """
         live = np.concatenate([roster.live_slots(), change.added_slots])
         census = self._count(roster, live)
-        meter = Meter()
-        problem = self._problem(rows, roster, change, census, meter)
+        problem = self._problem(rows, roster, change, census)
         if len(change):
-            meter.allow(self._budget(problem, census).refit)
+            problem.meter.allow(self._budget(problem, census).refit)
         trained = self._fit(problem, census, np.zeros(problem.objective.shape))
-        return replace(trained, fit_cost=meter.spent)
+        return replace(trained, fit_cost=problem.meter.spent)
 
     def _budget(self, problem, census):
         """What an edit may cost."""
-        survey = survey_cost(self.loss) if self.kind == "exact" else None
+        survey = survey_cost(self.loss.is_quadratic) if self.kind == "exact" else None
         n_entries = census.count.sum() * problem.penalty.size
         return Budget(self.fit_cost, survey, problem.hessian_cost, int(n_entries))
 
@@ -197,15 +196,14 @@ class Endpoint:
     @_with_few_threads
     def surveyed(self, rows, roster):
         """With the curvature that the first edit would make, and a bound."""
-        meter = Meter()
-        problem = self._problem(rows, roster, NO_CHANGE, self.census, meter)
+        problem = self._problem(rows, roster, NO_CHANGE, self.census)
         curvature = Curvature.survey(problem, roster, self.reference)
         gradient = problem.gradient(self.gradient_sums, self.reference)
         reference = problem.vectors(self.reference)
         bound, no_bound = curvature.bound(gradient, self.noise, reference)
         ledger = replace(
             self.ledger,
-            n_hessians=self.ledger.n_hessians + meter.spent.n_hessians,
+            n_hessians=self.ledger.n_hessians + problem.meter.spent.n_hessians,
             distance_bound=None if bound is None else bound.distance,
             decision_bound=None if bound is None else bound.decision,
             no_bound=no_bound,
@@ -242,7 +240,7 @@ class Endpoint:
         if self._is_refit_at_once(budget, change, n_live):
             return refit
         if self._is_surveyed_by(change, n_live):
-            n_hessians = survey_cost(self.loss)
+            n_hessians = survey_cost(self.loss.is_quadratic)
             seconds *= n_hessians * problem.hessian_cost
             return {"n_hessians": n_hessians, "seconds": seconds}
         started = perf_counter()
@@ -278,10 +276,9 @@ class Endpoint:
         a share of its distance from the reference.
         """
         census = self._census_after(roster, change)
-        meter = Meter()
-        problem = self._problem(rows, roster, change, census, meter)
+        problem = self._problem(rows, roster, change, census)
         budget = self._budget(problem, census)
-        meter.allow(budget.steps)
+        problem.meter.allow(budget.steps)
         edit = (roster, change, settings.edit_tol)
         try:
             if self.kind == "exact":
@@ -292,7 +289,7 @@ class Endpoint:
             followed = None
         if followed is None:
             return self._refitted(problem, budget, census)
-        ledger = replace(followed.ledger, **vars(meter.spent))
+        ledger = replace(followed.ledger, **vars(problem.meter.spent))
         return replace(followed, census=census, ledger=ledger)
 
     def _refitted(self, problem, budget, census):
@@ -365,7 +362,7 @@ class Endpoint:
             curvature = replace(curvature, stale=stale, debt=debt)
             is_far = stale > _MOST_STALE and not self.loss.is_quadratic
             if is_far or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
-                n_hessians = curvature.n_hessians_to_refresh(self.loss)
+                n_hessians = curvature.n_hessians_to_refresh
                 if not budget.allows_refreshing(meter, n_hessians, is_far):
                     return None
                 curvature = curvature.refreshed(problem, roster, reference)
@@ -451,7 +448,7 @@ class Endpoint:
             ),
         )
 
-    def _problem(self, rows, roster, change, census, meter=None):
+    def _problem(self, rows, roster, change, census):
         objective = Objective(
             rows, roster.y, roster.weight, self.loss, self.centre,
             group=roster.y, n_groups=self.n_groups,
@@ -462,7 +459,7 @@ class Endpoint:
         return Problem(
             objective, self.alpha, group_weight,
             lambda: np.concatenate([roster.live_slots(), change.added_slots]),
-            float(census.weight[0] @ group_weight), self.kind, meter, self.spread,
+            float(census.weight[0] @ group_weight), self.kind, self.spread,
         )  # fmt: skip
 
     def _census_after(self, roster, change):

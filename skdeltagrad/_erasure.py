@@ -199,8 +199,8 @@ def assert_erased(
 
 def _warn_of_training_rows(report):
     """Whoever forgot to remove them would be told that nothing was found."""
-    rows = [row for row, why in report.not_checkable.items() if why == LIVE_ROW]
-    ids = [name for name, why in report.ids_not_checkable.items() if why == LIVE_ID]
+    rows = dict(_by_reason(report.not_checkable)).get(LIVE_ROW, [])
+    ids = dict(_by_reason(report.ids_not_checkable)).get(LIVE_ID, [])
     for what, there in (
         (row_text(rows), rows),
         (f"sample_id {shortened(ids)}", ids),

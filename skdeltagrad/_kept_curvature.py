@@ -141,9 +141,10 @@ class Curvature:
         looseness = np.log(self.inflation) + self.moved + 2.0 * self.stale
         return self.fourth is None or looseness > np.log(_LOOSEST)
 
-    def n_hessians_to_refresh(self, loss):
+    @property
+    def n_hessians_to_refresh(self):
         """What `refreshed` takes, in Hessians."""
-        return survey_cost(loss) if self._is_loose else 1.0
+        return survey_cost(self.is_quadratic) if self._is_loose else 1.0
 
     def refreshed(self, problem, roster, place):
         """With a new Hessian at a place that is `stale` away.
@@ -354,9 +355,9 @@ class Curvature:
         return bound, None if bound else TOO_FAR
 
 
-def survey_cost(loss):
+def survey_cost(is_quadratic):
     """What `Curvature.survey` takes, in Hessians."""
-    return 2.0 if loss.is_quadratic else 3.0
+    return 2.0 if is_quadratic else 3.0
 
 
 def curvature_bytes(loss, alpha, n_features, n_groups):

@@ -40,8 +40,8 @@ class EditPlan:
         is the steps from the old optimum and a fit anew, which may take three times
         what the last fit from nothing took, and stops there with a warning; mostly it
         takes less than such a fit. (Few rows, which take no time to speak of, may take
-        more.) For a path it is half a retrain's passes, the
-        Hessians along the path where there are none yet, and a retrain.
+        more.) For a path it is half a retrain's passes, the Hessians along the path
+        where there are none yet, and a retrain.
     seconds_at_most : float
         About the time of all that.
     """

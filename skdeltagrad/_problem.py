@@ -56,13 +56,13 @@ class Problem:
         Their total weight, groups' factors included.
     curvature : {"exact", "kronecker", "diagonal"}
         A Hessian that is kept, or the preconditioner of one that is not.
-    meter : Meter, optional
-        Counts passes and Hessians.
     spread : ColumnSpread, optional
         Of columns that are to be as if standardised.
 
     Attributes
     ----------
+    meter : Meter
+        Counts passes and Hessians; without a limit, until one is set.
     lowest : tuple
         The lowest F that was measured on all rows, and the iterate.
     penalty : ndarray of shape (n_systems, q)
@@ -74,10 +74,9 @@ class Problem:
     """
 
     def __init__(
-        self, objective, alpha, group_weight, find_slots, weight, curvature, meter=None,
-        spread=None,
-    ):  # fmt: skip
-        self.meter = meter or Meter()
+        self, objective, alpha, group_weight, find_slots, weight, curvature, spread=None
+    ):
+        self.meter = Meter()
         self.lowest = np.inf, None
         self.objective = objective
         self.group_weight = group_weight

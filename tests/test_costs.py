@@ -12,11 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 
-from skdeltagrad import (
-    DeltaGradLogisticRegression,
-    DeltaGradRidge,
-    _budget,
-)
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _budget
 from skdeltagrad._meter import Cost, Meter
 from skdeltagrad._seeded_replay import SeededReplay
 
