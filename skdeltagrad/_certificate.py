@@ -38,6 +38,9 @@ R(v) <= L ||v||_B.
     Then (2) at w + d with B = e^-(r + rho) H.
 
 A quadratic loss has R = 0: then ||w - w*||_H = ||g||_{H^-1}.
+
+All of this is about losses with ``|l'''[u, u, a]| <= osc(a) l''[u, u]``. Of a loss that
+does not say so nothing is certain: see `applies_to`.
 """
 
 import math
@@ -61,6 +64,12 @@ class Bound:
 
     distance: float
     decision: float
+
+
+def applies_to(loss):
+    """Whether the bounds hold for a loss: it says so, or it is quadratic."""
+    constant = loss.self_concordance
+    return loss.is_quadratic or (constant is not None and constant <= 1.0)
 
 
 def after_gradient(nu, leverage, stale=0.0):

@@ -36,6 +36,7 @@ _WORST_CONDITION = 1e-3 / _EPS
 # Why there is no bound.
 SINGULAR = "the Hessian is singular, or nearly so, in working precision"
 TOO_FAR = "the step is too large for the curvature that is kept"
+UNBOUNDED = "the loss is not known to be self-concordant"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Curvature:
     place : ndarray of shape (n_outputs, n_dof)
     is_quadratic : bool
         Whether it is the same everywhere: nothing is to be bounded but rounding.
+    is_bounded : bool
+        Whether the certificate holds for the loss: see `_certificate.applies_to`.
     leverage : float
         At least the largest leverage of a row (L in `_certificate`).
     fourth : ndarray of shape (n_groups, q, q) or None
@@ -84,6 +87,7 @@ class Curvature:
     stale: float = 0.0
     debt: float = 0.0
     spread_error: float = 0.0
+    is_bounded: bool = False
 
     @property
     def nbytes(self):
@@ -95,7 +99,7 @@ class Curvature:
         """Whether there is a certificate: enough digits, and Q where it is needed."""
         hessian = self.hessian
         known = self.is_quadratic or self.fourth is not None
-        return known and hessian.is_exact and hessian.condition() < _WORST_CONDITION
+        return self.is_bounded and known and hessian.is_exact and hessian.condition() < _WORST_CONDITION
 
     @classmethod
     def survey(cls, problem, roster, place):
@@ -113,8 +117,9 @@ class Curvature:
         surveyed = cls(
             hessian, place, objective.loss.is_quadratic,
             offsets=offsets, spread_error=problem.spread_error,
+            is_bounded=_certificate.applies_to(objective.loss),
         )  # fmt: skip
-        if not hessian.is_exact:
+        if not (hessian.is_exact and surveyed.is_bounded):
             return surveyed
         by_slot = np.zeros(len(roster.weight))
         metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
@@ -348,7 +353,7 @@ class Curvature:
 
     def _judge(self, nu, stale):
         if not self.is_certain:
-            return None, SINGULAR
+            return None, SINGULAR if self.is_bounded else UNBOUNDED
         if self.is_quadratic:
             return Bound(nu, self.leverage * nu), None
         bound = _certificate.after_gradient(nu, self.leverage, stale)

@@ -308,7 +308,7 @@ class LeaveOut:
         change = problem.vectors(optimum.iterate - self.iterate)
         hessian = problem.hessian(optimum.iterate)
         bound, way = None, hessian.norm(change)
-        if hessian.is_exact and way > 0.0:
+        if hessian.is_exact and self._is_bounded and way > 0.0:
             sums = optimum.measured.gradient_sums
             nu = hessian.dual_norm(problem.gradient(sums, optimum.iterate))
             leverage = self._leverages(hessian, problem.slots).max()
@@ -354,7 +354,7 @@ class LeaveOut:
             Numbers of the units within the block.
         """
         bounds = np.full(len(steps), np.inf)
-        if self.hessian.is_exact and solver.is_exact:
+        if self._is_bounded and self.hessian.is_exact and solver.is_exact:
             if self.problem.objective.loss.is_quadratic:
                 return np.zeros(len(steps))
             lengths = _lengths(gradients, steps)
@@ -399,6 +399,8 @@ class LeaveOut:
     def _leverages_left(self, rest):
         """At least the largest leverages without units; inf where nothing is known."""
         known = rest > 0.0
+        if not self._is_bounded:
+            return np.full(rest.shape, np.inf)
         return np.where(
             known, self._certain[0] / np.sqrt(np.where(known, rest, 1.0)), np.inf
         )
@@ -427,9 +429,14 @@ class LeaveOut:
         _threads.run(take, -(-len(slots) // _LEVERAGE_BLOCK))
         return of_rows
 
+    @property
+    def _is_bounded(self):
+        """Whether the certificate holds for the loss."""
+        return _certificate.applies_to(self.problem.objective.loss)
+
     def prepare(self):
         """Make now what threads would make several times."""
-        if not self.problem.objective.loss.is_quadratic and self.hessian.is_exact:
+        if self._is_bounded and not self.problem.objective.loss.is_quadratic and self.hessian.is_exact:
             self._certain  # noqa: B018
 
 

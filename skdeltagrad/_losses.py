@@ -43,12 +43,16 @@ class AbstractLoss(ABC):
     curvature_bound : float
     is_quadratic : bool
         Whether the second derivative is the same everywhere, and the same for every
-        output, which then do not meet. If not, it is self-concordant in the sense of
-        `_certificate`.
+        output, which then do not meet.
+    self_concordance : float or None
+        The constant K of ``|l'''[u, u, a]| <= K osc(a) l''[u, u]``, as `_certificate`
+        has it. None, the default, where nobody has shown that there is one: then there
+        is no certificate, unless the loss is quadratic.
     """
 
     curvature_bound: float
     is_quadratic = False
+    self_concordance: float | None = None
 
     def __init__(self, n_outputs):
         self.n_outputs = n_outputs
@@ -123,6 +127,7 @@ class BinomialLoss(AbstractLoss):
     """Log-loss of two classes, codes 0 and 1."""
 
     curvature_bound = 0.25
+    self_concordance = 1.0  # |l'''| = |1 - 2 p| l''
 
     def __init__(self):
         super().__init__(1)
@@ -147,6 +152,7 @@ class MultinomialLoss(AbstractLoss):
     """Log-loss of three or more classes, codes 0 to n_classes - 1."""
 
     curvature_bound = 0.5
+    self_concordance = 1.0  # Bach 2010, proposition 1
 
     def __init__(self, n_outputs):
         super().__init__(n_outputs)

@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
 
-from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, inspection
 from skdeltagrad._certificate import (
     Bound,
     _mean_exponential,
@@ -23,6 +23,7 @@ from skdeltagrad._certificate import (
     gradient_after_step,
     gradients_after_steps,
 )
+from skdeltagrad._losses import AbstractLoss, BinomialLoss
 
 GRID = np.logspace(-12, 1, 53)
 
@@ -583,3 +584,42 @@ def test_the_optimum_of_ridge_is_never_farther_than_the_bound(n_targets, fit_int
             change = np.abs((design @ away.T).astype(float)).max()
             assert change <= report.decision_bound + slack
             assert report.distance_bound <= 1e-8 * (1.0 + hessian.norm(path.iterate))
+
+
+# Losses that do not say that they are self-concordant.
+
+
+class UnknownLoss(BinomialLoss):
+    """The log-loss, of which nobody has shown anything."""
+
+    self_concordance = None
+
+
+class SteepLoss(BinomialLoss):
+    """Another constant than the proofs have."""
+
+    self_concordance = 30.0
+
+
+def test_a_loss_has_no_constant_unless_it_says_so():
+    assert AbstractLoss.self_concordance is None
+
+
+@pytest.mark.parametrize("loss", [UnknownLoss, SteepLoss])
+def test_a_loss_that_is_not_known_to_be_self_concordant_gets_no_certificate(
+    loss, monkeypatch
+):
+    monkeypatch.setattr("skdeltagrad._logistic.BinomialLoss", loss)
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((300, 4)), rng.integers(2, size=300)
+    model = DeltaGradLogisticRegression().fit(X, y).unlearn(position=range(5))
+    report = model.update_report_
+    assert report.distance_bound is report.decision_bound is None
+    assert report.relative_bound is None
+    assert "self-concordant" in report.no_bound
+    assert "no bound: the loss" in str(report)
+    exact = DeltaGradLogisticRegression(tol=1e-10).fit(X[5:], y[5:])
+    moved = np.linalg.norm(exact.coef_ - DeltaGradLogisticRegression().fit(X, y).coef_)
+    assert np.linalg.norm(model.coef_ - exact.coef_) < 0.02 * moved
+    left = inspection.leave_one_out(model)
+    assert np.isinf(left.error).all()
