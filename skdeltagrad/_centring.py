@@ -18,6 +18,37 @@ import numpy as np
 from ._census import LARGEST_PART
 
 
+def coefficients(iterates, n_features, centre):
+    """Coefficients and intercepts of columns as they are, from those of centred ones.
+
+    This is the one place where what a model publishes is made of an iterate.
+
+    Parameters
+    ----------
+    iterates : ndarray of shape (..., n_outputs, n_dof)
+    n_features : int
+    centre : ndarray of shape (n_features,) or None
+        Where the columns are centred. None: there is no intercept.
+
+    Returns
+    -------
+    coef : ndarray of shape (..., n_outputs, n_features)
+    intercept : ndarray of shape (..., n_outputs)
+    """
+    coef = iterates[..., :n_features]
+    if centre is None:
+        return coef, np.zeros(coef.shape[:-1])
+    return coef, iterates[..., n_features] - coef @ centre
+
+
+def recentred(iterate, n_features, before, after):
+    """An iterate of the same model about another centre; None: no intercept."""
+    moved = iterate.copy()
+    if after is not None:
+        moved[:, n_features] += iterate[:, :n_features] @ (after - before)
+    return moved
+
+
 class ColumnMoments:
     """Weighted sums of the columns and of their squares, kept through edits.
 

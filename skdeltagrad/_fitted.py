@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _receipt, _requests, _save, _state
 from ._callbacks import OF_A_RUN, followed
+from ._centring import coefficients
 from ._commit import Transaction
 from ._history import History
 from ._live_rows import LiveRows
@@ -232,20 +233,14 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
 
     def _state_of(self, engine, training_set):
         n_features = training_set.rows.n_features
-        last = engine.iterate
-        coef = last[:, :n_features]
-        intercept = np.zeros(len(last))
-        if engine.centre is not None:
-            with np.errstate(over="ignore", invalid="ignore"):
-                intercept = last[:, n_features] - coef @ engine.centre
-        dtype = training_set.rows.dtype
-        with np.errstate(over="ignore"):
-            coef, intercept = coef.astype(dtype), intercept.astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            coef, intercept = coefficients(engine.iterate, n_features, engine.centre)
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
             raise ValueError(
                 "The numbers in X, y or sample_weight are so large that coefficients "
-                f"are not finite in {dtype}. Standardise them."
+                "are not finite. Standardise them."
             )
+        coef = coef.copy()  # not a view of the engine's iterate
         return {
             "_path": engine,
             "_training_set": training_set,
@@ -288,7 +283,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         rows = self._training_set.rows
         with_mean = self.fit_intercept and not rows.is_sparse
         scaler = scaler_of(self._training_set.spread, with_mean)
-        model.coef_ = (self.coef_ * scaler.scale_).astype(rows.dtype)
+        model.coef_ = self.coef_ * scaler.scale_
         if with_mean:
             model.intercept_ = self.intercept_ + self.coef_ @ scaler.mean_
         if "feature_names_in_" in vars(self):

@@ -99,7 +99,8 @@ class Curvature:
         """Whether there is a certificate: enough digits, and Q where it is needed."""
         hessian = self.hessian
         known = self.is_quadratic or self.fourth is not None
-        return self.is_bounded and known and hessian.is_exact and hessian.condition() < _WORST_CONDITION
+        known = known and self.is_bounded
+        return known and hessian.is_exact and hessian.condition() < _WORST_CONDITION
 
     @classmethod
     def survey(cls, problem, roster, place):

@@ -436,7 +436,8 @@ class LeaveOut:
 
     def prepare(self):
         """Make now what threads would make several times."""
-        if self._is_bounded and not self.problem.objective.loss.is_quadratic and self.hessian.is_exact:
+        is_quadratic = self.problem.objective.loss.is_quadratic
+        if self._is_bounded and not is_quadratic and self.hessian.is_exact:
             self._certain  # noqa: B018
 
 

@@ -128,7 +128,7 @@ class DeltaGradLogisticRegression(
         Labels. An edit that adds the first row of a class, or removes the last one,
         changes them and trains the model anew.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Coefficients, of the dtype of X.
+        Coefficients: float64, for float32 rows, too.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts.
     scale_ : ndarray of shape (n_features,)

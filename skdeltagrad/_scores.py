@@ -13,6 +13,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_array, check_consistent_length
 
+from ._centring import coefficients
 from ._requests import check_weights
 
 # Raw predictions that are made at a time.
@@ -191,12 +192,8 @@ def score_of(estimator, rows, X, y, scoring, sample_weight):
 def _model_of(estimator, iterate):
     """scikit-learn's own model at an iterate, around the estimator's centre."""
     model = estimator.to_sklearn()
-    n_features, centre = model.n_features_in_, estimator._path.centre
-    coef = iterate[:, :n_features]
-    intercept = np.zeros(len(iterate))
-    if centre is not None:
-        intercept = iterate[:, n_features] - coef @ centre
-    for name, value in estimator._publish(coef, intercept).items():
+    published = coefficients(iterate, model.n_features_in_, estimator._path.centre)
+    for name, value in estimator._publish(*published).items():
         setattr(model, name, value)
     return model
 

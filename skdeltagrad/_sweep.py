@@ -25,6 +25,7 @@ from . import _progress, _threads
 from ._base import ROW_CHECKS, BaseDeltaGrad
 from ._callbacks import followed, stand_in
 from ._census import LARGEST_PART, Census, balanced_factors
+from ._centring import coefficients, recentred
 from ._downdates import Units
 from ._kept_curvature import cheapest_curvature
 from ._leave_out import LeaveOut, Left
@@ -205,12 +206,7 @@ class Sweep:
 
     def published(self, iterates):
         """Coefficients (n, n_outputs, n_features) and intercepts (n, n_outputs)."""
-        n_features, centre = self.objective.n_features, self.objective.centre
-        coef = iterates[..., :n_features]
-        if not self.objective.fit_intercept:
-            return coef, np.zeros(coef.shape[:-1])
-        intercept = iterates[..., n_features]
-        return coef, intercept if centre is None else intercept - coef @ centre
+        return coefficients(iterates, self.objective.n_features, self.engine.centre)
 
     def rows_of(self, X):
         """Given rows, checked, to be predicted."""
@@ -310,12 +306,8 @@ class Sweep:
 
     def _as_ours(self, engine):
         """An engine's iterate as if its columns were centred where ours are."""
-        iterate = engine.iterate.copy()
-        if engine.centre is not None:
-            n_features = self.objective.n_features
-            moved = self.engine.centre - engine.centre
-            iterate[:, n_features] += iterate[:, :n_features] @ moved
-        return iterate
+        n_features = self.objective.n_features
+        return recentred(engine.iterate, n_features, engine.centre, self.engine.centre)
 
     def _census(self, slots):
         roster, n_groups = self.training_set.roster, self.engine.n_groups

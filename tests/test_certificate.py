@@ -623,3 +623,18 @@ def test_a_loss_that_is_not_known_to_be_self_concordant_gets_no_certificate(
     assert np.linalg.norm(model.coef_ - exact.coef_) < 0.02 * moved
     left = inspection.leave_one_out(model)
     assert np.isinf(left.error).all()
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_bounds_hold_for_the_published_coefficients_of_float32_rows(shift):
+    # Rounding them to float32 moves decision values by more than the bound.
+    rng = np.random.default_rng(1)
+    X = (shift + rng.standard_normal((400, 3))).astype(np.float32)
+    y = (X[:, 0] - shift + rng.standard_normal(400) > 0).astype(int)
+    model = DeltaGradLogisticRegression(edit_tol=1e-8).fit(X, y)
+    exact = DeltaGradLogisticRegression(tol=1e-13).fit(X[1:].astype(float), y[1:])
+    model.unlearn(position=0)
+    ours = model.decision_function(X[1:].astype(float))
+    off = np.abs(ours - exact.decision_function(X[1:].astype(float))).max()
+    assert off <= model.update_report_.decision_bound + 1e-11  # of the reference
+    assert model.coef_.dtype == model.intercept_.dtype == np.float64

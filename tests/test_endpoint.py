@@ -494,7 +494,7 @@ def test_float32_rows_lead_to_the_optimum_of_ridge():
     model, rows = ridge_case(storage=np.float32)
     for edit in EDITS:
         edit(model, rows)
-        assert model.coef_.dtype == np.float32
+        assert model.coef_.dtype == np.float64
         assert_ridge(model, rows, rtol=1e-5)
 
 

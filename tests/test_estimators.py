@@ -109,7 +109,7 @@ def test_attributes_of_classifiers(wine, dtype, convert, fit_intercept, n_classe
         n_outputs = 1 if n_classes == 2 else 3
         assert model.coef_.shape == (n_outputs, 13)
         assert model.intercept_.shape == (n_outputs,)
-        assert model.coef_.dtype == model.intercept_.dtype == dtype
+        assert model.coef_.dtype == model.intercept_.dtype == np.float64
         assert model.intercept_.any() == fit_intercept
         assert_array_equal(model.classes_, np.unique(y))
         assert_array_equal(model.n_iter_, [10])
@@ -118,10 +118,10 @@ def test_attributes_of_classifiers(wine, dtype, convert, fit_intercept, n_classe
         assert isinstance(model.learning_rate_, float)
         assert isinstance(model.trajectory_, Trajectory)
         assert isinstance(model.update_report_, UpdateReport)
-        assert model.decision_function(X).dtype == dtype
+        assert model.decision_function(X).dtype == np.float64
         probabilities = model.predict_proba(X)
         assert probabilities.shape == (len(y), n_classes)
-        assert probabilities.dtype == dtype
+        assert probabilities.dtype == np.float64
         assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
         assert_allclose(np.log(probabilities), model.predict_log_proba(X), rtol=1e-3)
         assert_array_equal(
@@ -142,7 +142,7 @@ def test_attributes_of_ridge(diabetes, dtype, fit_intercept, target_shape):
     for _ in range(2):
         model.fit(X, Y) if not hasattr(model, "coef_") else model.unlearn(position=0)
         assert model.coef_.shape == (*target_shape, 10)
-        assert model.coef_.dtype == dtype
+        assert model.coef_.dtype == np.float64
         assert (
             np.shape(model.intercept_) == (target_shape if fit_intercept else ())
             or target_shape
@@ -152,7 +152,7 @@ def test_attributes_of_ridge(diabetes, dtype, fit_intercept, target_shape):
             assert model.intercept_ == 0.0
         assert_array_equal(model.n_iter_, [10])
         assert model.predict(X).shape == Y.shape
-        assert model.predict(X).dtype == dtype
+        assert model.predict(X).dtype == np.float64
 
 
 def test_learning_rates(diabetes):

@@ -590,7 +590,7 @@ def test_float32_rows_asked_for_in_float64(ridge, data, convert):
     stored = convert(X.astype(np.float32))
     ridge.fit(stored, y)
     ridge.unlearn(X[[3, 17]], y[[3, 17]])
-    assert ridge.coef_.dtype == np.float32
+    assert ridge.coef_.dtype == np.float64
     fresh = clone(ridge).fit(stored[without([3, 17])], y[without([3, 17])])
     assert_allclose(ridge.coef_, fresh.coef_, rtol=1e-6)
 
