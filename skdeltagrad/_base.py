@@ -24,8 +24,8 @@ from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import _receipt, _requests
-from ._fitted import FittedState
 from ._history import History
+from ._persistence import PersistentState
 from ._plan import EditPlan
 from ._rows import canonical
 from ._sklearn import fit_context
@@ -42,7 +42,7 @@ ROW_CHECKS = {
 }
 
 
-class BaseDeltaGrad(FittedState):
+class BaseDeltaGrad(PersistentState):
     """Estimators whose training rows can be removed, added and corrected after fit."""
 
     # What a facade says about its targets.
@@ -131,7 +131,8 @@ class BaseDeltaGrad(FittedState):
         state["_fit_parameters"] = self._path_parameters()
         state["_key"] = _receipt.new_key()
         state["history_"] = History()
-        self._take_on(state, self._report("fit", engine, training_set, started))
+        report = self._report("fit", engine, training_set, started, purged="yes")
+        self._take_on(state, report)
 
     @one_at_a_time
     def partial_unfit(
@@ -396,6 +397,7 @@ class BaseDeltaGrad(FittedState):
         facts = self._facts(roster, edit, request_id)
         if not len(edit.removed) and not edit.n_added:
             with self._changing(operation):
+                facts["purged"] = self.purged_  # nothing has changed
                 report = self._report(operation, None, training_set, started, **facts)
                 self._take_on({}, report)
             return self._tell()

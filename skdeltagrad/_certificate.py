@@ -57,13 +57,14 @@ class Bound:
     ----------
     distance : float
         At least ``||w - w*||_H``, in the norm of the Hessian that is kept.
-    decision : float
+    decision : float or None
         At least the change of any stored row's decision value (of the difference of
-        any two classes' values) on the way to the optimum.
+        any two classes' values) on the way to the optimum. None where the rows'
+        leverages are not known.
     """
 
     distance: float
-    decision: float
+    decision: float | None
 
 
 def applies_to(loss):

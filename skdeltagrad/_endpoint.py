@@ -28,6 +28,7 @@ from ._losses import AbstractLoss
 from ._meter import Cost
 from ._newton import minimise
 from ._objective import Objective
+from ._polish import polish
 from ._problem import Problem
 from ._spread import ColumnSpread
 
@@ -52,6 +53,10 @@ _N_TIMED = 2**14
 _LATER = "the curvature for it is made at the first edit"
 _TOO_LARGE = "the Hessian of so many coefficients is not kept"
 _TOO_MUCH = "the edit is too large for steps from the old optimum"
+_WITHOUT_ROWS = (
+    "without its rows (store_data=False) a logistic model cannot be brought to their "
+    "exact optimum: its coefficients keep a trace of second order"
+)
 
 
 def _with_few_threads(method):
@@ -63,6 +68,11 @@ def _with_few_threads(method):
             return method(self, rows, *arguments)
 
     return inside
+
+
+def _power_of_ten(value):
+    """The least power of ten that is not below a number."""
+    return float(10.0 ** np.ceil(np.log10(value))) if value > 0.0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,9 @@ class Endpoint:
     fit_cost : Cost
         Of the last fit from nothing.
     ledger : Account
+    is_clean : bool
+        Whether all of it is a function of the current training rows alone, but for
+        rounding.
     """
 
     loss: AbstractLoss
@@ -139,6 +152,7 @@ class Endpoint:
     converged: bool = True
     fit_cost: Cost = Cost()
     ledger: Account = field(default_factory=Account)
+    is_clean: bool = False
 
     centre_is_fixed = True  # the optimum does not depend on it
     random_seed = None  # nor on chance
@@ -175,7 +189,7 @@ class Endpoint:
         if len(change):
             problem.meter.allow(self._budget(problem, census).refit)
         trained = self._fit(problem, census, np.zeros(problem.objective.shape))
-        return replace(trained, fit_cost=problem.meter.spent)
+        return replace(trained, fit_cost=problem.meter.spent, is_clean=True)
 
     def _budget(self, problem, census):
         """What an edit may cost."""
@@ -330,15 +344,16 @@ class Endpoint:
             floor = _FLOOR * norm(problem.vectors(iterate))
             rounding = curvature.rounding(noise, problem.vectors(reference))
             was_measured = reference is not self.reference
+            allowed = problem.tolerance(edit_tol * moved, floor)
+            too_far = bound is None or bound.distance > allowed
+            if curvature.is_certain and too_far and not meter.spent.n_passes:
+                nearer, n_read = curvature.half_pass(
+                    problem, allowed, step, gradient, noise,
+                    problem.vectors(reference),
+                )  # fmt: skip
+                meter.spend(n_read)
+                bound = nearer or bound
             if bound is not None:
-                allowed = problem.tolerance(edit_tol * moved, floor)
-                if not meter.spent.n_passes and bound.distance > allowed:
-                    nearer, n_read = curvature.half_pass(
-                        problem, allowed, step, gradient, noise,
-                        problem.vectors(reference),
-                    )  # fmt: skip
-                    meter.spend(n_read)
-                    bound = nearer or bound
                 enough = bound.distance <= allowed
                 # Where only rounding is left, another pass would find no more.
                 enough |= was_measured and length <= rounding
@@ -359,13 +374,14 @@ class Endpoint:
             noise, before = problem.noise(measured), length
             stale = measured.largest_change
             debt = curvature.debt + 1.0 / problem.hessian_cost
-            curvature = replace(curvature, stale=stale, debt=debt)
+            curvature = replace(curvature, stale=stale, debt=debt, uncertainty=0.0)
             is_far = stale > _MOST_STALE and not self.loss.is_quadratic
             if is_far or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
                 n_hessians = curvature.n_hessians_to_refresh
                 if not budget.allows_refreshing(meter, n_hessians, is_far):
                     return None
                 curvature = curvature.refreshed(problem, roster, reference)
+        curvature = curvature.paid(problem, roster, meter.spent.n_passes)
         ledger = Account(
             curvature=self.kind,
             gradient_norm=problem.largest(gradient) if was_measured else None,
@@ -377,6 +393,94 @@ class Endpoint:
         return replace(
             self, iterate=iterate, reference=reference, gradient_sums=sums,
             noise=noise, curvature=curvature, converged=True, ledger=ledger,
+            is_clean=False,
+        )  # fmt: skip
+
+    @_with_few_threads
+    def purged(self, rows, roster):
+        """The optimum of the current training rows, and nothing computed with others.
+
+        With the Hessian that is kept it is polished to rounding; else, or where that
+        does not arrive, it is fitted from nothing.
+        """
+        if self.is_clean:
+            return self
+        census = self._count(roster, roster.live_slots())
+        problem = self._problem(rows, roster, NO_CHANGE, census)
+        polished = None
+        if self.curvature is not None and self.curvature.is_certain:
+            polish = self._resolved if self.loss.is_quadratic else self._polished
+            try:
+                polished = polish(problem, roster, census)
+            except np.linalg.LinAlgError:
+                polished = None
+        if polished is None:
+            return self._trained_again(problem, rows, roster)
+        return polished
+
+    def purged_without_rows(self):
+        """What can be cleaned of a model whose rows are not stored.
+
+        The optimum of a squared error is exact, and so is its Hessian; what has been
+        the largest of all rows that ever were is dropped.
+
+        Returns
+        -------
+        engine : Endpoint
+        obstacle : str or None
+            Why something is left, if it is.
+        """
+        if not self.loss.is_quadratic:
+            return self, _WITHOUT_ROWS
+        return replace(
+            self, curvature=self.curvature.forgetting(), is_clean=True,
+            noise=_power_of_ten(self.noise),
+        ), None  # fmt: skip
+
+    def _trained_again(self, problem, rows, roster):
+        """The optimum from nothing; the report counts what was tried before it."""
+        trained = self.train(rows, roster)
+        spent = problem.meter.spent + trained.fit_cost
+        return replace(trained, ledger=replace(trained.ledger, **vars(spent)))
+
+    def _polished(self, problem, roster, census):
+        """At the optimum to rounding, by the kept Hessian; None if it does not lead."""
+        before = None
+        if self.reference is not self.iterate:
+            gradient = problem.gradient(self.gradient_sums, self.reference)
+            before = self.reference, gradient
+        found = polish(problem, self.curvature, self.iterate, before)
+        if found is None:
+            return None
+        curvature = Curvature.quick(problem, found.iterate)
+        curvature = replace(curvature, uncertainty=found.uncertainty)
+        return self._at_rest(problem, census, found, curvature)
+
+    def _resolved(self, problem, roster, census):
+        """At the optimum of a squared error, by a new Hessian."""
+        curvature = Curvature.survey(problem, roster, self.iterate)
+        if not curvature.is_certain:
+            return None
+        found = polish(problem, curvature, self.iterate, None)
+        return found and self._at_rest(problem, census, found, curvature)
+
+    def _at_rest(self, problem, census, found, curvature):
+        """At an optimum that was polished, with its bound."""
+        gradient = problem.gradient(found.gradient_sums, found.iterate)
+        vectors = problem.vectors(found.iterate)
+        bound, no_bound = curvature.bound(gradient, found.noise, vectors)
+        ledger = Account(
+            **vars(problem.meter.spent),
+            curvature=self.kind,
+            gradient_norm=problem.largest(found.gradient),
+            distance_bound=None if bound is None else bound.distance,
+            decision_bound=None if bound is None else bound.decision,
+            no_bound=no_bound,
+        )
+        return replace(
+            self, iterate=found.iterate, reference=found.iterate,
+            gradient_sums=found.gradient_sums, noise=found.noise, curvature=curvature,
+            census=census, converged=True, ledger=ledger, is_clean=True,
         )  # fmt: skip
 
     def _gradient_sums_after(self, problem, change):
@@ -418,7 +522,7 @@ class Endpoint:
         )
         return replace(
             self, iterate=iterate, reference=iterate, converged=True, ledger=ledger,
-            gradient_sums=measured.gradient_sums,
+            gradient_sums=measured.gradient_sums, is_clean=False,
         )  # fmt: skip
 
     def _fit(self, problem, census, start):
@@ -436,6 +540,7 @@ class Endpoint:
             gradient_sums=optimum.measured.gradient_sums,
             noise=problem.noise(optimum.measured),
             curvature=None,
+            is_clean=False,
             census=census,
             n_iter=optimum.n_iter,
             converged=optimum.converged,

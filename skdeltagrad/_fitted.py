@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from . import _receipt, _requests, _save, _state
+from . import _receipt, _requests, _state
 from ._callbacks import OF_A_RUN, followed
 from ._centring import coefficients
 from ._commit import Transaction
@@ -33,7 +33,6 @@ from ._scaler import scaler_of
 from ._sklearn import CallbackSupportMixin, Interval, StrOptions
 from ._solve import Settings
 from ._trajectory import Trajectory
-from ._turns import one_at_a_time
 from ._typing import Ids
 
 
@@ -117,26 +116,6 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
                 "are."
             )
         return self._training_set.spread.scale()
-
-    @one_at_a_time
-    def save(self, path: str | os.PathLike, *, compress: int | str | tuple = 0) -> None:
-        """Write a joblib dump, so that the file is the old or the new one, never half.
-
-        `joblib.load` reads it. The file contains the training rows. A `callback` is not
-        in it.
-
-        Parameters
-        ----------
-        path : str or path-like
-        compress : int, str or tuple, default=0
-            As for `joblib.dump`; without it a file can be mapped into memory.
-
-        See Also
-        --------
-        skdeltagrad.save : The same for pipelines, and more about it.
-        """
-        check_is_fitted(self)
-        _save.save(self, path, compress=compress)
 
     def hash_ids(self, sample_id: Ids) -> tuple[str, ...]:
         """What reports call some ids: keyed hashes, by a key of this estimator's own.
@@ -267,6 +246,14 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
     def _settings(self):
         return Settings(
             *(getattr(self, field.name) for field in dataclasses.fields(Settings))
+        )
+
+    def _settings_of_fit(self):
+        """Settings with the parameters of fit, whatever was set since."""
+        of_fit = self._fit_parameters
+        names = [field.name for field in dataclasses.fields(Settings)]
+        return Settings(
+            *(of_fit[name] if name in of_fit else getattr(self, name) for name in names)
         )
 
     def _path_parameters(self):

@@ -263,6 +263,10 @@ class Hessian:
             other._factorise()
         return other
 
+    def factorised(self):
+        """The same Hessian with fresh factors, which hold no rounding of edits."""
+        return Hessian(self.sums, self.group_weight, self.penalty)
+
     def _solve(self, vectors):
         solution = np.empty_like(vectors)
         for number, factor in enumerate(self._factors):
@@ -335,6 +339,18 @@ def leverages(X, metrics):
     for metric in metrics:
         squares = np.maximum(squares, np.einsum("ij,ij->i", X @ metric, X))
     return np.sqrt(squares)
+
+
+def dominating(metric):
+    """A diagonal r with ``x'Mx <= sum_j r_j x_j^2``, shape (n_dof,).
+
+    For any positive s, ``|M_jk x_j x_k| <= |M_jk| (s_k / s_j x_j^2 + s_j / s_k x_k^2) /
+    2``; summed over j and k, ``r_j = sum_k |M_jk| s_k / s_j``. Here ``s_j`` is
+    ``1 / sqrt(M_jj)``, which makes it exact for a diagonal M, whatever the columns'
+    scales.
+    """
+    s = 1.0 / np.sqrt(metric.diagonal())
+    return (np.abs(metric) @ s) / s
 
 
 def roots(X, curvatures, weight):

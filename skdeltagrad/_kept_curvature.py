@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _certificate, _memory, _threads
 from ._certificate import Bound
-from ._hessian import Hessian, leverages, over_groups, roots
+from ._hessian import Hessian, dominating, leverages, over_groups, roots
 
 # Shares of a Hessian, where rows that leave made up the rest, that are too little to go
 # on with: for the constants of the certificate; for the digits.
@@ -26,6 +26,8 @@ _BUFFER_BYTES = 2**26
 _LOOSEST = 4.0
 # Rows whose leverages are taken at a time.
 _BLOCK = 2**12
+# Cost of the leverages and of Q, in Hessians: see `Curvature.rent`.
+_COMPLETION = 2.0
 # One row in so many tells whether half a pass may do.
 _SOME = 16
 _EPS = np.finfo(float).eps
@@ -73,6 +75,14 @@ class Curvature:
         Passes made since the Hessian was, in Hessians.
     spread_error : float
         What rounding may have done to the penalty: see `_problem.Problem`.
+    uncertainty : float
+        At least the distance, in the norm of H^-1, between the gradient that is kept at
+        the reference and that of the current training rows, besides rounding; summed
+        over groups of rows. 0 where it was measured.
+    rent : float
+        Passes that a tight bound would have spared, since leverages are known by an
+        upper bound only. When they have cost as much as the leverages, these are
+        computed (the ski-rental rule: at most twice the least possible cost).
     """
 
     hessian: Hessian
@@ -88,6 +98,8 @@ class Curvature:
     debt: float = 0.0
     spread_error: float = 0.0
     is_bounded: bool = False
+    uncertainty: float = 0.0
+    rent: float = 0.0
 
     @property
     def nbytes(self):
@@ -96,32 +108,66 @@ class Curvature:
 
     @property
     def is_certain(self):
-        """Whether there is a certificate: enough digits, and Q where it is needed."""
+        """Whether there is a certificate: enough digits, and a loss that allows it."""
         hessian = self.hessian
-        known = self.is_quadratic or self.fourth is not None
-        known = known and self.is_bounded
-        return known and hessian.is_exact and hessian.condition() < _WORST_CONDITION
+        known = self.is_bounded and hessian.is_exact
+        return known and hessian.condition() < _WORST_CONDITION
+
+    @property
+    def is_complete(self):
+        """Whether leverages and Q are known, as far as the certificate asks for them.
+
+        Where they are not, the leverage is an upper bound, and bounds are loose.
+        """
+        return self.is_quadratic or self.fourth is not None
 
     @classmethod
     def survey(cls, problem, roster, place):
-        """Everything anew from the rows: a Hessian, leverages and a second Hessian.
+        """Everything again from the rows: a Hessian, leverages and a second Hessian.
 
-        The leverages are left in the roster, so that rows can leave `fourth` again.
-        They take as long as a Hessian: see `survey_cost`.
+        What it costs: see `survey_cost`.
         """
+        return cls._hessian_alone(problem, place).completed(problem, roster)
+
+    @classmethod
+    def _hessian_alone(cls, problem, place):
+        """A new Hessian, and nothing known of leverages."""
         objective = problem.objective
         hessian = problem.hessian(place)
         offsets = np.zeros(objective.n_dof)
         if objective.centre is not None:
             spreads = hessian.spreads()[0][: objective.n_dof]
             offsets[:-1] = np.abs(objective.centre) * spreads[-1] / spreads[:-1]
-        surveyed = cls(
+        return cls(
             hessian, place, objective.loss.is_quadratic,
             offsets=offsets, spread_error=problem.spread_error,
             is_bounded=_certificate.applies_to(objective.loss),
         )  # fmt: skip
-        if not (hessian.is_exact and surveyed.is_bounded):
-            return surveyed
+
+    @classmethod
+    def quick(cls, problem, place):
+        """A new Hessian, and an upper bound of the leverages: a third of `survey`.
+
+        It is a bound by the rows' squares, in half a pass: see `_hessian.dominating`.
+        """
+        made = cls._hessian_alone(problem, place)
+        if not (made.hessian.is_exact and made.is_bounded):
+            return made
+        objective = problem.objective
+        metrics = made.hessian.metrics(objective.loss.contrasts(), objective.n_dof)
+        scale = np.max([dominating(metric) for metric in metrics], axis=0)
+        largest = objective.largest_square(problem.slots, scale)
+        problem.meter.spend(n_passes=0.5)
+        return replace(made, leverage=float(np.sqrt(largest)))
+
+    def completed(self, problem, roster):
+        """With the leverages of all rows, and Q: as expensive as two Hessians.
+
+        The leverages are left in the row table, so that rows can leave Q again.
+        """
+        objective, hessian, place = problem.objective, self.hessian, self.place
+        if not (hessian.is_exact and self.is_bounded):
+            return self
         by_slot = np.zeros(len(roster.weight))
         metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
 
@@ -132,25 +178,45 @@ class Curvature:
         _threads.run(take_block, -(-len(problem.slots) // _BLOCK))
         problem.meter.spend(n_hessians=1)
         of_rows = by_slot[problem.slots]
-        surveyed = replace(surveyed, leverage=float(of_rows.max()))
-        if surveyed.is_quadratic:
-            return surveyed
+        known = replace(self, leverage=float(of_rows.max()), rent=0.0)
+        if known.is_quadratic:
+            return known
         roster.leverages = by_slot
         fourth = np.zeros_like(hessian.sums)
         objective.add_hessian_sums(place, problem.slots, fourth, of_rows**2)
         problem.meter.spend(n_hessians=1)
-        return replace(surveyed, fourth=fourth, surveyed_at=place)
+        return replace(known, fourth=fourth, surveyed_at=place, moved=0.0)
+
+    def forgetting(self):
+        """Without what has been the largest of rows that may have left.
+
+        Of a squared error: the leverage is infinite, that is not known, and the factors
+        are computed again from the sums.
+        """
+        return replace(
+            self, hessian=self.hessian.factorised(), leverage=np.inf, inflation=1.0
+        )
+
+    def paid(self, problem, roster, n_passes):
+        """After passes that a tight bound would have spared: see `rent`."""
+        if self.is_complete or not self.is_certain:
+            return self
+        rent = self.rent + n_passes
+        if rent < _COMPLETION * problem.hessian_cost:
+            return replace(self, rent=rent)
+        return self.completed(problem, roster)
 
     @property
     def _is_loose(self):
         """Whether a new Hessian alone would leave no bound to speak of."""
         looseness = np.log(self.inflation) + self.moved + 2.0 * self.stale
-        return self.fourth is None or looseness > np.log(_LOOSEST)
+        return looseness > np.log(_LOOSEST)
 
     @property
     def n_hessians_to_refresh(self):
         """What `refreshed` takes, in Hessians."""
-        return survey_cost(self.is_quadratic) if self._is_loose else 1.0
+        renews_all = self.is_complete and self._is_loose
+        return survey_cost(self.is_quadratic) if renews_all else 1.0
 
     def refreshed(self, problem, roster, place):
         """With a new Hessian at a place that is `stale` away.
@@ -158,6 +224,8 @@ class Curvature:
         A third of a survey: leverages' squares, and second derivatives, have grown by
         at most e^stale.
         """
+        if not self.is_complete:
+            return replace(self.quick(problem, place), rent=self.rent)
         if self._is_loose:
             return self.survey(problem, roster, place)
         return replace(
@@ -169,6 +237,7 @@ class Curvature:
             moved=self.moved + self.stale,
             stale=0.0,
             debt=0.0,
+            uncertainty=0.0,
         )
 
     def changed(self, problem, roster, change, reference):
@@ -209,9 +278,16 @@ class Curvature:
             contrasts = objective.loss.contrasts()
             of_added = hessian.leverages(objective.extended(added), contrasts)
             leverage = max(leverage, of_added.max())
+        stale = self.stale
+        if len(added) and not self.is_quadratic:
+            moved = objective.largest_change(reference - self.place, added)
+            stale = max(stale, moved)
+        # H^-1 has grown by at most 1 / rest, and a group's part by its factor.
+        grown = np.max(after[before > 0] / before[before > 0]) / np.sqrt(rest)
         changed = replace(
             self, hessian=hessian, leverage=float(leverage),
             inflation=float(self.inflation / rest), spread_error=problem.spread_error,
+            stale=stale, uncertainty=float(self.uncertainty * grown),
         )  # fmt: skip
         if self.fourth is None:
             return changed
@@ -219,15 +295,13 @@ class Curvature:
         at = self.surveyed_at
         fourth = self.fourth.copy()
         objective.add_hessian_sums(at, removed, fourth, -squares)
-        stale, since = self.stale, self.moved
+        since = self.moved
         if len(added):
             if roster.leverages is not None:
                 roster.leverages[added] = of_added
             objective.add_hessian_sums(at, added, fourth, of_added**2)
-            moved = objective.largest_change(reference - self.place, added)
-            stale = max(stale, moved)
             since = max(since, objective.largest_change(self.place - at, added))
-        return replace(changed, fourth=fourth, stale=stale, moved=since)
+        return replace(changed, fourth=fourth, moved=since)
 
     def _squares_of(self, objective, roster, slots):
         """What rows' leverages, squared, have in `fourth`, or less."""
@@ -291,6 +365,25 @@ class Curvature:
         stale = self.stale + self.leverage * length
         return step, length, *self._judge(left, stale)
 
+    @property
+    def origin(self):
+        """Where distances in raw predictions count from; None where they do not."""
+        return None if self.is_quadratic else self.place
+
+    def unpredicted(self, length, stale):
+        """At most what H mispredicts of a change of the gradient, in the norm of H^-1.
+
+        Parameters
+        ----------
+        length : float
+            Of the step, in the norm of H.
+        stale : float
+            R between `place` and where the step begins.
+        """
+        if self.is_quadratic:
+            return 0.0
+        return _certificate.gradient_after_step(length, self.leverage, stale)
+
     def half_pass(self, problem, allowed, step, gradient, noise, reference):
         """Where a step certainly leads, by the rows' own predictions along it.
 
@@ -347,7 +440,7 @@ class Curvature:
             noise *= self.leverage
         predictions = np.abs(reference) * self.hessian.spreads()
         predictions = predictions.reshape(-1, len(self.offsets)) * (1.0 + self.offsets)
-        rounding = (1.0 + np.linalg.norm(self.offsets)) * noise
+        rounding = (1.0 + np.linalg.norm(self.offsets)) * noise + self.uncertainty
         # ``||dP w||_{H^-1} <= error ||w||_P``, for H is at least the penalty P.
         penalised = np.sqrt(np.sum(self.hessian.penalty * reference**2))
         return rounding + _ULPS * predictions.sum() + self.spread_error * penalised
@@ -356,7 +449,8 @@ class Curvature:
         if not self.is_certain:
             return None, SINGULAR if self.is_bounded else UNBOUNDED
         if self.is_quadratic:
-            return Bound(nu, self.leverage * nu), None
+            known = np.isfinite(self.leverage)
+            return Bound(nu, self.leverage * nu if known else None), None
         bound = _certificate.after_gradient(nu, self.leverage, stale)
         return bound, None if bound else TOO_FAR
 

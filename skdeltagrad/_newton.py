@@ -131,7 +131,7 @@ def _by_factors(problem, start, tol, max_iter, is_enough, task):
             if not problem.meter.allows(n_hessians=1):
                 converged = False
                 break
-            factor = _Kept(problem.hessian(point.iterate))
+            factor = KeptFactor(problem.hessian(point.iterate))
             direction, decrement = factor.direction(point.gradient)
         # 2) stop
         distance = np.sqrt(max(decrement, 0.0))
@@ -244,7 +244,7 @@ class _Point:
         )  # fmt: skip
 
 
-class _Kept:
+class KeptFactor:
     """A Hessian that is kept, and the curvature pairs of the steps since."""
 
     def __init__(self, hessian):

@@ -164,6 +164,27 @@ class Objective:
         _threads.run(take, len(blocks))
         return float(largest.max(initial=0.0))
 
+    def largest_square(self, slots, scale):
+        """Largest ``sum_j scale_j x_ij^2`` of some rows, as `extended` gives them.
+
+        Parameters
+        ----------
+        slots : ndarray of shape (n_rows,)
+        scale : ndarray of shape (n_dof,)
+        """
+        n_features, blocks = self.n_features, self.blocks(slots)
+        centre = np.zeros(n_features) if self.centre is None else self.centre
+        largest = np.zeros(len(blocks))
+
+        def take(number):
+            squares = self.rows.squared_distances(
+                blocks[number], centre, scale[:n_features]
+            )
+            largest[number] = squares.max()
+
+        _threads.run(take, len(blocks))
+        return float(largest.max(initial=0.0) + scale[n_features:].sum())
+
     def gradient_change(self, anchor, drift, slots):
         """Change of the gradient sums from an anchor to anchor + drift, by group."""
 

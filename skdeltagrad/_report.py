@@ -226,8 +226,13 @@ class UpdateReport:
             bound = f"{share} of the way since the rows were last read ({bound})"
         return [
             f"off the optimum by at most {bound}",
-            f"decision values off by at most {self.decision_bound:.2g}",
+            *self._decisions(),
         ]
+
+    def _decisions(self):
+        if self.decision_bound is None:
+            return []
+        return [f"decision values off by at most {self.decision_bound:.2g}"]
 
 
 def _size(n_bytes):

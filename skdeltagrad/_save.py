@@ -4,12 +4,36 @@ import contextlib
 import os
 import secrets
 import shutil
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import joblib
 
 
+@dataclass(frozen=True)
+class Options:
+    """What estimators are asked for while a dump is written: see `save`."""
+
+    purge: bool | None = None
+    receipt_key: bool = True
+
+
+_DEFAULT = Options()
+_options = ContextVar("skdeltagrad_save_options", default=_DEFAULT)
+
+
+def options():
+    """`Options` of the dump that is being written in this thread."""
+    return _options.get()
+
+
 def save(
-    estimator: object, path: str | os.PathLike, *, compress: int | str | tuple = 0
+    estimator: object,
+    path: str | os.PathLike,
+    *,
+    compress: int | str | tuple = 0,
+    purge: bool | None = None,
+    receipt_key: bool = True,
 ) -> None:
     """Write a joblib dump so that the file is the old one or the new one, never half.
 
@@ -28,6 +52,11 @@ def save(
         if there is one.
     compress : int, str or tuple, default=0
         As for `joblib.dump`.
+    purge : bool, default=None
+        Whether estimators are purged first, so that nothing in the file tells of rows
+        that were removed. None: those with ``solver="newton"``.
+    receipt_key : bool, default=True
+        Whether the key for the hashes of ids in receipts is in the file.
 
     Raises
     ------
@@ -40,7 +69,8 @@ def save(
         with open(new, "xb") as file:
             if os.path.exists(path):
                 shutil.copymode(path, new)
-            joblib.dump(estimator, file, compress=compress)
+            with _asking(Options(purge, receipt_key)):
+                joblib.dump(estimator, file, compress=compress)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
@@ -49,6 +79,15 @@ def save(
             os.remove(new)
         raise
     _sync_folder(os.path.dirname(path))
+
+
+@contextlib.contextmanager
+def _asking(options):
+    token = _options.set(options)
+    try:
+        yield
+    finally:
+        _options.reset(token)
 
 
 def _sync_folder(folder):

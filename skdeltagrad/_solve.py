@@ -202,6 +202,52 @@ def retrained(settings, transaction, training_set, engine):
     return engine.train(training_set.rows, training_set.roster)
 
 
+@_QUIET
+def purged(settings, transaction, training_set, engine, exact):
+    """The engine and the rows with nothing kept that was computed with other rows.
+
+    Parameters
+    ----------
+    settings : Settings
+        As they were in fit.
+    transaction : Transaction
+    training_set : TrainingSet
+        Changed in place.
+    engine : Path or Endpoint
+    exact : bool
+        Whether everything is computed again from the rows, in the order in which they
+        are stored, so that not even rounding depends on rows that left.
+
+    Returns
+    -------
+    engine : Path or Endpoint
+    training_set : TrainingSet
+        The same one, or a compact copy.
+    obstacle : str or None
+        Why something is left, if it is.
+    """
+    if not training_set.roster.is_stored:
+        engine, obstacle = engine.purged_without_rows()
+        return engine, training_set, obstacle or training_set.remainder()
+    training_set = training_set.without_holes(exact)
+    training_set.renew_sums(transaction, exact)
+    rows, roster = training_set.rows, training_set.roster
+    transaction.undo(setattr, roster, "leverages", roster.leverages)
+    roster.leverages = None
+    centre = training_set.centre()
+    if isinstance(engine, Path):
+        schedule = _schedule(
+            settings, training_set, engine, roster.live_slots(), centre,
+            engine.schedule.seed, engine.schedule.n_positions,
+        )  # fmt: skip
+        engine = replace(engine, centre=centre, schedule=schedule)
+        return engine.train(rows, roster), training_set, None
+    is_same = _is_same(centre, engine.centre) and not exact
+    engine = replace(_adjusted(settings, training_set, engine), centre=centre)
+    purge = engine.purged if is_same else engine.train
+    return purge(rows, roster), training_set, None
+
+
 def problem_of(engine, training_set, slots):
     """The objective of some rows, whatever the solver."""
     rows, roster = training_set.rows, training_set.roster
@@ -222,6 +268,10 @@ def problem_of(engine, training_set, slots):
         "diagonal",
         spread=training_set.spread,
     )
+
+
+def _is_same(centre, other):
+    return centre is None or np.array_equal(centre, other)
 
 
 def _adjusted(settings, training_set, engine):

@@ -120,6 +120,13 @@ class ColumnSpread:
             self.n_edits + 1,
         )  # fmt: skip
 
+    @property
+    def has_lost_digits(self):
+        """Whether sums have been larger than they are: they hold more rounding."""
+        is_above = self.peaks > _power(self.squares)
+        is_heavier = self.heaviest > int(_power(self.weight))
+        return is_heavier or bool((is_above & (self.counts > 0)).any())
+
     def mean(self):
         """Mean of every column, shape (n_features,)."""
         return self.shift + self.sums / self.weight

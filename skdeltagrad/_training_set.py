@@ -105,6 +105,38 @@ class TrainingSet:
             weight = self.roster.given_weight[slots]
             self.spread = ColumnSpread.of(self.rows, slots, weight)
 
+    def renew_sums(self, transaction, exact=False):
+        """Compute the columns' sums again from the current training rows.
+
+        Unless `exact`, only those that have lost digits next to rows that left.
+        """
+        slots = self.roster.live_slots()
+        if self.moments is not None and (exact or self.moments.has_lost_digits):
+            transaction.undo(setattr, self, "moments", self.moments)
+            self.moments = self._moments_of(slots)
+        if self.spread is not None and (exact or self.spread.has_lost_digits):
+            self.recount(transaction)
+
+    def remainder(self):
+        """What of rows that left is in the columns' sums, in words; None: nothing."""
+        if self.spread is None or not self.spread.has_lost_digits:
+            return None
+        return (
+            "the sums that scale_ is computed from have been much larger, with rows "
+            "that left, and hold their rounding"
+        )
+
+    def without_holes(self, everywhere=False):
+        """This training set, or a compact copy where removed rows have left room.
+
+        The room of a sparse row tells its number of entries; that of a dense row tells
+        nothing, and stays unless `everywhere`.
+        """
+        n_removed = len(self.rows) - self.roster.n_live
+        if not n_removed or not (self.rows.is_sparse or everywhere):
+            return self
+        return self._selected(self.roster.live_slots())
+
     def recode(self, transaction, y):
         """Give all rows other targets, by slot."""
         transaction.undo(setattr, self, "roster", self.roster)
@@ -179,7 +211,9 @@ class TrainingSet:
         n_removed = len(self.rows) - self.roster.n_live
         if n_removed <= max(_MOST_REMOVED * self.roster.n_live, _LEAST_TO_COMPACT):
             return self
-        slots = self.roster.live_slots()
+        return self._selected(self.roster.live_slots())
+
+    def _selected(self, slots):
         return TrainingSet(
             self.rows.select(slots),
             self.roster.select(slots),
