@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from numbers import Integral
 from time import perf_counter
 from typing import Self
 
@@ -312,10 +311,7 @@ class BaseDeltaGrad(PersistentState):
             raise ValueError(
                 f'on_missing must be "raise" or "ignore", got {on_missing!r}.'
             )
-        if not isinstance(request_id, str | Integral | None):
-            raise TypeError(
-                f"request_id must be a string or an integer, got {request_id!r}."
-            )
+        _requests.check_request_id(request_id)
         self._validate_params()
         for name, value in self._path_parameters().items():
             if not np.array_equal(value, self._fit_parameters[name]):
@@ -415,7 +411,8 @@ class BaseDeltaGrad(PersistentState):
                 training_set = without_rows(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
             report = self._report(
-                operation, engine, training_set, started, **(facts | account)
+                operation, engine, training_set, started, purged="no",
+                **(facts | account),
             )
             self._take_on(state, report)
         return self._tell()
@@ -458,7 +455,7 @@ class BaseDeltaGrad(PersistentState):
             engine = retrained(self._settings(), transaction, training_set, self._path)
             report = self._report(
                 "partial_refit", engine, training_set, started, request_id=request_id,
-                n_samples_before=training_set.roster.n_live,
+                n_samples_before=training_set.roster.n_live, purged="no",
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
         return self._tell()

@@ -130,13 +130,19 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         hashes : tuple of str
             In the order of the ids, each once, ascending; of more than 1,000, one hash
             of them all, as in the reports.
+
+        Raises
+        ------
+        ValueError
+            When the key was left out of the dump (``receipt_key=False``).
         """
         check_is_fitted(self)
+        key = _receipt.checked_key(self._key)
         ids = np.unique(_requests.check_ids(sample_id))
         name = _receipt.id_names
         if self._training_set.roster.ids is None:
             name = _receipt.position_names
-        return _receipt.hashed(name(ids), self._key)
+        return _receipt.hashed(name(ids), key)
 
     def path_digest(self) -> str:
         """sha256 of the whole cached run, or of all that is kept of its end.
@@ -179,9 +185,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         """Publish a new state and its receipt. The callback may refuse it."""
         vars(self).update(state)
         history = self.history_
-        report = _receipt.sealed(
-            report, history[-1] if history else None, self.coef_, self.intercept_
-        )
+        report = history.sealed(report, self.coef_, self.intercept_)
         vars(self).update(update_report_=report, history_=history.followed_by(report))
         if self.callback is not None:
             self.callback(report)
@@ -236,7 +240,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
             training_set.roster.n_live,
             cache_bytes=(engine or self._path).nbytes,
             seconds=perf_counter() - started,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
             parameters=_receipt.parameters_of(self),
             seed=(engine or self._path).random_seed,
             versions=_receipt.versions(),

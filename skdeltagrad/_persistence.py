@@ -21,9 +21,9 @@ from ._turns import one_at_a_time
 
 # What "purged_" says of an estimator that has been edited since the last purge.
 _NOT_PURGED = (
-    "solver={!r} is purged by an exact retrain only, so that this dump is written as it "
-    "is: what it keeps may tell of rows that were removed. Call purge() before, or pass "
-    "purge=True to save."
+    "solver={!r} is purged by an exact retrain only, so that this dump is written as "
+    "it is: what it keeps may tell of rows that were removed. Call purge() before, or "
+    "pass purge=True to save."
 )
 
 
@@ -38,7 +38,7 @@ class PersistentState(FittedState):
         purge that had to leave something: `update_report_.not_purged` says what.
         """
         check_is_fitted(self)
-        return self.update_report_.purged
+        return self.update_report_.purged or "no"  # None: of an earlier version
 
     @one_at_a_time
     def purge(self, *, exact: bool = False) -> Self:

@@ -6,6 +6,7 @@ Errors say which parameter, which value, and what to do.
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 from scipy import sparse
@@ -162,6 +163,19 @@ def check_weights(sample_weight, n_rows):
             f"{int(weight.argmin())}. Weights must be 0 or more."
         )
     return weight
+
+
+def check_request_id(request_id):
+    """Raise a TypeError unless it is a string, an integer, or None.
+
+    A bool is no name: ``request_id=True`` is a flag that went to the wrong parameter.
+    """
+    is_name = isinstance(request_id, str | Integral | None)
+    if not is_name or isinstance(request_id, bool):
+        raise TypeError(
+            f"request_id must be a string or an integer, got {request_id!r}. Pass the "
+            "name or the number of the request, or leave request_id out."
+        )
 
 
 def check_ids(ids, name="sample_id", n_rows=None):

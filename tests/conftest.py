@@ -99,6 +99,7 @@ def results(contents):
 
     def results(model):
         times = ("seconds", "indexed", "time", "digest", "previous_digest")
+        times += ("figures_digest", "salt", "number")
         passing = tuple(f"update_report_[{name!r}]" for name in times)
         return {
             place: value

@@ -98,6 +98,7 @@ SIDEWAYS = {
     ("_history", "_receipt"),
     ("_history", "_report"),
     ("_plan", "_report"),
+    ("_report", "_receipt"),
     ("_requests", "_receipt"),
     ("_search", "_twins"),
     ("_unstored", "_training_set"),

@@ -56,7 +56,7 @@ def seconds_of_receipt(model):
     _receipt.hashed(_receipt.names_of(roster, slots), model._key)
     _receipt.parameters_of(model)
     _receipt.versions()
-    sealed = _receipt.sealed(report, report, model.coef_, model.intercept_)
+    sealed = history.sealed(report, model.coef_, model.intercept_)
     history.followed_by(sealed)
     return thread_time() - started
 
