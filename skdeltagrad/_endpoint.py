@@ -71,8 +71,8 @@ def _with_few_threads(method):
 
 
 def _power_of_ten(value):
-    """The least power of ten that is not below a number."""
-    return float(10.0 ** np.ceil(np.log10(value))) if value > 0.0 else 0.0
+    """The least power of ten that is not below a number; None of None."""
+    return float(10.0 ** np.ceil(np.log10(value))) if value else value
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,15 @@ class Account:
     no_bound: str | None = None
     refit: bool = False
     reason: str | None = None
+
+    def coarse(self):
+        """What is still true when nothing was done, without digits that could tell."""
+        return Account(
+            curvature=self.curvature,
+            distance_bound=_power_of_ten(self.distance_bound),
+            decision_bound=_power_of_ten(self.decision_bound),
+            no_bound=self.no_bound,
+        )
 
 
 @dataclass(frozen=True)
@@ -430,12 +439,15 @@ class Endpoint:
         obstacle : str or None
             Why something is left, if it is.
         """
+        ledger = self.ledger.coarse()
         if not self.loss.is_quadratic:
-            return self, _WITHOUT_ROWS
-        return replace(
+            return replace(self, ledger=ledger), _WITHOUT_ROWS
+        cleaned = replace(
             self, curvature=self.curvature.forgetting(), is_clean=True,
             noise=_power_of_ten(self.noise),
-        ), None  # fmt: skip
+            ledger=replace(ledger, decision_bound=None),
+        )  # fmt: skip
+        return cleaned, None
 
     def _trained_again(self, problem, rows, roster):
         """The optimum from nothing; the report counts what was tried before it."""
