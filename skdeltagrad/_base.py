@@ -411,7 +411,11 @@ class BaseDeltaGrad(PersistentState):
                 training_set = without_rows(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
             report = self._report(
-                operation, engine, training_set, started, purged="no",
+                operation,
+                engine,
+                training_set,
+                started,
+                purged="no",
                 **(facts | account),
             )
             self._take_on(state, report)

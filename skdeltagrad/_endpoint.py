@@ -443,7 +443,7 @@ class Endpoint:
         if not self.loss.is_quadratic:
             return replace(self, ledger=ledger), _WITHOUT_ROWS
         cleaned = replace(
-            self, curvature=self.curvature.forgetting(), is_clean=True,
+            self, curvature=self.curvature.forgetting(self.iterate), is_clean=True,
             noise=_power_of_ten(self.noise),
             ledger=replace(ledger, decision_bound=None),
         )  # fmt: skip
@@ -465,7 +465,6 @@ class Endpoint:
         if found is None:
             return None
         curvature = Curvature.quick(problem, found.iterate)
-        curvature = replace(curvature, uncertainty=found.uncertainty)
         return self._at_rest(problem, census, found, curvature)
 
     def _resolved(self, problem, roster, census):
@@ -478,13 +477,14 @@ class Endpoint:
 
     def _at_rest(self, problem, census, found, curvature):
         """At an optimum that was polished, with its bound."""
-        gradient = problem.gradient(found.gradient_sums, found.iterate)
         vectors = problem.vectors(found.iterate)
-        bound, no_bound = curvature.bound(gradient, found.noise, vectors)
+        uncertainty = found.uncertainty * curvature.hessian.norm(vectors)
+        curvature = replace(curvature, uncertainty=uncertainty)
+        # What is left of the gradient is in the uncertainty.
+        bound, no_bound = curvature.bound(0.0 * vectors, found.noise, vectors)
         ledger = Account(
             **vars(problem.meter.spent),
             curvature=self.kind,
-            gradient_norm=problem.largest(found.gradient),
             distance_bound=None if bound is None else bound.distance,
             decision_bound=None if bound is None else bound.decision,
             no_bound=no_bound,

@@ -187,15 +187,17 @@ class Curvature:
         problem.meter.spend(n_hessians=1)
         return replace(known, fourth=fourth, surveyed_at=place, moved=0.0)
 
-    def forgetting(self):
+    def forgetting(self, place):
         """Without what has been the largest of rows that may have left.
 
-        Of a squared error: the leverage is infinite, that is not known, and the factors
-        are computed again from the sums.
+        Of a squared error, whose Hessian is that of any place: the leverage becomes
+        infinite, which is to say unknown, and the factors are computed again from the
+        sums.
         """
         return replace(
-            self, hessian=self.hessian.factorised(), leverage=np.inf, inflation=1.0
-        )
+            self, hessian=self.hessian.factorised(), place=place, leverage=np.inf,
+            inflation=1.0,
+        )  # fmt: skip
 
     def paid(self, problem, roster, n_passes):
         """After passes that a tight bound would have spared: see `rent`."""

@@ -23,6 +23,12 @@ _POLISHED = 1e-12
 # Accuracy: where steps get no shorter, rounding has been reached if they are at most
 # this long, relative to the iterate.
 _STALLED = 1e-10
+# Accuracy: what the gradient at the end may be off by, relative to the iterate, and
+# what every later bound counts with. It is the same whatever the steps were, since a
+# number that they come to would be a trace of the rows that left. The gradient of a
+# squared error is predicted exactly, but for rounding.
+_CERTAIN = 1e-10
+_CERTAIN_QUADRATIC = 1e-13
 # Cost: a polish takes one to three passes where it works at all. One that takes more
 # than this is given up, for a fit from nothing.
 _MOST_PASSES = 8
@@ -39,17 +45,15 @@ class Polished:
     iterate : ndarray of shape (n_outputs, n_dof)
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         Of the data term there, without the penalty.
-    gradient : ndarray of shape (n_systems, q)
-        Of the objective, where it was measured last: one step before.
     noise : float
         What rounding may have done to the sums: see `Problem.noise`.
     uncertainty : float
-        What else the sums may be off by: see `Curvature.uncertainty`.
+        What else the sums may be off by, relative to the iterate, in the norm of the
+        Hessian there: see `Curvature.uncertainty`.
     """
 
     iterate: np.ndarray
     gradient_sums: np.ndarray
-    gradient: np.ndarray
     noise: float
     uncertainty: float
 
@@ -88,32 +92,33 @@ def polish(problem, curvature, iterate, before):
         left = curvature.unpredicted(length, measured.largest_change)
         remainder = left if not last else min(left, length / last * length)
         size = hessian.norm(problem.vectors(iterate))
-        is_last = remainder <= _POLISHED * size
-        if not is_last and last is not None and length > _SLOWEST * last:
-            if length > _STALLED * size:
-                return None
-            is_last = True  # rounding is all that is left
+        has_stalled = last is not None and length > _SLOWEST * last
+        if has_stalled and length > _STALLED * size:
+            return None
         # 3) the gradient where the last step leads
-        if is_last:
-            return _arrived(problem, curvature, iterate, measured, -direction, left)
+        if remainder <= _POLISHED * size or has_stalled:
+            end = _predicted(problem, hessian, iterate, measured, -direction)
+            # The norms are those of the kept Hessian; at the end others by e^stale.
+            off = (len(end[1]) * left + end[2]) * np.exp(measured.largest_change)
+            certain = _CERTAIN_QUADRATIC if curvature.is_quadratic else _CERTAIN
+            if off <= certain * size:
+                return Polished(*end[:2], problem.noise(measured), certain)
         before = iterate, gradient
         iterate = iterate - problem.by_output(direction)
     return None
 
 
-def _arrived(problem, curvature, iterate, measured, step, left):
-    """`Polished` after the last step, whose gradient is predicted, not measured."""
-    hessian, by_output = curvature.hessian, problem.by_output(step)
-    end = iterate + by_output
-    gradient = problem.gradient(measured.gradient_sums, iterate)
+def _predicted(problem, hessian, iterate, measured, step):
+    """Where a step leads, the gradient sums there, and how far they are from none.
+
+    In one group of rows the sums are those of an optimum, where the gradient is zero;
+    what the prediction says besides is then what they are off by.
+    """
+    end = iterate + problem.by_output(step)
     sums = measured.gradient_sums.copy()
     for total, of_group in zip(sums, hessian.sums, strict=True):
         total += problem.by_output(step @ of_group)
-    # The prediction is off by `left` in every group, and in one group the optimum has
-    # no gradient: what is left of the prediction there is off, too.
-    uncertainty = len(sums) * left
+    remainder = problem.gradient(sums, end)
     if len(sums) == 1:
-        remainder = problem.gradient(sums, end)
-        uncertainty += hessian.dual_norm(remainder)
         sums -= problem.by_output(remainder) / problem.group_weight[0]
-    return Polished(end, sums, gradient, problem.noise(measured), uncertainty)
+    return end, sums, hessian.dual_norm(remainder)

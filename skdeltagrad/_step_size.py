@@ -1,14 +1,20 @@
 """``learning_rate="auto"``: one over the smoothness of the objective."""
 
+from decimal import ROUND_DOWN, Context
+
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ._losses import HalfSquaredLoss
 from ._objective import Objective
 
+_TWO_DIGITS = Context(prec=2, rounding=ROUND_DOWN)
+
 
 def automatic_learning_rate(rows, slots, weight, centre, curvature_bound, alpha, share):
-    """1 / L, with L the smoothness of a mini-batch of the mean objective.
+    """1 / L to two significant digits, rounded down.
+
+    L is the smoothness of a mini-batch of the mean objective,
 
         L = curvature_bound (a lambda_max + (1 - a) max_i s_i ||x_i||^2 n / S) + alpha/S
 
@@ -45,7 +51,15 @@ def automatic_learning_rate(rows, slots, weight, centre, curvature_bound, alpha,
         largest = (weight[slots] * squared).max() * n_samples / total
         moment = together * moment + (1 - together) * largest
     smoothness = curvature_bound * moment + alpha / total
-    return 1.0 / smoothness if smoothness > 0 else 1.0
+    return _rounded_down(1.0 / smoothness) if smoothness > 0 else 1.0
+
+
+def _rounded_down(rate):
+    """A rate by its first two digits: all of them would tell of a row that left.
+
+    Down, since steps are stable below it.
+    """
+    return float(_TWO_DIGITS.create_decimal_from_float(float(rate)))
 
 
 def _second_moment(rows, slots, weight, centre):

@@ -52,6 +52,12 @@ def largest_eigenvalue(X, weight, centre):
     return np.linalg.eigvalsh((Z.T * weight) @ Z / weight.sum())[-1]
 
 
+def assert_rate(rate, expected):
+    """Two digits of it, rounded down; eigenvalues are a little too small."""
+    assert rate == float(f"{rate:.1e}")
+    assert expected * 0.9 < rate <= expected * 1.02
+
+
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize(("loss", "centring", "weighting"), INSTANCES)
 def test_full_batch(loss, centring, weighting, is_sparse):
@@ -61,7 +67,7 @@ def test_full_batch(loss, centring, weighting, is_sparse):
     smoothness = BOUNDS[loss] * largest_eigenvalue(X, weight, centre)
     smoothness += alpha / weight.sum()
     rate = learning_rate(X, weight, centre, BOUNDS[loss], alpha, 1.0, is_sparse)
-    assert_allclose(rate, 1 / smoothness, rtol=0.02)
+    assert_rate(rate, 1 / smoothness)
 
 
 @pytest.mark.parametrize("n_features", [1, 2, 3, 4, 9, 60, 300])
@@ -70,7 +76,7 @@ def test_any_number_of_features(n_features, centring):
     X = some_rows(100, n_features)
     weight, centre = np.ones(100), some_centre(centring, X)
     expected = 1 / largest_eigenvalue(X, weight, centre)
-    assert_allclose(learning_rate(X, weight, centre, 1.0), expected, rtol=0.02)
+    assert_rate(learning_rate(X, weight, centre, 1.0), expected)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -80,7 +86,7 @@ def test_eigenvalues_close_together(n_rows, n_features, seed):
     X = np.random.default_rng(seed).normal(size=(n_rows, n_features))
     weight = np.ones(n_rows)
     expected = 1 / largest_eigenvalue(X, weight, None)
-    assert_allclose(learning_rate(X, weight, None, 1.0), expected, rtol=0.02)
+    assert_rate(learning_rate(X, weight, None, 1.0), expected)
 
 
 @pytest.mark.parametrize("share", [1e-9, 0.005, 0.1, 0.5, 0.999, 1.0])
@@ -98,7 +104,7 @@ def test_batches(share, centring, weighting):
     smoothness += (1 - a) * (weight * squared).max() * n / total
     smoothness = 0.25 * smoothness + 2.0 / total
     rate = learning_rate(X, weight, centre, 0.25, 2.0, share)
-    assert_allclose(rate, 1 / smoothness, rtol=0.02)
+    assert_rate(rate, 1 / smoothness)
 
 
 def test_smaller_batches_take_smaller_steps():
@@ -133,7 +139,7 @@ def test_rows_of_zeros(n_features, centring, alpha):
     X = np.zeros((10, n_features))
     rate = learning_rate(X, np.ones(10), some_centre(centring, X), 1.0, alpha)
     smoothness = (0.0 if centring == "without" else 1.0) + alpha / 10
-    assert_allclose(rate, 1 / smoothness if smoothness else 1.0, rtol=0.02)
+    assert_rate(rate, 1 / smoothness if smoothness else 1.0)
 
 
 @pytest.mark.parametrize("n_features", [3, 8, 20])
@@ -142,7 +148,7 @@ def test_one_column_that_is_not_zero(n_features):
     for column in range(n_features):
         X = np.zeros((10, n_features))
         X[:, column] = 2.0
-        assert_allclose(learning_rate(X, np.ones(10), None, 1.0), 0.25, rtol=0.02)
+        assert_rate(learning_rate(X, np.ones(10), None, 1.0), 0.25)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (0, 7), (2, 9)])
@@ -152,7 +158,7 @@ def test_two_columns_that_cancel(first, second):
     X[:, first] = np.linspace(-1, 1, 10)
     X[:, second] = -X[:, first]
     expected = 1 / largest_eigenvalue(X, np.ones(10), None)
-    assert_allclose(learning_rate(X, np.ones(10), None, 1.0), expected, rtol=0.02)
+    assert_rate(learning_rate(X, np.ones(10), None, 1.0), expected)
 
 
 def test_gradient_descent_is_stable_below_twice_the_rate_only():
