@@ -31,7 +31,7 @@ from ._sklearn import fit_context
 from ._solve import carry_out, first_engine, foretell, retrained
 from ._training_set import TrainingSet
 from ._turns import one_at_a_time
-from ._typing import Ids, MatrixLike, OnMissing
+from ._typing import Ids, MatrixLike, OnMissing, Positions
 from ._unstored import with_request, without_rows
 
 ROW_CHECKS = {
@@ -114,7 +114,7 @@ class BaseDeltaGrad(PersistentState):
         targets = self._fit_targets(y)
         given_weight = _requests.check_weights(sample_weight, X.shape[0])
         weight = given_weight * targets.factor
-        _check_some_count(np.count_nonzero(weight))
+        _requests.check_some_count(np.count_nonzero(weight))
         ids = None
         if sample_id is not None:
             ids = _requests.check_ids(sample_id, n_rows=X.shape[0])
@@ -136,7 +136,7 @@ class BaseDeltaGrad(PersistentState):
     @one_at_a_time
     def partial_unfit(
         self, X: MatrixLike | None = None, y: ArrayLike | None = None, *,
-        position: ArrayLike | None = None, sample_id: Ids | None = None,
+        position: Positions | None = None, sample_id: Ids | None = None,
         sample_weight: ArrayLike | None = None, on_missing: OnMissing = "raise",
         request_id: str | int | None = None,
     ) -> Self:  # fmt: skip
@@ -151,8 +151,11 @@ class BaseDeltaGrad(PersistentState):
             The rows as they were given to `fit`. Given k times, k copies leave.
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
             Their targets; needed with `X`.
-        position : int or array-like of int, default=None
-            Their numbers in `fit`; rows added later count on from there.
+        position : int, slice or array-like of int or bool, default=None
+            Their numbers in `fit`; rows added later count on from there. A mask has one
+            entry for every position that was ever given out. A slice names the rows
+            that are still there in its range. The index of a frame is refused: it
+            holds labels.
         sample_id : int, str or array-like, default=None
             Every row that carries one of these ids leaves.
         sample_weight : array-like of shape (n_rows,), default=None
@@ -171,7 +174,7 @@ class BaseDeltaGrad(PersistentState):
         ValueError
             When a row of `X` is not stored, or nothing would be left to fit on.
         IndexError
-            When a position never was, or is gone.
+            When a position does not exist, or is gone; when a mask has another length.
         KeyError
             When no row carries an id.
         """
@@ -187,7 +190,7 @@ class BaseDeltaGrad(PersistentState):
     @one_at_a_time
     def plan_unfit(
         self, X: MatrixLike | None = None, y: ArrayLike | None = None, *,
-        position: ArrayLike | None = None, sample_id: Ids | None = None,
+        position: Positions | None = None, sample_id: Ids | None = None,
         sample_weight: ArrayLike | None = None, on_missing: OnMissing = "raise",
     ) -> EditPlan:  # fmt: skip
         """Foretell what `partial_unfit` would do, and do nothing.
@@ -208,7 +211,7 @@ class BaseDeltaGrad(PersistentState):
         if len(edit.removed):
             self._check_what_is_left(training_set.roster, edit)
             targets = self._edit_targets(training_set.roster.y[edit.removed], None)
-            _check_classes_stay(training_set.roster, targets)
+            _requests.check_classes_stay(training_set.roster, targets)
             facts = foretell(self._settings(), training_set, self._path, edit, targets)
         n_samples = training_set.roster.n_live - len(edit.removed)
         return EditPlan(len(edit.removed), edit.n_missing, n_samples, **facts)
@@ -216,9 +219,9 @@ class BaseDeltaGrad(PersistentState):
     @one_at_a_time
     def partial_refit(
         self, X: MatrixLike | None = None, y: ArrayLike | None = None, *,
-        position: ArrayLike | None = None, sample_id: Ids | None = None,
+        position: Positions | None = None, sample_id: Ids | None = None,
         sample_weight: ArrayLike | None = None, replace: bool = False,
-        remove_position: ArrayLike | None = None, remove_id: Ids | None = None,
+        remove_position: Positions | None = None, remove_id: Ids | None = None,
         on_missing: OnMissing = "raise", request_id: str | int | None = None,
     ) -> Self:  # fmt: skip
         """Add rows, correct rows, add and remove in one go, or retrain exactly.
@@ -232,8 +235,9 @@ class BaseDeltaGrad(PersistentState):
             Rows to add.
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
             Their targets.
-        position : int or array-like of int, default=None
-            With ``replace=True``: the rows that the new ones replace, one for each.
+        position : int, slice or array-like of int or bool, default=None
+            With ``replace=True``: the rows that the new ones replace, one for each, as
+            for `partial_unfit`. A mask names them in ascending order.
         sample_id : array-like of shape (n_rows,), default=None
             Ids of the new rows, if fit was given ids. With ``replace=True`` and no
             `position` all rows that carry one of them leave.
@@ -401,7 +405,7 @@ class BaseDeltaGrad(PersistentState):
         targets = self._edit_targets(
             roster.y[edit.removed], None if edit.added is None else edit.added.y
         )
-        _check_classes_stay(roster, targets)
+        _requests.check_classes_stay(roster, targets)
         with self._changing(operation) as transaction:
             engine, training_set, account = carry_out(
                 self._settings(), transaction, training_set, self._path, edit,
@@ -451,7 +455,7 @@ class BaseDeltaGrad(PersistentState):
         n_counting -= np.count_nonzero(roster.weight[edit.removed])
         if edit.added is not None:
             n_counting += np.count_nonzero(edit.added.weight)
-        _check_some_count(n_counting)
+        _requests.check_some_count(n_counting)
 
     def _retrain(self, started, request_id):
         training_set = self._training_set
@@ -463,20 +467,3 @@ class BaseDeltaGrad(PersistentState):
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
         return self._tell()
-
-
-def _check_classes_stay(roster, targets):
-    if targets.recode is not None and not roster.is_stored:
-        raise ValueError(
-            "store_data=False kept none of the rows that the model of the other "
-            "classes would be fitted on, and the last row of a class would leave: "
-            "nothing is changed. Call fit on the rows that remain."
-        )
-
-
-def _check_some_count(n_rows):
-    if n_rows == 0:
-        raise ValueError(
-            "sample_weight is zero for all rows: nothing counts. Give at least one row "
-            "a positive weight."
-        )

@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from . import _receipt, _requests, _state
+from . import _positions, _receipt, _requests, _state
 from ._callbacks import OF_A_RUN, followed
 from ._centring import coefficients
 from ._commit import Transaction
@@ -138,10 +138,11 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         """
         check_is_fitted(self)
         key = _receipt.checked_key(self._key)
-        ids = np.unique(_requests.check_ids(sample_id))
         name = _receipt.id_names
         if self._training_set.roster.ids is None:
+            _positions.refuse_index(sample_id, "sample_id")
             name = _receipt.position_names
+        ids = np.unique(_requests.check_ids(sample_id))
         return _receipt.hashed(name(ids), key)
 
     def path_digest(self) -> str:

@@ -19,9 +19,9 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from ._base import BaseDeltaGrad
 from ._losses import BinomialLoss, MultinomialLoss
 from ._report import UpdateReport
-from ._requests import shown
 from ._sklearn import Interval, LinearClassifierMixin, SparseCoefMixin, StrOptions
 from ._targets import Targets
+from ._text import shown
 from ._typing import Kind, MatrixLike, Solver
 
 _UNKNOWN = -1

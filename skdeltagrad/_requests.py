@@ -12,8 +12,10 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
+from ._positions import positions_of
 from ._receipt import id_names, position_names
 from ._roster import GONE
+from ._text import shown
 
 NO_SLOTS = np.zeros(0, np.int64)
 
@@ -119,7 +121,7 @@ def replace_rows(roster, added, position, sample_id, on_missing):
         replaced, missing = find_ids(roster, sample_id, on_missing)
         taken_over = _take_over(roster, replaced, added.ids)
         return Edit(replaced, added, taken_over, len(missing), tuple(missing))
-    position = _check_positions(roster, position, "position")
+    position = positions_of(roster, position)
     if len(np.unique(position)) != len(added) or len(position) != len(added):
         raise ValueError(
             f"position names {len(np.unique(position))} different rows and X has "
@@ -246,10 +248,10 @@ def find_positions(roster, position, on_missing, name="position"):
     Raises
     ------
     IndexError
-        For a position that never was, and for one that is gone unless
+        For a position that does not exist, and for one that is gone unless
         ``on_missing="ignore"``.
     """
-    position = _check_positions(roster, position, name)
+    position = positions_of(roster, position, name)
     _, first = np.unique(position, return_index=True)
     position = position[np.sort(first)]
     slots = roster.slots_of(position)
@@ -257,26 +259,6 @@ def find_positions(roster, position, on_missing, name="position"):
     if on_missing == "raise":
         _refuse_gone(position[gone], name)
     return slots[~gone], position_names(position[gone])
-
-
-def _check_positions(roster, position, name):
-    position = np.atleast_1d(np.asarray(position))
-    if position.size == 0:
-        return NO_SLOTS
-    if position.ndim != 1 or position.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name} must hold integers, got an array of dtype {position.dtype} and "
-            f"shape {position.shape}. For a mask, pass numpy.flatnonzero(mask)."
-        )
-    position = position.astype(np.int64)
-    outside = (position < 0) | (position >= roster.n_positions)
-    if outside.any():
-        raise IndexError(
-            f"{name} {shown(position[outside])} never was: positions run from 0 to "
-            f"{roster.n_positions - 1}, in the order of the rows in fit, then of those "
-            "added."
-        )
-    return position
 
 
 def _refuse_gone(position, name):
@@ -383,8 +365,20 @@ def _same_kind(ids, roster, name):
     return ids
 
 
-def shown(values):
-    """The first few values, for messages."""
-    values = np.asarray(values).tolist()
-    text = ", ".join(repr(value) for value in values[:5])
-    return text if len(values) <= 5 else f"{text} and {len(values) - 5} more"
+def check_classes_stay(roster, targets):
+    """Raise ValueError where the classes change and there are no rows to fit on."""
+    if targets.recode is not None and not roster.is_stored:
+        raise ValueError(
+            "store_data=False kept none of the rows that the model of the other "
+            "classes would be fitted on, and the last row of a class would leave: "
+            "nothing is changed. Call fit on the rows that remain."
+        )
+
+
+def check_some_count(n_rows):
+    """Raise ValueError where no row has a positive weight."""
+    if n_rows == 0:
+        raise ValueError(
+            "sample_weight is zero for all rows: nothing counts. Give at least one row "
+            "a positive weight."
+        )

@@ -8,6 +8,7 @@ from scipy import sparse
 # Frames are array-like, too.
 MatrixLike = ArrayLike | sparse.sparray | sparse.spmatrix
 Ids = int | str | ArrayLike
+Positions = int | slice | ArrayLike
 # What leaves together: those that share an id, or a label.
 Groups = Literal["sample_id"] | ArrayLike | None
 OnMissing = Literal["raise", "ignore"]

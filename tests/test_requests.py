@@ -81,8 +81,26 @@ POSITIONS = {
     "range": (range(5), [0, 1, 2, 3, 4]),
     "uint8": (np.array([3, 17], np.uint8), [3, 17]),
     "series": (pd.Series([3, 17], index=[9, 8]), [3, 17]),
-    "index": (pd.Index([3, 17]), [3, 17]),
-}
+    "index as an array": (pd.Index([3, 17]).to_numpy(), [3, 17]),
+    "nullable series": (pd.Series([3, 17], dtype="Int64"), [3, 17]),
+    "objects": (np.array([3, np.int64(17)], object), [3, 17]),
+    "mask": (np.isin(ROWS, [3, 17]), [3, 17]),
+    "mask as a list": (np.isin(ROWS, [3, 17]).tolist(), [3, 17]),
+    "mask as a series": (
+        pd.Series(np.isin(ROWS, [3, 17]), index=ROWS[::-1]), [3, 17],
+    ),
+    "mask as a nullable series": (
+        pd.Series(np.isin(ROWS, [3, 17]), dtype="boolean"), [3, 17],
+    ),
+    "mask as objects": (np.isin(ROWS, [3, 17]).astype(object), [3, 17]),
+    "mask of nobody": (np.zeros(N_SAMPLES, bool), []),
+    "slice": (slice(3, 6), [3, 4, 5]),
+    "slice of steps": (slice(50, 40, -5), [45, 50]),
+    "slice from the end": (slice(-2, None), [58, 59]),
+    "slice that ends behind the last": (slice(57, 1000), [57, 58, 59]),
+    "slice of nobody": (slice(5, 5), []),
+    "slice of NumPy's integers": (slice(np.int64(3), np.uint8(5)), [3, 4]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", POSITIONS)
@@ -94,7 +112,7 @@ def test_position(fitted, data, kind):
     assert_fitted_on(fitted, X[without(rows)], y[without(rows)])
 
 
-@pytest.mark.parametrize("position", [[], np.zeros(0, int), np.zeros(0, bool)])
+@pytest.mark.parametrize("position", [[], np.zeros(0, int)])
 def test_no_position_is_nothing_to_do(fitted, position):
     trajectory = fitted.trajectory_
     fitted.unlearn(position=position)
@@ -105,28 +123,137 @@ def test_no_position_is_nothing_to_do(fitted, position):
 
 @pytest.mark.parametrize(
     "position",
-    [ROWS < 3, True, [True, False], [1.0, 2.0], 1.5, ["1"], [None], [[1, 2], [3, 4]]],
+    [
+        True, np.True_, [1.0, 2.0], 1.5, ["1"], [None], [[1, 2], [3, 4]], [True, 2],
+        [True, None] * 30, np.ones((60, 1), bool), pd.Series([True, pd.NA] * 30),
+        pd.Series([1, pd.NA], dtype="Int64"), [2**70, 1.5], "3", slice("a", "b"),
+        slice(0.5, 3), slice(0, 9, 0),
+    ],
     ids=str,
-)
+)  # fmt: skip
 def test_position_that_is_no_integer(fitted, unchanged, position):
     with unchanged(fitted), pytest.raises(TypeError, match=r"position .*integers"):
         fitted.unlearn(position=position)
 
 
-def test_mask_is_refused_with_the_way_out(fitted, data):
-    X, y, _, _ = data
-    mask = X[:, 0] > 1
-    with pytest.raises(TypeError, match=r"dtype bool.*numpy\.flatnonzero\(mask\)"):
+@pytest.mark.parametrize("n_entries", [0, 1, 3, 59, 61])
+@pytest.mark.parametrize("kind", [np.array, list, pd.Series])
+def test_a_mask_of_another_length(fitted, unchanged, n_entries, kind):
+    if n_entries == 0 and kind is list:
+        return  # which is a list of nothing
+    mask = kind([True] * n_entries) if n_entries else kind([], dtype=bool)
+    message = rf"position is a mask of {n_entries} entries.* 60 "
+    with unchanged(fitted), pytest.raises(IndexError, match=message):
+        fitted.unlearn(position=mask, on_missing="ignore")
+
+
+def test_a_mask_counts_all_positions_that_were_given_out(fitted, unchanged, data):
+    """Those of rows that left and of rows that came, too."""
+    X, y, X_new, y_new = data
+    fitted.unlearn(position=[3, 17]).partial_refit(X_new[:4], y_new[:4])
+    X_all, y_all = np.vstack([X, X_new]), np.append(y, y_new)
+    with unchanged(fitted), pytest.raises(IndexError, match="62 entries.* 64 "):
+        fitted.unlearn(position=np.ones(62, bool))
+    mask = np.isin(np.arange(64), [5, 61])
+    fitted.unlearn(position=mask)
+    rows = without([3, 5, 17, 61], 64)
+    assert_fitted_on(fitted, X_all[rows], y_all[rows])
+    # A row that is gone and has a True is asked for as if by its number.
+    mask[7] = True
+    with unchanged(fitted), pytest.raises(IndexError, match=r"position 5, 61 .*ignore"):
         fitted.unlearn(position=mask)
-    fitted.unlearn(position=np.flatnonzero(mask))
-    assert_fitted_on(fitted, X[~mask], y[~mask])
+    fitted.unlearn(position=mask, on_missing="ignore")
+    report = fitted.update_report_
+    assert (report.n_removed, report.n_not_found) == (1, 2)
 
 
-@pytest.mark.parametrize("position", [-1, [3, -60], N_SAMPLES, [2, 10**12]])
+def test_a_slice_names_the_rows_that_are_still_there(fitted, data):
+    """As a slice of Python does, which ends where the list does."""
+    X, y, X_new, y_new = data
+    X_all, y_all = np.vstack([X, X_new]), np.append(y, y_new)
+    fitted.unlearn(position=[3, 17]).partial_refit(X_new[:4], y_new[:4])
+    fitted.unlearn(position=slice(5))
+    report = fitted.update_report_
+    assert (report.n_removed, report.n_not_found) == (4, 0)
+    fitted.unlearn(position=slice(-2, None))  # positions 62 and 63
+    rows = without([0, 1, 2, 3, 4, 17, 62, 63], 64)
+    assert_fitted_on(fitted, X_all[rows], y_all[rows])
+    fitted.unlearn(position=slice(5))
+    assert fitted.update_report_.n_removed == 0
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index([3, 17]),
+        pd.RangeIndex(3),
+        pd.RangeIndex(N_SAMPLES),
+        pd.Index(["a", "b"]),
+        pd.Index([True, False] * 30),
+        pd.CategoricalIndex([3, 17]),
+        pd.MultiIndex.from_tuples([(3, 17)]),
+        pd.DatetimeIndex(["2020-01-01"]),
+    ],
+    ids=lambda index: f"{type(index).__name__}-{len(index)}-{index.dtype}",
+)
+def test_an_index_is_no_position(fitted, unchanged, data, index):
+    """It holds labels, and a row of another number would leave in silence."""
+    X, y, X_new, y_new = data
+    n_new = len(index)
+    X_new, y_new = np.resize(X_new, (n_new, 10)), np.resize(y_new, n_new)
+    ask = r"position .*pandas.*Index.*labels.*sample_id=.*get_indexer"
+    with unchanged(fitted):
+        for operation in (fitted.unlearn, fitted.partial_unfit, fitted.plan_unfit):
+            with pytest.raises(TypeError, match=ask):
+                operation(position=index, on_missing="ignore")
+        with pytest.raises(TypeError, match=f"remove_{ask}"):
+            fitted.partial_refit(remove_position=index)
+        with pytest.raises(TypeError, match=ask):
+            fitted.partial_refit(X_new, y_new, position=index, replace=True)
+    with pytest.raises(TypeError, match=ask.replace("position", "sample_id", 1)):
+        fitted.hash_ids(index)  # of positions, where there are no ids
+
+
+def test_an_index_of_another_library_is_no_position(fitted, unchanged):
+    class Index:
+        def __array__(self, dtype=None, copy=None):
+            return np.array([3, 17])
+
+    class Labels(Index):
+        pass
+
+    with unchanged(fitted), pytest.raises(TypeError, match="position .*labels"):
+        fitted.unlearn(position=Labels())
+
+
+@pytest.mark.parametrize("named", [slice(2, 4), np.isin(ROWS, [2, 3])], ids=str)
+def test_masks_and_slices_in_other_operations(fitted, data, named):
+    X, y, X_new, y_new = data
+    assert fitted.plan_unfit(position=named).n_removed == 2
+    fitted.partial_refit(X_new[:2], y_new[:2], position=named, replace=True)
+    X, y = X.copy(), y.copy()
+    X[2:4], y[2:4] = X_new[:2], y_new[:2]
+    assert_fitted_on(fitted, X, y)
+    fitted.partial_refit(remove_position=named)
+    assert_fitted_on(fitted, X[without([2, 3])], y[without([2, 3])])
+    with pytest.raises(ValueError, match="position names 3 different rows and X has 2"):
+        fitted.partial_refit(X_new[:2], y_new[:2], position=slice(4, 7), replace=True)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        -1, [3, -60], N_SAMPLES, [2, 10**12], 2**63, 2**64 - 1, [3, 2**64 - 1], 2**70,
+        [-1, 2**70], np.array([2**64 - 1], np.uint64), [-(2**63), 2**63],
+        np.array([2, 300], np.uint16),
+    ],
+    ids=str,
+)  # fmt: skip
 @pytest.mark.parametrize("on_missing", ["raise", "ignore"])
-def test_position_that_never_was(fitted, unchanged, position, on_missing):
-    wrong = str(np.atleast_1d(position)[-1])
-    with unchanged(fitted), pytest.raises(IndexError, match=f"{wrong}.*0 to 59"):
+def test_position_that_does_not_exist(fitted, unchanged, position, on_missing):
+    wrong = np.atleast_1d(np.asarray(position, object))[-1]
+    message = f"{wrong} does not exist.*0 to 59"
+    with unchanged(fitted), pytest.raises(IndexError, match=message):
         fitted.unlearn(position=position, on_missing=on_missing)
 
 
@@ -673,7 +800,7 @@ def test_positions_count_on(fitted, data):
     fitted.unlearn(position=[60, 65])
     rows = np.append(np.arange(58), [62, 63, 64])
     assert_fitted_on(fitted, X_all[rows], y_all[rows])
-    with pytest.raises(IndexError, match="66 never was: positions run from 0 to 65"):
+    with pytest.raises(IndexError, match="66 does not exist.*from 0 to 65"):
         fitted.unlearn(position=66)
 
 
