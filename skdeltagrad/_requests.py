@@ -187,6 +187,9 @@ def check_ids(ids, name="sample_id", n_rows=None):
     ------
     TypeError
         When they are not all integers or all strings.
+    ValueError
+        When a string holds a NUL character, an integer does not fit into 64 bits, or
+        the shape is wrong.
     """
     # As objects, or else NumPy makes text of integers beside text; and pandas' own
     # types are none that NumPy knows.
@@ -207,8 +210,12 @@ def check_ids(ids, name="sample_id", n_rows=None):
                 f"{', '.join(sorted(kinds))}. Convert the ids to one type, for "
                 "example with str()."
             )
+        if "str" in kinds:
+            with_nul = ["\0" in value for value in ids]
+            _refuse_nul(ids.astype(object)[with_nul], name)
         ids = ids.astype(object if "int" in kinds else str)
     if ids.dtype.kind == "U":
+        _refuse_nul(ids[_holds_nul(ids)], name)
         return np.array(ids)
     limits = np.iinfo(np.int64)
     if len(ids) and (ids.max() > limits.max or ids.min() < limits.min):
@@ -217,6 +224,25 @@ def check_ids(ids, name="sample_id", n_rows=None):
             "Convert the ids to strings."
         )
     return ids.astype(np.int64)
+
+
+def _holds_nul(ids):
+    """Tell which strings of an array have a NUL character before their last one.
+
+    Those behind the last character are how NumPy fills up strings that are shorter.
+    """
+    width = ids.dtype.itemsize // 4  # characters of four bytes
+    characters = np.array(ids).view(np.uint32).reshape(len(ids), width)
+    return ((characters[:, :-1] == 0) & (characters[:, 1:] != 0)).any(axis=1)
+
+
+def _refuse_nul(ids, name):
+    if len(ids):
+        raise ValueError(
+            f"{name} {shown(ids)}: ids must not hold NUL characters, by which strings "
+            "are filled up to the same length, so that two such ids could become one. "
+            "Replace them."
+        )
 
 
 def _kind_of_id(value):

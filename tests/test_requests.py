@@ -421,6 +421,45 @@ def test_unknown_text_id_is_quoted(ridge, data):
     assert caught.value.args[0].startswith("sample_id 'person-x': no row carries it")
 
 
+NUL_IDS = {
+    "list": ["a", "a\0"],
+    "within": ["a", "b\0c"],
+    "object array": np.array(["a", "a\0"], object),
+    "array": np.array(["a", "b\0c"]),
+    "array with a NUL in front": np.array(["a", "\0b"]),
+    "variable width": np.array(["a", "a\0"], np.dtypes.StringDType()),
+    "series": pd.Series(["a", "a\0"]),
+    "object series": pd.Series(["a", "a\0"], dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", NUL_IDS)
+def test_ids_with_nul_characters(ridge, unchanged, data, kind):
+    """NumPy pads strings by them: "a" and "a\0" would be the same id."""
+    X, y, X_new, y_new = data
+    ids = NUL_IDS[kind]
+    with pytest.raises(ValueError, match=r"sample_id .*'(a\\x00|b\\x00c|\\x00b)'.*NUL"):
+        ridge.fit(X[:2], y[:2], sample_id=ids)
+    ridge.fit(X, y, sample_id=WRITTEN_IDS)
+    with unchanged(ridge):
+        with pytest.raises(ValueError, match="sample_id .*NUL"):
+            ridge.unlearn(sample_id=ids, on_missing="ignore")
+        with pytest.raises(ValueError, match="sample_id .*NUL"):
+            ridge.partial_refit(X_new[:2], y_new[:2], sample_id=ids)
+        with pytest.raises(ValueError, match="remove_id .*NUL"):
+            ridge.partial_refit(remove_id=ids, on_missing="ignore")
+
+
+@pytest.mark.parametrize("one", ["a\0", "\0"])
+def test_one_id_with_a_nul_character(ridge, unchanged, data, one):
+    X, y, _, _ = data
+    ridge.fit(X[:2], y[:2], sample_id=["a", "b"])
+    with unchanged(ridge), pytest.raises(ValueError, match="sample_id .*NUL"):
+        ridge.unlearn(sample_id=one)
+    with pytest.raises(ValueError, match="sample_id .*NUL"):
+        ridge.hash_ids(one)
+
+
 @pytest.mark.parametrize("request_", ["content", "position", "sample_id"])
 def test_a_retried_request_does_nothing(fitted_with_ids, data, request_):
     X, y, _, _ = data
