@@ -334,11 +334,23 @@ class DeltaGradLogisticRegression(
             codes,
             factor,
             loss,
-            np.full(loss.n_outputs, 1.0 / self.C),
+            np.full(loss.n_outputs, self._penalty()),
             n_classes if self.class_weight == "balanced" else 1,
             {"classes_": classes, "_class_counts": counts},
             recode,
         )
+
+    def _penalty(self):
+        """Strength of the penalty, 1 / C."""
+        # A number of Python, whose division overflows in silence.
+        penalty = 1.0 / float(self.C)
+        if not np.isfinite(penalty):
+            raise ValueError(
+                f"C={float(self.C)} is so small that the strength of the penalty, "
+                "1 / C, is beyond the largest floating-point number. Use C of 5.6e-309 "
+                "or more."
+            )
+        return penalty
 
     def _code_targets(self, y):
         y = column_or_1d(y)

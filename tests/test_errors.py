@@ -619,6 +619,18 @@ def test_alpha(regression, unchanged, alpha, n_targets, message):
         model.fit(X, Y)
 
 
+@pytest.mark.parametrize("solver", ["newton", "gd", "sgd"])
+@pytest.mark.parametrize("C", [5e-324, 1e-320, np.float64(1e-320)])
+def test_a_C_whose_inverse_overflows(classification, unchanged, solver, C):
+    """The penalty is 1 / C, and of a subnormal C that is infinite."""
+    model = DeltaGradLogisticRegression(solver=solver).fit(*classification)
+    model.set_params(C=C)
+    with unchanged(model), pytest.raises(ValueError) as caught:
+        model.fit(*classification)
+    check_message(caught, re.escape(f"C={float(C)}"), "1 / C", "5.6e-309 or more")
+    assert np.isfinite(model.set_params(C=1e-300).fit(*classification).coef_).all()
+
+
 @pytest.mark.parametrize("weights", [{0: 1.0, 1: -2.0}, {0: 1.0, 1: np.nan}])
 def test_class_weights(classification, weights):
     model = DeltaGradLogisticRegression(
