@@ -20,7 +20,9 @@ class LeaveOneOut:
     decision_values : ndarray of shape (n_rows,) or (n_rows, n_outputs)
         Of each row, by the model without it (without its group).
     predictions : ndarray of shape (n_rows,) or (n_rows, n_targets)
-        The labels or targets that follow.
+        The labels or targets that follow. Where there is no model without the row (or
+        its group), because a class would be gone, it is NaN for numeric labels (which
+        then are floating-point numbers) and None for others.
     influence : ndarray of shape (n_units,)
         How far the model moves without the unit, in the norm of the Hessian of all
         rows.

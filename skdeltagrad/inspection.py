@@ -87,7 +87,7 @@ def leave_one_out(
     -----
     FitFailedWarning
         When there is no such model without a unit, because a class or everything would
-        be gone: its entries are NaN.
+        be gone: its entries are NaN, and the predicted labels of its rows NaN or None.
 
     Examples
     --------
@@ -271,9 +271,7 @@ def jackknife_plus(
         of_units = _predictions_of_units(sweep, rows, chunk)
         of_rows = of_units[sweep.unit[counting]]
         lower[chunk], upper[chunk] = _intervals(of_rows, residuals, alpha, method)
-    if estimator._single_target:
-        return lower[:, 0], upper[:, 0]
-    return lower, upper
+    return _squeezed(lower, 1), _squeezed(upper, 1)
 
 
 @one_at_a_time
@@ -394,8 +392,25 @@ def _predictions(estimator, decision_values):
     if not is_classifier(estimator):
         return _squeezed(decision_values, 1)
     if decision_values.shape[1] == 1:
-        return estimator.classes_[(decision_values[:, 0] > 0).astype(int)]
-    return estimator.classes_[decision_values.argmax(axis=1)]
+        codes = (decision_values[:, 0] > 0).astype(int)
+    else:
+        codes = decision_values.argmax(axis=1)
+    labels = estimator.classes_[codes]
+    is_undefined = np.isnan(decision_values).any(axis=1)
+    return _without_labels(labels, is_undefined) if is_undefined.any() else labels
+
+
+def _without_labels(labels, is_undefined):
+    """Labels with NaN (None, where labels are not numbers) for some rows."""
+    if labels.dtype.kind in "iuf":
+        # Integers beyond 2**53 would be other labels as floating-point numbers.
+        is_exact = labels.min() >= -(2**53) and labels.max() <= 2**53
+        dtype, nothing = np.float64 if is_exact else object, np.nan
+    else:
+        dtype, nothing = object, None
+    labels = labels.astype(dtype)
+    labels[is_undefined] = nothing
+    return labels
 
 
 def _statistics_of(sweep, statistic):

@@ -598,6 +598,44 @@ def test_units_without_which_there_is_no_model():
         jackknife_plus(ridge, X, groups=np.zeros(30, int))
 
 
+NO_LABEL = {
+    "integers": ([3, 5, 8], np.nan, np.float64),
+    "small integers": (np.array([3, 5, 8], np.int8), np.nan, np.float64),
+    "floats": ([-1.0, 0.0, 2.0], np.nan, np.float64),
+    # As floats they would be other labels.
+    "integers beyond 2**53": ([2**60, 2**60 + 1, 2**60 + 2], np.nan, object),
+    "text": (["a", "b", "c"], None, object),
+}
+
+
+@pytest.mark.parametrize("kind", NO_LABEL)
+def test_the_only_row_of_a_class_is_given_no_label(kind):
+    of_classes, nothing, dtype = NO_LABEL[kind]
+    X, y, _ = labels(n_rows=30)
+    y[5] = 2
+    classes = np.asarray(of_classes)
+    model = DeltaGradLogisticRegression().fit(X, classes[y])
+    with pytest.warns(FitFailedWarning):
+        found = leave_one_out(model).predictions
+    assert found.dtype == dtype
+    assert found[5] is nothing or np.isnan(found[5])
+    others = np.arange(30) != 5
+    assert set(found[others].tolist()) <= set(of_classes)
+    # Where every row has a label, the labels have the type of the classes.
+    model.unlearn(position=5)
+    assert leave_one_out(model).predictions.dtype == model.classes_.dtype
+
+
+def test_the_only_row_of_one_of_two_classes_is_given_no_label():
+    X, _, _ = labels(n_rows=30)
+    y = np.arange(30) == 5
+    model = DeltaGradLogisticRegression().fit(X, y)
+    with pytest.warns(FitFailedWarning):
+        found = leave_one_out(model).predictions
+    assert found[5] is None  # a truth value is no number
+    assert set(found[np.arange(30) != 5].tolist()) <= {True, False}
+
+
 def test_progress_is_told(monkeypatch):
     from skdeltagrad import _sweep
 
