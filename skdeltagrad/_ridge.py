@@ -113,7 +113,8 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients: float64, for float32 rows, too.
+        Coefficients: float64, for float32 rows, too. For one target of shape
+        (n_features,), also where `y` has shape (n_samples, 1), as in scikit-learn.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept; 0.0 if ``fit_intercept=False``.
     scale_ : ndarray of shape (n_features,)
@@ -224,6 +225,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         Returns
         -------
         targets : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            One-dimensional for one target.
         """
         return LinearModel.predict(self._as_it_is_now(), X)
 
@@ -276,9 +278,13 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         return self._targets(added)
 
     def _publish(self, coef, intercept):
+        # The shapes of scikit-learn's `Ridge`: one target gives one row of coefficients
+        # whether y is of shape (n_samples,) or (n_samples, 1), and an intercept that is
+        # a number for the first only. Without an intercept it is a number for any y.
+        if len(coef) == 1:
+            coef = coef[0]
         if self._single_target:
-            coef, intercept = coef[0], intercept[0]
-        # Without an intercept it is a number for any number of targets, as in `Ridge`.
+            intercept = intercept[0]
         return {"coef_": coef, "intercept_": intercept if self.fit_intercept else 0.0}
 
 
