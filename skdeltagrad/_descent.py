@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from . import _kernels, _progress
+from . import _kernels, _progress, _threads
 
 
 class AbstractOracle(ABC):
@@ -65,6 +65,7 @@ def take_out(objective, removed, iterate, kept_weight, sums_out):
         sums_out[kept_weight == 0.0] = 0.0
 
 
+@_threads.blas_for(order=1)  # what a step multiplies besides rows is small
 @np.errstate(over="ignore", invalid="ignore")  # found and reported by step 2
 def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     """Run gradient descent from zero and record it.

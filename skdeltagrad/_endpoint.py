@@ -60,11 +60,14 @@ _WITHOUT_ROWS = (
 
 
 def _with_few_threads(method):
-    """A method of `Endpoint` with as many threads of BLAS as its Hessian is worth."""
+    """A method of `Endpoint` with as many threads of BLAS as its matrices are worth."""
 
     @wraps(method)
     def inside(self, rows, *arguments):
-        with _threads.blas_for(order(self.loss, rows.n_features)):
+        # Where no Hessian is kept, the largest is the preconditioner's.
+        largest = {"diagonal": 1, "kronecker": rows.n_features + 1}
+        largest["exact"] = order(self.loss, rows.n_features)
+        with _threads.blas_for(largest[self.kind]):
             return method(self, rows, *arguments)
 
     return inside

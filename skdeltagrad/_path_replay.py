@@ -251,7 +251,7 @@ class Path:
             n_hessians = self._hessians_of(kind)
         with _threads.blas_for(order=1):  # its threads spin next to ours
             found, facts = self._with_nodes(replay, seed, roster, change, edit_tol)
-            seed = seed.changed(objective, change)
+        seed = seed.changed(objective, change)
         if found is not None:
             facts = {"ledger": found.ledger, "census": census, "noise": 0.0}
         else:

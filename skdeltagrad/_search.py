@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _dumps
+from . import _dumps, _threads
 from . import _twins as twins
 from ._combinations import Combinations, bases_of, bases_of_squares, vectors_in
 from ._live_rows import LiveRows
@@ -63,19 +63,23 @@ class Search:
 
     def for_sums(self):
         """Search for what is made of a row and of what may be there."""
-        for rows in self.forms:
-            width = rows.shape[1]
-            live = twins.live_sums(self.objects, width)
-            together = live is not None  # else a mean may be minus theirs, by right
-            for numbers, dense in twins.dense_portions(rows, self.scalable, together):
-                numbers, dense = _also_rounded(numbers, dense)
-                combinations = Combinations(dense, numbers, bases_of(width, live))
+        with _threads.blas_for(order=1):  # a few rows are multiplied at a time
+            for rows in self.forms:
+                self._for_sums_of(rows)
+
+    def _for_sums_of(self, rows):
+        width = rows.shape[1]
+        live = twins.live_sums(self.objects, width)
+        together = live is not None  # else a mean may be minus theirs, by right
+        for numbers, dense in twins.dense_portions(rows, self.scalable, together):
+            numbers, dense = _also_rounded(numbers, dense)
+            combinations = Combinations(dense, numbers, bases_of(width, live))
+            self._search_vectors(combinations, self._stored(width))
+            self._search_vectors(combinations, self._implied(width))
+            if live is not None:
+                squares = bases_of_squares(live)
+                combinations = Combinations(dense**2, numbers, squares)
                 self._search_vectors(combinations, self._stored(width))
-                self._search_vectors(combinations, self._implied(width))
-                if live is not None:
-                    squares = bases_of_squares(live)
-                    combinations = Combinations(dense**2, numbers, squares)
-                    self._search_vectors(combinations, self._stored(width))
 
     def _search_vectors(self, combinations, portions_of_vectors):
         for places, vectors, noise in portions_of_vectors:

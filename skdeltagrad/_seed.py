@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import _kernels
+from . import _kernels, _threads
 from ._census import per_weight
 from ._seed_sums import (
     N_DIRECTIONS,
@@ -168,13 +168,16 @@ class Seed:
         if kind.name == "whole":
             view = WholeView(objective)
         elif kind.name == "block":
-            basis = leading_directions(objective, slots[sampled])
+            with _threads.blas_for(objective.n_dof):
+                basis = leading_directions(objective, slots[sampled])
             view = DirectedView(objective, basis)
         else:
             view = DirectedView(objective, direction_of_mean(objective, slots))
-        sums = Sums.of(objective, view, places, slots, positions, kind.share)
+        with _threads.blas_for(order=1):  # products of one block of rows are small
+            sums = Sums.of(objective, view, places, slots, positions, kind.share)
         return cls(kind, view.basis, places, sums, positions[sampled], point, progress)
 
+    @_threads.blas_for(order=1)
     def changed(self, objective, change):
         """The seed of the rows that are there after an edit.
 

@@ -5,6 +5,7 @@ from decimal import ROUND_DOWN, Context
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from . import _threads
 from ._losses import HalfSquaredLoss
 from ._objective import Objective
 
@@ -91,7 +92,9 @@ def _second_moment(rows, slots, weight, centre):
         matrix = np.column_stack([product(unit) for unit in np.eye(n_dof)])
         return float(np.linalg.eigvalsh(matrix)[-1])
     operator = LinearOperator((n_dof, n_dof), matvec=product, dtype=float)
-    value = eigsh(
-        operator, k=1, v0=start, ncv=min(8, n_dof), tol=1e-2, return_eigenvectors=False
-    )
+    with _threads.blas_for(order=1):  # it multiplies vectors between the passes
+        value = eigsh(
+            operator, k=1, v0=start, ncv=min(8, n_dof), tol=1e-2,
+            return_eigenvectors=False,
+        )  # fmt: skip
     return float(value[0])

@@ -178,10 +178,11 @@ class Sweep:
 
         def take(number):
             left = make(blocks[number])
-            use(number, left)
+            with _threads.blas_for(order=1):  # a block has a thread, or is small
+                use(number, left)
             progress.add(len(left.units))
 
-        if not self.has_hessian:  # edits have threads of their own
+        if not self.has_hessian:  # edits have threads, and limits, of their own
             for number in range(len(blocks)):
                 take(number)
             return len(blocks)
@@ -280,7 +281,8 @@ class Sweep:
             self._settings, self.training_set, self._surveyed, removed, targets
         )
         change = self._as_ours(engine) - self.iterate
-        influence = self._products.norm(self.problem.vectors(change))
+        with _threads.blas_for(order=1):  # second derivatives of blocks of rows
+            influence = self._products.norm(self.problem.vectors(change))
         return Left(
             numbers, removed[np.newaxis], change[np.newaxis],
             np.array([influence]), np.array([_error_of(engine)]),

@@ -54,7 +54,8 @@ def blas_for(order):
 
     Process-wide, inside a ``with`` block: one for small ones. NumPy's and SciPy's BLAS
     have a pool each, whose idle threads spin for a while: a solution that takes 20
-    microseconds in one thread took 5 milliseconds where they met.
+    microseconds in one thread took 5 milliseconds where they met. Inside another such
+    block there is one thread, whatever the order.
     """
     # Where another thread of ours has set the limit, it is there; were it set twice,
     # whoever left last would restore it to one thread.

@@ -1,5 +1,7 @@
 """Tasks in a pool of threads: each once, and no pool is ever left in a bad state."""
 
+import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -7,12 +9,28 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import skdeltagrad
-from skdeltagrad import _threads
+from skdeltagrad import (
+    DeltaGradLogisticRegression,
+    _combinations,
+    _seed_sums,
+    _step_size,
+    _sweep,
+    _threads,
+    assert_erased,
+)
+from skdeltagrad._descent import ExactOracle
+from skdeltagrad._losses import MultinomialLoss
+from skdeltagrad._periodic_replay import PeriodicOracle
+from skdeltagrad._products import ProductHessian
+from skdeltagrad._seeded_replay import SeededReplay
 from skdeltagrad._threads import blas_for, limit_threads, run
+from skdeltagrad.inspection import leave_one_out
 
 N_THREADS = [1, 2, 3, 8]
 
@@ -178,6 +196,106 @@ def test_blas_gets_its_threads_back_from_several_callers():
         for caller in callers:
             caller.join(60)
         assert blas_threads() == before
+
+
+@pytest.fixture
+def several_blas_threads():
+    """Three threads of BLAS, whatever the environment says: so that a limit shows."""
+    with threadpool_limits(3, user_api="blas"):
+        if set(blas_threads()) != {3}:
+            pytest.skip("this BLAS has one thread")
+        yield
+
+
+def watch(monkeypatch, owner, name):
+    """Record BLAS's threads at every call of a function."""
+    seen, inner = [], getattr(owner, name)
+
+    @functools.wraps(inner)
+    def watched(*arguments, **keywords):
+        seen.append(max(blas_threads()))
+        return inner(*arguments, **keywords)
+
+    monkeypatch.setattr(owner, name, watched)
+    return seen
+
+
+def digits(n_features=None):
+    X, y = load_digits(return_X_y=True)
+    return X[:600, :n_features] / 16.0, y[:600]
+
+
+def replayed(**parameters):
+    """Of so many steps that a block of the Hessians is kept."""
+    X, y = digits()
+    parameters = {"solver": "gd", "max_iter": 130, "learning_rate": 0.1} | parameters
+    return DeltaGradLogisticRegression(**parameters).fit(X, y)
+
+
+def whole_hessians():
+    """So few columns that whole Hessians are kept."""
+    X, y = digits(30)
+    DeltaGradLogisticRegression(solver="gd", max_iter=500).fit(X, y).unlearn(position=3)
+
+
+def after_a_noisy_edit():
+    model = replayed()
+    model.unlearn(position=3)
+    model._path = dataclasses.replace(model._path, noise=1e9)
+    model.unlearn(position=4)
+
+
+def by_products(curvature):
+    """The order of the Hessian, which is not made, is 585."""
+    X, y = digits()
+    model = DeltaGradLogisticRegression(curvature=curvature)
+    model.fit(X, y).unlearn(position=3)
+
+
+def left_out(**parameters):
+    X, y = digits()
+    leave_one_out(replayed(**parameters), groups=np.arange(len(y)) // 200)
+
+
+def searched():
+    X, y = digits()
+    model = DeltaGradLogisticRegression().fit(X, y).unlearn(X[:2], y[:2])
+    assert_erased(model, X[:2])
+
+
+@pytest.mark.usefixtures("several_blas_threads", "replay_always")
+@pytest.mark.parametrize(
+    ("owner", "name", "act"),
+    [
+        (_seed_sums, "project", lambda: replayed().unlearn(position=3)),
+        (_seed_sums, "eigh", lambda: replayed().unlearn(position=3)),
+        (MultinomialLoss, "curvatures", lambda: replayed().unlearn(position=3)),
+        (MultinomialLoss, "curvatures", whole_hessians),
+        (MultinomialLoss, "curvatures", after_a_noisy_edit),
+        (MultinomialLoss, "curvatures", left_out),
+        (SeededReplay, "run", lambda: replayed().unlearn(position=3)),
+        (ExactOracle, "gradient_sums", replayed),
+        (ExactOracle, "gradient_sums", lambda: replayed(class_weight="balanced")),
+        (
+            PeriodicOracle,
+            "gradient_sums",
+            lambda: replayed(period=3).unlearn(position=3),
+        ),
+        (_step_size, "eigsh", lambda: replayed(learning_rate="auto")),
+        (ProductHessian, "product", lambda: by_products("diagonal")),
+        (ProductHessian, "product", lambda: by_products("kronecker")),
+        (_sweep.Sweep, "own_predictions", left_out),
+        (_combinations._View, "look", searched),
+    ],
+)
+def test_loops_of_small_products_take_one_thread_of_blas(monkeypatch, owner, name, act):
+    """Several threads spin between the products, and fight for busy cores."""
+    monkeypatch.setattr(_threads, "_SMALL_ORDER", 100)
+    seen = watch(monkeypatch, owner, name)
+    act()
+    assert seen
+    assert set(seen) == {1}
+    assert set(blas_threads()) == {3}
 
 
 def test_the_limit_ends_with_its_block():

@@ -1,0 +1,158 @@
+"""What edits take while every core is busy, against the same edits on idle cores.
+
+    python examples/benchmarks/busy.py --repeats 5
+
+One process for every core does nothing but count. Half of a core is left to an edit
+then, so that a slow-down of about 2 is what the load itself costs one thread, and more
+where an edit uses several. Threads of BLAS that spin between small products, waiting
+for one another, show as slow-downs of 10 and more. Rows are random: `--rows` of 300
+columns in ten classes, the sizes of images of digits or so.
+"""
+
+import argparse
+import multiprocessing
+import os
+from contextlib import contextmanager
+from copy import deepcopy
+from time import sleep
+
+import numpy as np
+from _replay_tables import seconds_cell, table
+from _timing import timed
+
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
+from skdeltagrad.inspection import leave_one_out
+
+# Seconds that the counting processes are given to start.
+_HEAD_START = 0.5
+SGD = {"solver": "sgd", "batch_size": 2_048, "max_iter": 30, "learning_rate": 0.1}
+GD = {"solver": "gd", "max_iter": 60, "learning_rate": 0.1}
+
+
+def count():
+    """Keep a core busy."""
+    while True:
+        pass
+
+
+@contextmanager
+def busy(n_cores):
+    """Keep so many cores busy inside a ``with`` block."""
+    counting = [multiprocessing.Process(target=count) for _ in range(n_cores)]
+    try:
+        for process in counting:
+            process.daemon = True
+            process.start()
+        sleep(_HEAD_START)
+        yield
+    finally:
+        for process in counting:
+            process.terminate()
+        for process in counting:
+            process.join()
+
+
+class Edits:
+    """What is timed: each a function of nothing, on a copy made before."""
+
+    def __init__(self, n_rows, n_columns=300, n_classes=10):
+        rng = np.random.default_rng(0)
+        spread = np.geomspace(3.0, 0.1, n_columns)
+        self.X = rng.standard_normal((n_rows, n_columns)) * spread
+        raw = self.X[:, :20] @ rng.standard_normal((20, n_classes))
+        self.y = np.argmax(raw + rng.gumbel(size=raw.shape), axis=1)
+        self.gone = rng.choice(n_rows, n_rows // 1000, replace=False)
+
+    def fitted(self, few_columns=False, target=None, **parameters):
+        """A model, of the first 30 columns only or not."""
+        estimator = DeltaGradLogisticRegression
+        if target is not None:
+            estimator = DeltaGradRidge
+        X = self.X[:, :30] if few_columns else self.X
+        y = self.y if target is None else target
+        return estimator(random_state=0, **parameters).fit(X, y)
+
+    def kinds(self):
+        """A function that prepares each kind: it returns what is timed."""
+        y = self.X[:, 0] + np.random.default_rng(1).standard_normal(len(self.X))
+        return {
+            "gd, first edit": self._first(**GD),
+            "gd, later edit": self._later(**GD),
+            "sgd, first edit": self._first(**SGD),
+            "sgd, later edit": self._later(**SGD),
+            "sgd, first edit, 30 columns": self._first(few_columns=True, **SGD),
+            "sgd, period=5": self._first(period=5, **SGD),
+            "default solver, first edit, 30 columns": self._first(few_columns=True),
+            "default solver, later edit, 30 columns": self._later(few_columns=True),
+            "default solver, no Hessian": self._first(curvature="kronecker"),
+            "Ridge, first edit": self._first(target=y),
+            'fit, learning_rate="auto"': self._fit_auto,
+            "leave_one_out, 30 columns": self._left_out(few_columns=True),
+            "assert_erased": self._searched(few_columns=True),
+        }
+
+    def _first(self, **parameters):
+        fitted = self.fitted(**parameters)
+
+        def prepare():
+            model = deepcopy(fitted)
+            return lambda: model.unlearn(position=self.gone)
+
+        return prepare
+
+    def _later(self, **parameters):
+        fitted = self.fitted(**parameters).unlearn(position=self.gone)
+        others = np.setdiff1d(np.arange(len(self.X)), self.gone)[:: len(self.X) // 20]
+
+        def prepare():
+            model = deepcopy(fitted)
+            return lambda: model.unlearn(position=others)
+
+        return prepare
+
+    def _fit_auto(self):
+        return lambda: self.fitted(solver="gd", max_iter=1, learning_rate="auto")
+
+    def _left_out(self, **parameters):
+        fitted = self.fitted(**parameters)
+        groups = np.arange(len(self.X)) * 50 // len(self.X)
+        return lambda: lambda: leave_one_out(fitted, groups=groups)
+
+    def _searched(self, **parameters):
+        fitted = self.fitted(**parameters)
+        gone = self.X[self.gone][:, :30]
+        fitted.unlearn(position=self.gone)
+        return lambda: lambda: assert_erased(fitted, gone)
+
+
+def medians(kinds, n_repeats):
+    """Median seconds of each kind, prepared every time."""
+    return {
+        name: float(np.median([timed(prepare()) for _ in range(n_repeats)]))
+        for name, prepare in kinds.items()
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cores", type=int, default=os.cpu_count())
+    asked = parser.parse_args()
+    kinds = Edits(asked.rows).kinds()
+    medians(kinds, 1)  # kernels are compiled
+    idle = medians(kinds, asked.repeats)
+    with busy(asked.cores):
+        loaded = medians(kinds, asked.repeats)
+    ratios = {name: loaded[name] / idle[name] for name in kinds}
+    head = ["", "idle", f"{asked.cores} busy processes", "slow-down"]
+    lines = [
+        [name, seconds_cell(idle[name]), seconds_cell(loaded[name]), f"{ratio:.1f}"]
+        for name, ratio in ratios.items()
+    ]
+    median = float(np.median(list(ratios.values())))
+    print(table(head, [*lines, ["median", "", "", f"{median:.1f}"]]))
+
+
+if __name__ == "__main__":
+    main()
