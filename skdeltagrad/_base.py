@@ -32,7 +32,7 @@ from ._solve import carry_out, first_engine, foretell, retrained
 from ._training_set import TrainingSet
 from ._turns import one_at_a_time
 from ._typing import Ids, MatrixLike, OnMissing, Positions
-from ._unstored import with_request, without_rows
+from ._unstored import find_request, fingerprinted, without_request
 
 ROW_CHECKS = {
     "accept_sparse": "csr",
@@ -124,11 +124,12 @@ class BaseDeltaGrad(PersistentState):
         )  # fmt: skip
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         engine = first_engine(settings, training_set, targets, seed)
+        key = _receipt.new_key()
         if not self.store_data:
-            training_set = without_rows(training_set)
+            training_set = fingerprinted(training_set, key)
         state = self._state_of(engine, training_set) | targets.attributes
         state["_fit_parameters"] = self._path_parameters()
-        state["_key"] = _receipt.new_key()
+        state["_key"] = key
         state["history_"] = History()
         report = self._report("fit", engine, training_set, started, purged="yes")
         self._take_on(state, report)
@@ -358,11 +359,7 @@ class BaseDeltaGrad(PersistentState):
             return training_set, _requests.find_content(
                 training_set, given, codes, on_missing
             )
-        weight = np.ones(len(given)) if given.weight is None else given.weight
-        training_set = with_request(
-            training_set, given.X, codes, weight * factor, weight
-        )
-        return training_set, _requests.Edit(np.arange(len(given)))
+        return find_request(training_set, given, codes, factor, self._key, on_missing)
 
     def _check_rows(self, X, y, sample_weight):
         """Rows as they are stored, with their targets as given."""
@@ -412,7 +409,7 @@ class BaseDeltaGrad(PersistentState):
                 targets,
             )  # fmt: skip
             if not roster.is_stored:
-                training_set = without_rows(training_set)
+                training_set = without_request(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
             report = self._report(
                 operation,
@@ -430,7 +427,8 @@ class BaseDeltaGrad(PersistentState):
         return {
             "request_id": request_id,
             "n_samples_before": roster.n_live,
-            "membership_checked": roster.is_stored,
+            "membership_checked": roster.membership_error_rate is not None,
+            "membership_error_rate": roster.membership_error_rate,
             "n_removed": len(edit.removed),
             "n_added": edit.n_added,
             "n_not_found": edit.n_missing,

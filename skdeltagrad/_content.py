@@ -9,12 +9,11 @@ close enough; they are then compared in full.
 import numpy as np
 from scipy import sparse
 
+from ._fingerprints import EQUAL_ULPS
 from ._roster import GONE
 from ._rows import AbstractRows
 from ._sorted_index import SortedIndex
 
-# Two rows are the same up to this many units in the last place of their length.
-_TOLERANCE_ULPS = 1e3
 # Entries compared at a time.
 _CHUNK_ENTRIES = 2**22
 
@@ -150,7 +149,7 @@ class ContentIndex:
 
     def _windows(self, rows, slots):
         length = np.sqrt(rows.squared_distances(slots, np.zeros(rows.n_features)))
-        tolerance = _TOLERANCE_ULPS * np.finfo(rows.dtype).eps * length
+        tolerance = EQUAL_ULPS * np.finfo(rows.dtype).eps * length
         # A projection is off by its own rounding, too; and it depends, in its last
         # bits, on how many rows are projected together.
         width = (2.0 * tolerance) * np.linalg.norm(self._direction)
@@ -184,5 +183,5 @@ def _same_target(stored, wanted):
 
 
 def _close(stored, wanted):
-    tolerance = _TOLERANCE_ULPS * np.finfo(float).eps * np.abs(wanted)
+    tolerance = EQUAL_ULPS * np.finfo(float).eps * np.abs(wanted)
     return np.abs(stored - wanted) <= tolerance

@@ -55,7 +55,8 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 # by what program. They depend on no row's values, only on which rows were named.
 PUBLIC = frozenset({
     "operation", "solver", "n_samples", "n_samples_before", "request_id", "n_removed",
-    "n_added", "n_not_found", "curvature", "membership_checked", "indexed", "purged",
+    "n_added", "n_not_found", "curvature", "membership_checked",
+    "membership_error_rate", "indexed", "purged",
     "not_purged", "time", "removed_ids", "added_ids", "missing_ids", "parameters",
     "seed", "versions", "number", "previous_digest", "figures_digest",
 })  # fmt: skip

@@ -43,8 +43,13 @@ class UpdateReport:
         Kind of curvature that steps were made with. It follows from parameters and from
         the shape of the data.
     membership_checked : bool
-        Whether removed rows were found among the training rows. Not so with
-        ``store_data=False``, where they are taken at their word.
+        Whether removed rows were found among the training rows: among the stored rows,
+        or with ``store_data=False`` among their fingerprints. Not so only for dumps of
+        versions that made no fingerprints, or without the key for them.
+    membership_error_rate : float or None
+        At least the probability that a row which was never trained, and is not nearly
+        equal to one that was, would have passed the check: 0 where rows are stored.
+        None where nothing was checked.
     indexed : bool
         Whether the rows were indexed by content, once, in a pass over the data.
     purged : {"yes", "no", "cannot"} or None
@@ -155,6 +160,7 @@ class UpdateReport:
     refit: bool | None = False
     reason: str | None = None
     membership_checked: bool = True
+    membership_error_rate: float | None = 0.0
     indexed: bool = False
     purged: str | None = None
     not_purged: str | None = None
@@ -257,6 +263,11 @@ class UpdateReport:
             remarks.append(f"fitted anew: {self.reason}")
         if not self.membership_checked:
             remarks.append("not checked whether the rows were training rows")
+        elif self.membership_error_rate:
+            remarks.append(
+                "rows recognised by their fingerprints (others pass with a probability "
+                f"of {self.membership_error_rate:.1g})"
+            )
         if self.indexed:
             remarks.append("rows indexed by content (once)")
         if self.operation != "fit":  # before which no row was removed

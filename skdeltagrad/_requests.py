@@ -351,17 +351,31 @@ def find_content(training_set, given, codes, on_missing):
     indexed = training_set.index_content()
     slots = training_set.match(given.X, codes, given.weight)
     missing = slots == GONE
-    if missing.any() and on_missing == "raise":
-        weight = "" if given.weight is None else " and sample_weight"
-        raise ValueError(
-            f"X[{shown(np.flatnonzero(missing))}], with its y{weight}, is not among "
-            f"the {training_set.roster.n_live} training rows: nothing is changed. Rows "
-            "must be given as they were given to fit (transformed in the same way, "
-            'with the same y); pass on_missing="ignore" to pass over rows that are '
-            "not there."
-        )
+    weight = "" if given.weight is None else " and sample_weight"
+    refuse_missing(missing, training_set.roster.n_live, weight, on_missing)
     n_missing = int(missing.sum())
     return Edit(slots[~missing], n_missing=n_missing, indexed=indexed)
+
+
+def refuse_missing(missing, n_samples, weight, on_missing):
+    """Raise ValueError for rows that are not stored, unless they are passed over.
+
+    Parameters
+    ----------
+    missing : ndarray of shape (n_rows,), dtype bool
+    n_samples : int
+        Number of training rows.
+    weight : str
+        What is said about weights.
+    on_missing : {"raise", "ignore"}
+    """
+    if missing.any() and on_missing == "raise":
+        raise ValueError(
+            f"X[{shown(np.flatnonzero(missing))}], with its y{weight}, is not among "
+            f"the {n_samples} training rows: nothing is changed. Rows must be given as "
+            "they were given to fit (transformed in the same way, with the same y); "
+            'pass on_missing="ignore" to pass over rows that are not there.'
+        )
 
 
 def _take_over(roster, replaced, ids):

@@ -38,6 +38,9 @@ class Roster:
     """
 
     is_stored = True
+    # Probability that a row which is none of these is taken for one; None if nobody
+    # looks. Stored rows are compared in full.
+    membership_error_rate = 0.0
 
     def __init__(self, y, weight, ids=None, given_weight=None):
         n_samples = len(weight)

@@ -55,6 +55,7 @@ FLOORS = {
         "_combinations",
         "_curvature",
         "_dumps",
+        "_fingerprints",
         "_hessian",
         "_losses",
         "_marks",
@@ -104,6 +105,7 @@ SIDEWAYS = {
     ("_requests", "_positions"),
     ("_requests", "_receipt"),
     ("_search", "_twins"),
+    ("_unstored", "_requests"),
     ("_unstored", "_training_set"),
 }
 

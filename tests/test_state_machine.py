@@ -394,10 +394,7 @@ class Machine(RuleBasedStateMachine):
             key = (lambda row: row[:3]) if by_weight else (lambda row: row[:2])
             found = sorted(key(before[p]) for p in before.keys() - left)
             assert found == sorted(map(key, wanted))
-        self.edit(
-            request, table, operation="partial_unfit", n_removed=len(gone),
-            membership_checked=self.stored,
-        )  # fmt: skip
+        self.edit(request, table, operation="partial_unfit", n_removed=len(gone))
 
     @precondition(lambda self: self.stored and self.last_request is not None)
     @rule()
@@ -586,7 +583,6 @@ class Machine(RuleBasedStateMachine):
             "invalid parameters": (_with_invalid_tol, ValueError),
         }
         if not self.stored:
-            del wrong["rows not there"]  # they are taken at their word
             return wrong | {
                 "positions without rows": (lambda m: m.unlearn(position=0), ValueError),
                 "retrained without rows": (lambda m: m.partial_refit(), ValueError),
@@ -680,9 +676,7 @@ class Machine(RuleBasedStateMachine):
         if self.kind_of_id is not None:
             assert roster.ids[slots].tolist() == [row.id for row in self.rows]
 
-    def check_report(
-        self, operation, n_removed=0, n_added=0, n_not_found=0, membership_checked=True
-    ):
+    def check_report(self, operation, n_removed=0, n_added=0, n_not_found=0):
         report = self.model.update_report_
         assert report.operation == operation
         assert report.solver == self.solver
@@ -690,7 +684,9 @@ class Machine(RuleBasedStateMachine):
         assert report.n_removed == n_removed
         assert report.n_added == n_added
         assert report.n_not_found == n_not_found
-        assert report.membership_checked == membership_checked
+        assert report.membership_checked
+        if operation == "partial_unfit":
+            assert (report.membership_error_rate == 0.0) == self.stored
         assert str(report)
         return report
 
