@@ -60,7 +60,6 @@ class Hessian:
         self.sums = sums
         self.group_weight = group_weight
         self._matrix = over_groups(sums, group_weight)
-        self._inverse = None
 
     def _factorise(self):
         """Upper Cholesky factors, one for each different penalty."""
@@ -144,31 +143,9 @@ class Hessian:
             self._growth = 1.0
         return self._condition * self._growth
 
-    def leverages(self, X, contrasts):
-        """Largest ``||c (x) x_i||_{H^-1}`` over some contrasts c, for every row.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_rows, n_dof)
-        contrasts : ndarray of shape (n_contrasts, n_coordinates)
-
-        Returns
-        -------
-        leverages : ndarray of shape (n_rows,)
-        """
-        return leverages(X, self.metrics(contrasts, X.shape[1]))
-
-    def metrics(self, contrasts, n_dof):
-        """The inverse along every contrast, a list of shape (n_dof, n_dof) each."""
-        if self._inverse is None:
-            q = len(self._matrix)
-            self._inverse = _solution(self._factors[0], np.eye(q))
-        m = len(self._inverse) // n_dof
-        blocks = self._inverse.reshape(m, n_dof, m, n_dof)
-        return [
-            np.einsum("a,aibj,b->ij", contrast, blocks, contrast, optimize=True)
-            for contrast in contrasts
-        ]
+    def inverse(self):
+        """``H^-1``, of shape (q, q), by the first factor."""
+        return _solution(self._factors[0], np.eye(len(self._matrix)))
 
     def share(self, part):
         """At least the largest eigenvalue of ``H^-1 part``: what some rows make up.
@@ -331,26 +308,6 @@ def over_groups(sums, group_weight):
     if len(sums) == 1:
         return sums[0]
     return np.tensordot(group_weight, sums, axes=1)
-
-
-def leverages(X, metrics):
-    """``max sqrt(x_i' M x_i)`` over some metrics M, for every row: see `Hessian`."""
-    squares = np.zeros(len(X))
-    for metric in metrics:
-        squares = np.maximum(squares, np.einsum("ij,ij->i", X @ metric, X))
-    return np.sqrt(squares)
-
-
-def dominating(metric):
-    """A diagonal r with ``x'Mx <= sum_j r_j x_j^2``, shape (n_dof,).
-
-    For any positive s, ``|M_jk x_j x_k| <= |M_jk| (s_k / s_j x_j^2 + s_j / s_k x_k^2) /
-    2``; summed over j and k, ``r_j = sum_k |M_jk| s_k / s_j``. Here ``s_j`` is
-    ``1 / sqrt(M_jj)``, which makes it exact for a diagonal M, whatever the columns'
-    scales.
-    """
-    s = 1.0 / np.sqrt(metric.diagonal())
-    return (np.abs(metric) @ s) / s
 
 
 def roots(X, curvatures, weight):

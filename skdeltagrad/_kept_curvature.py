@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import _certificate, _memory, _threads
+from . import _certificate, _memory
 from ._certificate import Bound
-from ._hessian import Hessian, dominating, leverages, over_groups, roots
+from ._hessian import Hessian, over_groups, roots
+from ._leverages import Leverages
 
 # Shares of a Hessian, where rows that leave made up the rest, that are too little to go
 # on with: for the constants of the certificate; for the digits.
@@ -24,8 +25,6 @@ _N_SQUARES = 6
 _BUFFER_BYTES = 2**26
 # What the square of Q may be too large by before it is made anew.
 _LOOSEST = 4.0
-# Rows whose leverages are taken at a time.
-_BLOCK = 2**12
 # Cost of the leverages and of Q, in Hessians: see `Curvature.rent`.
 _COMPLETION = 2.0
 # One row in so many tells whether half a pass may do.
@@ -148,15 +147,14 @@ class Curvature:
     def quick(cls, problem, place):
         """A new Hessian, and an upper bound of the leverages: a third of `survey`.
 
-        It is a bound by the rows' squares, in half a pass: see `_hessian.dominating`.
+        The bound comes from the rows' squares, in half a pass.
         """
         made = cls._hessian_alone(problem, place)
         if not (made.hessian.is_exact and made.is_bounded):
             return made
         objective = problem.objective
-        metrics = made.hessian.metrics(objective.loss.contrasts(), objective.n_dof)
-        scale = np.max([dominating(metric) for metric in metrics], axis=0)
-        largest = objective.largest_square(problem.slots, scale)
+        leverages = Leverages(made.hessian, objective.loss, objective.n_dof)
+        largest = objective.largest_square(problem.slots, leverages.dominating())
         problem.meter.spend(n_passes=0.5)
         return replace(made, leverage=float(np.sqrt(largest)))
 
@@ -168,19 +166,15 @@ class Curvature:
         objective, hessian, place = problem.objective, self.hessian, self.place
         if not (hessian.is_exact and self.is_bounded):
             return self
-        by_slot = np.zeros(len(roster.weight))
-        metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
-
-        def take_block(number):
-            block = problem.slots[number * _BLOCK : (number + 1) * _BLOCK]
-            by_slot[block] = leverages(objective.extended(block), metrics)
-
-        _threads.run(take_block, -(-len(problem.slots) // _BLOCK))
+        leverages = Leverages(hessian, objective.loss, objective.n_dof)
+        of_rows = leverages.of_rows(objective, problem.slots)
+        del leverages
         problem.meter.spend(n_hessians=1)
-        of_rows = by_slot[problem.slots]
         known = replace(self, leverage=float(of_rows.max()), rent=0.0)
         if known.is_quadratic:
             return known
+        by_slot = np.zeros(len(roster.weight))
+        by_slot[problem.slots] = of_rows
         roster.leverages = by_slot
         fourth = np.zeros_like(hessian.sums)
         objective.add_hessian_sums(place, problem.slots, fourth, of_rows**2)
@@ -277,8 +271,8 @@ class Curvature:
         leverage = self.leverage / np.sqrt(rest)
         of_added = np.zeros(0)
         if len(added):
-            contrasts = objective.loss.contrasts()
-            of_added = hessian.leverages(objective.extended(added), contrasts)
+            leverages = Leverages(hessian, objective.loss, objective.n_dof)
+            of_added = leverages.of_rows(objective, added)
             leverage = max(leverage, of_added.max())
         stale = self.stale
         if len(added) and not self.is_quadratic:
@@ -309,8 +303,8 @@ class Curvature:
         """What rows' leverages, squared, have in `fourth`, or less."""
         if roster.leverages is not None:
             return roster.leverages[slots] ** 2
-        contrasts = objective.loss.contrasts()
-        of_rows = self.hessian.leverages(objective.extended(slots), contrasts)
+        leverages = Leverages(self.hessian, objective.loss, objective.n_dof)
+        of_rows = leverages.of_rows(objective, slots, from_below=True)
         return of_rows**2 / self.inflation
 
     def _roots(self, objective, slots, group_weight):

@@ -21,9 +21,10 @@ from functools import cached_property
 
 import numpy as np
 
-from . import _certificate, _threads
+from . import _certificate
 from ._downdates import LEAST_LEFT, Alone, Downdate, Leaving, UnitRows
-from ._hessian import Hessian, leverages, over_groups
+from ._hessian import Hessian, over_groups
+from ._leverages import Leverages
 from ._many_iterates import ManyIterates
 from ._newton import minimise
 from ._objective import Objective
@@ -31,8 +32,6 @@ from ._objective import Objective
 # Entries of the rows' solutions in a block, and most units in one.
 _BLOCK_ENTRIES = 2**18
 _MOST_UNITS = 2**10
-# Rows whose leverages are taken at a time.
-_LEVERAGE_BLOCK = 2**12
 # Rows whose second derivatives are together of this share of the Hessian's order are
 # faster taken out of it.
 _LARGE = 0.5
@@ -417,17 +416,11 @@ class LeaveOut:
         return float(of_rows.max()), over_groups(fourth, largest)
 
     def _leverages(self, hessian, slots):
-        """Largest leverages of rows, over all contrasts."""
+        """At least the largest leverages of rows, over all contrasts."""
         objective = self.problem.objective
-        metrics = hessian.metrics(objective.loss.contrasts(), objective.n_dof)
-        of_rows = np.zeros(len(slots))
-
-        def take(number):
-            block = slice(number * _LEVERAGE_BLOCK, (number + 1) * _LEVERAGE_BLOCK)
-            of_rows[block] = leverages(objective.extended(slots[block]), metrics)
-
-        _threads.run(take, -(-len(slots) // _LEVERAGE_BLOCK))
-        return of_rows
+        return Leverages(hessian, objective.loss, objective.n_dof).of_rows(
+            objective, slots
+        )
 
     @property
     def _is_bounded(self):

@@ -30,6 +30,9 @@ from . import _kernels
 
 # Of probabilities, some of which add up to nothing.
 _ROUNDING = 4.0 * np.finfo(float).eps
+# A cost: from so many coordinates on sums over rows are made by factors of the second
+# derivatives, which take no memory of (n_rows, n_coordinates, n_coordinates).
+_LEAST_FACTORED = 8
 
 
 class AbstractLoss(ABC):
@@ -87,6 +90,32 @@ class AbstractLoss(ABC):
         curvatures : ndarray of shape (n_rows, m, m)
             m = n_coordinates, or 1 where outputs do not meet.
         """
+
+    is_factored = False
+    """Whether there are so many coordinates that `curvature_factors` is given."""
+
+    def curvature_factors(self, raw):
+        """Factors of the second derivatives, ``l'' = Q'diag(p)Q - mean mean'``.
+
+        Returns
+        -------
+        diagonal : ndarray of shape (n_rows, n_outputs)
+            p.
+        mean : ndarray of shape (n_rows, n_coordinates)
+        """
+        raise NotImplementedError
+
+    def to_curvature(self, diagonal):
+        """``Q'diag(diagonal)Q``, shape (n_coordinates, n_coordinates)."""
+        raise NotImplementedError
+
+    def curvature_diagonals(self, raw):
+        """Diagonals of the second derivatives: (n_rows, n_curvatures)."""
+        return np.diagonal(self.curvatures(raw), axis1=1, axis2=2)
+
+    def curvature_sum(self, raw, weight):
+        """Weighted sum of the second derivatives: (n_curvatures, n_curvatures)."""
+        return np.tensordot(weight, self.curvatures(raw), axes=1)
 
     @abstractmethod
     def curvature_state(self, raw):
@@ -182,6 +211,28 @@ class MultinomialLoss(AbstractLoss):
         rounding = np.abs(curvatures) <= _ROUNDING
         curvatures[rounding & ~np.eye(m, dtype=bool)] = 0.0
         return curvatures
+
+    @property
+    def is_factored(self):
+        return self.n_coordinates >= _LEAST_FACTORED
+
+    def curvature_factors(self, raw):
+        probability = softmax(raw, axis=1)
+        return probability, probability @ self._basis
+
+    def to_curvature(self, diagonal):
+        half = (self._basis.T * diagonal) @ self._basis
+        return 0.5 * (half + half.T)
+
+    def curvature_diagonals(self, raw):
+        probability, mean = self.curvature_factors(raw)
+        return probability @ self._basis**2 - mean**2
+
+    def curvature_sum(self, raw, weight):
+        if not self.is_factored:
+            return super().curvature_sum(raw, weight)
+        probability, mean = self.curvature_factors(raw)
+        return self.to_curvature(weight @ probability) - (mean.T * weight) @ mean
 
     def curvature_state(self, raw):
         return softmax(raw, axis=1)

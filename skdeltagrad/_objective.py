@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 
 from . import _threads
+from ._second_derivatives import add_grams, add_hessians, curvature_blocks
 
 # Work is cut into at most this many parts of at least so many multiplications, whatever
 # the number of threads: see `_threads`. A part costs a buffer of the gradient's size.
@@ -27,13 +28,11 @@ _PART_WORK = 2**19
 # What the loss of a row costs per output, in multiplications: an exponential, and a
 # target and a weight from somewhere in memory.
 _LOSS_WORK = 64
-# Sums of outer products are made in parts of at most so many entries together, and at
-# least so many rows each; or in one where that allows only few.
-_GRAM_BUFFERS = 2**22
-_LEAST_GRAM_PART = 2**7
-_FEWEST_GRAM_PARTS = 4
-# Rows whose second derivatives are made at a time.
-_CURVATURE_BLOCK = 2**14
+# Raw predictions of a block take at most so many bytes: they are read a second time.
+_RAW_BYTES = 2**20
+_LEAST_IN_BLOCK = 2**5
+# What is kept of rows for products with the Hessian takes at most so many bytes.
+_MOST_STATE_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -203,20 +202,26 @@ class Objective:
         return sums
 
     def curvature_states(self, iterate, slots):
-        """What `hessian_products` needs to know of rows at an iterate, by slot."""
+        """What `hessian_products` needs to know of rows at an iterate, by slot.
+
+        None where that is so much that it is rather made again for every product.
+        """
+        if 8 * len(self.weight) * self.n_outputs > _MOST_STATE_BYTES:
+            return None
         affine = self.affine(iterate)
         states = np.zeros((len(self.weight), self.n_outputs))
         for block in self.blocks(slots):
             states[block] = self.loss.curvature_state(self._raw(affine, block))
         return states
 
-    def hessian_products(self, states, direction, slots):
-        """``H v`` of some rows, for each group: one pass.
+    def hessian_products(self, states, iterate, direction, slots):
+        """``H v`` of some rows at an iterate, for each group: one pass.
 
         Parameters
         ----------
-        states : ndarray of shape (n_slots, n_outputs)
-            See `curvature_states`.
+        states : ndarray of shape (n_slots, n_outputs) or None
+            See `curvature_states`, of the same iterate.
+        iterate : ndarray of shape (n_outputs, n_dof)
         direction : ndarray of shape (n_outputs, n_dof)
         slots : ndarray of shape (n_rows,)
 
@@ -226,9 +231,14 @@ class Objective:
         """
 
         def bend(along, block):
-            self.loss.bend(along, states[block])
+            if states is None:
+                state = self.loss.curvature_state(self._raw(here, block))
+            else:
+                state = states[block]
+            self.loss.bend(along, state)
             along *= self.weight[block, np.newaxis]
 
+        here = self.affine(iterate) if states is None else None
         products = np.zeros((self.n_groups, *self.shape))
         along = self.affine(direction)
         for members, product in zip(self.by_group(slots), products, strict=True):
@@ -243,25 +253,32 @@ class Objective:
         -------
         diagonals : ndarray of shape (n_groups, n_coordinates, n_dof)
         """
-        m = self.loss.n_coordinates
+        m, loss = self.loss.n_coordinates, self.loss
         diagonals = np.zeros((self.n_groups, m, self.n_dof))
+        affine, shift = self.affine(iterate), self.shift()
         for members, diagonal in zip(self.by_group(slots), diagonals, strict=True):
-            for first in range(0, len(members), _CURVATURE_BLOCK):
-                block = members[first : first + _CURVATURE_BLOCK]
-                curvatures = self.curvatures(iterate, block)
-                weights = np.diagonal(curvatures, axis1=1, axis2=2)
-                weights = np.broadcast_to(weights, (len(block), m))
-                self.rows.add_squares(block, weights, self.shift(), diagonal)
+            for block in curvature_blocks(len(members), loss):
+                some = members[block]
+                weights = np.ones((len(some), 1))
+                if not loss.is_quadratic:
+                    weights = loss.curvature_diagonals(self._raw(affine, some))
+                weights = np.broadcast_to(weights, (len(some), m))
+                weights = weights * self.weight[some, np.newaxis]
+                self.rows.add_squares(some, weights, shift, diagonal)
         return diagonals
 
     def curvature_sums(self, iterate, slots):
         """Sums of second derivatives, for each group: (n_groups, m, m)."""
-        m = self.n_curvatures
+        m, loss = self.n_curvatures, self.loss
         sums = np.zeros((self.n_groups, m, m))
+        affine = self.affine(iterate)
         for members, total in zip(self.by_group(slots), sums, strict=True):
-            for first in range(0, len(members), _CURVATURE_BLOCK):
-                block = members[first : first + _CURVATURE_BLOCK]
-                total += self.curvatures(iterate, block).sum(axis=0)
+            if loss.is_quadratic:
+                total += self.weight[members].sum()
+                continue
+            for block in curvature_blocks(len(members), loss):
+                raw = self._raw(affine, members[block])
+                total += loss.curvature_sum(raw, self.weight[members[block]])
         return sums
 
     def second_moments(self, slots):
@@ -269,9 +286,10 @@ class Objective:
         moments = np.zeros((self.n_groups, self.n_dof, self.n_dof))
         for members, moment in zip(self.by_group(slots), moments, strict=True):
             weight = self.weight[members][np.newaxis]
-            self._add_grams(
-                members, lambda block, w=weight: w[:, block], moment[np.newaxis]
-            )
+            add_grams(
+                self.rows, members, lambda block, w=weight: w[:, block], 1,
+                self.shift(), moment[np.newaxis],
+            )  # fmt: skip
         return moments
 
     def hessian_sums(self, iterate, slots):
@@ -295,33 +313,29 @@ class Objective:
 
     def add_hessian_sums(self, iterate, slots, sums_out, factor):
         """Add the Hessians of some rows, each times a factor, to the sums of groups."""
-
-        def weigh(slots, factor, block):
-            some = slots[block]
-            curvatures = self._curvatures(affine, some)[:, *upper]
-            curvatures *= (self.weight[some] * factor[block])[:, np.newaxis]
-            return np.ascontiguousarray(curvatures.T)
-
-        affine = self.affine(iterate)
-        m, n_dof = self.n_curvatures, self.n_dof
-        upper = np.triu_indices(m)
+        raw_of = partial(self._raw, self.affine(iterate))
         group = np.zeros(len(slots), np.int64)
         if self.n_groups > 1:
             group = self.group[slots]
         for number, total in enumerate(sums_out):
             mine = group == number
             members = slots[mine]
-            weights = partial(weigh, members, factor[mine])
-            if m == 1:
-                self._add_grams(members, weights, total[np.newaxis])
-                continue
-            grams = np.zeros((len(upper[0]), n_dof, n_dof))
-            self._add_grams(members, weights, grams)
-            blocks = total.reshape(m, n_dof, m, n_dof)
-            for j, k, gram in zip(*upper, grams, strict=True):
-                blocks[j, :, k] += gram
-                if j != k:
-                    blocks[k, :, j] += gram
+            weight = self.weight[members] * factor[mine]
+            add_hessians(
+                self.rows, members, weight, self.loss, raw_of, self.shift(), total
+            )
+
+    def merged(self, group_weight):
+        """This objective with one group, whose weights contain the groups' factors.
+
+        For sums that nobody asks for by group: with a group for each of many classes
+        they would take that many times the memory.
+        """
+        if self.n_groups == 1:
+            return self.reweighted(self.weight * group_weight[0])
+        other = self.reweighted(self.weight * group_weight[self.group])
+        other.group, other.n_groups = None, 1
+        return other
 
     def reweighted(self, weight):
         """This objective with other weights, by slot."""
@@ -368,8 +382,9 @@ class Objective:
         return [slots[group == number] for number in range(self.n_groups)]
 
     def blocks(self, slots):
-        """Rows that stay in cache."""
-        size = self.rows.block_size()
+        """Rows that stay in cache, with their raw predictions."""
+        size = max(_RAW_BYTES // (8 * self.n_outputs), _LEAST_IN_BLOCK)
+        size = min(size, self.rows.block_size())
         return [slots[first : first + size] for first in range(0, len(slots), size)]
 
     def affine(self, iterate):
@@ -436,36 +451,6 @@ class Objective:
             if self.centre is not None:
                 gradient_out[:, : self.n_features] -= np.outer(residual, self.centre)
         return sum(seen, [])
-
-    def _add_grams(self, slots, weigh, grams_out):
-        """Add ``sum_i weigh(i)_g x_i x_i'`` to matrices g.
-
-        ``weigh(block)`` gives the weights of a slice of the rows, shape
-        (n_grams, n_rows); may run in several threads.
-        """
-        shift = self.shift()
-
-        def add_part(number):
-            last = bounds[number + 1]
-            for first in range(bounds[number], last, _CURVATURE_BLOCK):
-                block = slice(first, min(first + _CURVATURE_BLOCK, last))
-                self.rows.add_grams(slots[block], weigh(block), shift, sums[number])
-
-        work = self.rows.n_entries(slots) * self.n_dof * len(grams_out)
-        n_parts = min(
-            _MAX_PARTS, work // _PART_WORK, _GRAM_BUFFERS // grams_out.size,
-            len(slots) // _LEAST_GRAM_PART,
-        )  # fmt: skip
-        if n_parts < _FEWEST_GRAM_PARTS:  # BLAS does the large ones in threads
-            bounds, sums = [0, len(slots)], grams_out[np.newaxis]
-            add_part(0)
-            return
-        bounds = [len(slots) * i // n_parts for i in range(n_parts + 1)]
-        sums = np.zeros((n_parts, *grams_out.shape))
-        with _threads.blas_for(order=1):  # for every part has a thread
-            _threads.run(add_part, n_parts)
-        for part in sums:
-            grams_out += part
 
     def _cleared(self, n_parts):
         """So many zeros, the same for every pass: fresh memory costs more."""

@@ -27,6 +27,8 @@ _LEFTOVER_OF_ALL = 1e-8
 _LEFTOVER_OF_QUADRATIC = 1e-11
 _N_SAMPLED = 256
 _SAMPLED_ENTRIES = 2**22
+# Entries of rows' gradients that are made at a time: 8 MB.
+_GRADIENT_ENTRIES = 2**20
 # More may be left where every digit costs passes.
 _DEAR_DIGIT = 10.0
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
@@ -215,8 +217,8 @@ class Problem:
     @cached_property
     def _eigen(self):
         self.meter.spend(n_hessians=1)
-        moments = self.objective.second_moments(self.slots)
-        moments = np.tensordot(self.group_weight, moments, axes=1)
+        objective = self.objective.merged(self.group_weight)
+        moments = objective.second_moments(self.slots)[0]
         scale = self.scale.ravel()[: self.objective.n_dof]
         return Kronecker.decompose(moments / np.outer(scale, scale))
 
@@ -244,9 +246,15 @@ class Problem:
         """
         n_sampled = min(_N_SAMPLED, max(8, _SAMPLED_ENTRIES // iterate.size))
         some = self.slots[:: max(1, len(self.slots) // n_sampled)]
-        gradients = self.objective.row_gradients(iterate, some)
-        gradients = np.stack([self.vectors(gradient) for gradient in gradients])
-        of_row = _LEFTOVER * np.median(hessian.dual_norms(gradients))
+        influences = []
+        size = max(1, _GRADIENT_ENTRIES // iterate.size)
+        for first in range(0, len(some), size):
+            gradients = self.objective.row_gradients(
+                iterate, some[first : first + size]
+            )
+            gradients = np.stack([self.vectors(gradient) for gradient in gradients])
+            influences.append(hessian.dual_norms(gradients))
+        of_row = _LEFTOVER * np.median(np.concatenate(influences))
         exact = self.curvature == "exact"
         share = _LEFTOVER_OF_ALL
         if exact and self.objective.loss.is_quadratic:

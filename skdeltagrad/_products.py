@@ -32,7 +32,7 @@ class ProductHessian:
     """
 
     def __init__(self, problem, iterate, precondition):
-        self._problem = problem
+        self._problem, self._iterate = problem, iterate
         self._states = problem.objective.curvature_states(iterate, problem.slots)
         self._precondition = precondition
 
@@ -41,7 +41,7 @@ class ProductHessian:
         problem = self._problem
         problem.meter.spend(n_passes=1)
         products = problem.objective.hessian_products(
-            self._states, problem.by_output(vectors), problem.slots
+            self._states, self._iterate, problem.by_output(vectors), problem.slots
         )
         return problem.data(products) + problem.penalty * vectors
 
@@ -105,8 +105,8 @@ class Diagonal:
     """The diagonal of the Hessian."""
 
     def __init__(self, problem, iterate):
-        squares = problem.objective.hessian_diagonals(iterate, problem.slots)
-        squares = np.tensordot(problem.group_weight, squares, axes=1)
+        objective = problem.objective.merged(problem.group_weight)
+        squares = objective.hessian_diagonals(iterate, problem.slots)[0]
         diagonal = squares.reshape(problem.penalty.shape) + problem.penalty
         self._diagonal = np.where(diagonal > 0.0, diagonal, 1.0)
 
@@ -127,11 +127,10 @@ class Kronecker:
     """
 
     def __init__(self, problem, eigen, iterate):
-        objective = problem.objective
+        objective = problem.objective.merged(problem.group_weight)
         self._scale = problem.scale
         self._moments, self._basis = eigen
-        curvature = objective.curvature_sums(iterate, problem.slots)
-        curvature = np.tensordot(problem.group_weight, curvature, axes=1)
+        curvature = objective.curvature_sums(iterate, problem.slots)[0]
         values, self._outputs = eigh(curvature / problem.weight)
         scaled = np.outer(np.maximum(values, 0.0), np.maximum(self._moments, 0.0))
         self._values = scaled + problem.largest_alpha

@@ -57,6 +57,7 @@ FLOORS = {
         "_dumps",
         "_fingerprints",
         "_hessian",
+        "_leverages",
         "_losses",
         "_marks",
         "_moments",
@@ -66,6 +67,7 @@ FLOORS = {
         "_rows",
         "_sampling",
         "_schedule",
+        "_second_derivatives",
         "_trajectory",
     ],
     "ground": [

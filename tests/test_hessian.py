@@ -1,10 +1,14 @@
 """The kept Hessian against a dense inverse, and its factors after many changes."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdeltagrad import _leverages
 from skdeltagrad._hessian import Hessian, roots
+from skdeltagrad._leverages import Leverages
 from skdeltagrad._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
 
 Q = 6
@@ -73,9 +77,9 @@ def assert_same_hessian(found, expected, rtol=1e-9):
     assert_allclose(found.norm(v), expected.norm(v), rtol=rtol)
     assert_allclose(found.dual_norm(v), expected.dual_norm(v), rtol=rtol)
     X = rng.normal(size=(5, v.shape[1]))
-    contrast = np.ones((1, 1))
-    leverages = expected.leverages(X, contrast)
-    assert_allclose(found.leverages(X, contrast), leverages, rtol=rtol)
+    leverages = Leverages(expected, BinomialLoss(), v.shape[1]).of(X)
+    found_leverages = Leverages(found, BinomialLoss(), v.shape[1]).of(X)
+    assert_allclose(found_leverages, leverages, rtol=rtol)
     part = gram(X)
     assert_allclose(found.share(part), expected.share(part), rtol=rtol)
 
@@ -133,18 +137,77 @@ def test_many_dual_norms(case, n_vectors):
     assert_allclose(found, expected, rtol=1e-11)
 
 
-@pytest.mark.parametrize("n_coordinates", [1, 2, 3])
-def test_leverages(n_coordinates):
-    case = Case([0.3], 1)
-    n_dof = Q // n_coordinates
+@pytest.mark.parametrize(
+    "loss", [BinomialLoss(), MultinomialLoss(3), MultinomialLoss(4), HalfSquaredLoss(5)]
+)
+def test_leverages(loss):
+    m = loss.n_curvatures
+    n_dof = 12 // m
+    case = Case([0.3], 1, 12)
     X = case.rng.normal(size=(9, n_dof))
-    contrasts = case.rng.normal(size=(4, n_coordinates))
     inverse = case.inverses[0]
+    contrasts = loss.contrasts()
     along = np.array([[np.kron(contrast, x) for contrast in contrasts] for x in X])
     expected = np.sqrt(np.einsum("ica,ab,icb->ic", along, inverse, along).max(axis=1))
-    for _ in range(2):
-        assert_allclose(case.hessian.leverages(X, contrasts), expected, rtol=1e-11)
-    assert case.hessian.leverages(X[:0], contrasts).shape == (0,)
+    leverages = Leverages(case.hessian, loss, n_dof)
+    assert leverages.is_exact
+    for from_below in (False, True):
+        assert_allclose(leverages.of(X, from_below), expected, rtol=1e-11)
+    assert leverages.of(X[:0]).shape == (0,)
+
+
+def hessian_of_classes(seed, n_classes, n_dof, C, equal_classes):
+    """The Hessian of a multinomial model, and rows; classes are rare, or the same."""
+    rng = np.random.default_rng(seed)
+    loss = MultinomialLoss(n_classes)
+    centres = rng.normal(size=(n_classes, n_dof))
+    if equal_classes:
+        centres[: n_classes // 2] = centres[0]
+    weight = 1.0 / np.arange(1, n_classes + 1) ** 1.5
+    y = rng.choice(n_classes, 2000, p=weight / weight.sum())
+    X = centres[y] + rng.normal(size=(2000, n_dof))
+    X[0] *= 30.0
+    curvatures = loss.curvatures(0.7 * X @ centres.T)
+    sums = np.einsum("iab,ij,ik->ajbk", curvatures, X, X, optimize=True)
+    order = loss.n_coordinates * n_dof
+    penalty = np.full((1, order), 1.0 / C)
+    return Hessian(sums.reshape(1, order, order), np.ones(1), penalty), X, loss
+
+
+@pytest.mark.parametrize("equal_classes", [False, True])
+@pytest.mark.parametrize("C", [1e-2, 1.0, 1e4])
+@pytest.mark.parametrize("n_classes, n_dof", [(5, 4), (12, 3), (20, 6)])
+def test_leverages_of_many_classes_are_bounded(
+    n_classes, n_dof, C, equal_classes, monkeypatch
+):
+    hessian, X, loss = hessian_of_classes(3, n_classes, n_dof, C, equal_classes)
+    exact = Leverages(hessian, loss, n_dof)
+    monkeypatch.setattr(_leverages, "_MOST_PAIRS", 0)
+    bounded = Leverages(hessian, loss, n_dof)
+    assert exact.is_exact
+    assert not bounded.is_exact
+    above, truth = bounded.of(X), exact.of(X)
+    below = bounded.of(X, from_below=True)
+    assert (above >= truth * (1.0 - 1e-12)).all()
+    assert (below <= truth * (1.0 + 1e-12)).all()
+    # Not so loose as to be worthless.
+    assert above.max() <= 1.25 * truth.max()
+    assert (above <= 1.42 * truth).all()
+    assert (below >= 0.65 * truth).all()
+    # One matrix that cannot be factorised leaves the other bound.
+    bounded._joint = None
+    assert (bounded.of(X) >= above * (1.0 - 1e-12)).all()
+
+
+def test_the_memory_of_leverages_of_many_classes_is_bounded():
+    """All pairs of 100 classes take 100 times the inverse."""
+    hessian, X, loss = hessian_of_classes(4, 100, 4, 1.0, False)
+    Leverages(hessian, loss, 4)
+    tracemalloc.start()
+    Leverages(hessian, loss, 4).of(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 8 * (100 * 4) ** 2 + 2**25
 
 
 @pytest.mark.parametrize("loss", [BinomialLoss(), MultinomialLoss(3)])
@@ -153,7 +216,7 @@ def test_leverages_bound_what_a_row_sees_of_a_step(loss):
     m, n_dof = loss.n_coordinates, 4
     case = Case([0.3], 1, m * n_dof)
     x = case.rng.normal(size=(1, n_dof))
-    leverage = case.hessian.leverages(x, loss.contrasts())[0]
+    leverage = Leverages(case.hessian, loss, n_dof).of(x)[0]
     attained = 0.0
     steps = [case.rng.normal(size=m * n_dof) for _ in range(50)]
     steps += [

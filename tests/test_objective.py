@@ -1,6 +1,7 @@
 """Gradients of the data term, over loss x storage x intercept x centre x groups."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, logsumexp, softmax
 
-from skdeltagrad import _moments, _objective
+from skdeltagrad import _losses, _moments, _objective, _second_derivatives
 from skdeltagrad._losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
 from skdeltagrad._moments import standardised_squares
 from skdeltagrad._objective import Objective
@@ -33,10 +34,11 @@ class Problem:
     """An objective on random rows, and the same in plain NumPy."""
 
     def __init__(
-        self, loss, storage, intercept, n_groups, n_rows=60, n_features=5, density=0.6
-    ):
+        self, loss, storage, intercept, n_groups, n_rows=60, n_features=5, density=0.6,
+        n_classes=None,
+    ):  # fmt: skip
         rng = np.random.default_rng(0)
-        self.loss = LOSSES[loss]
+        self.loss = LOSSES[loss] if n_classes is None else MultinomialLoss(n_classes)
         n_outputs = self.loss.n_outputs
         X = rng.normal(size=(n_rows, n_features))
         X[rng.random(X.shape) > density] = 0
@@ -412,7 +414,7 @@ def test_hessian_sums_block_by_block(loss, storage, monkeypatch):
     problem = Problem(loss, storage, "centred", 3)
     arguments = problem.iterate, problem.slots
     whole = problem.objective.hessian_sums(*arguments)
-    monkeypatch.setattr(_objective, "_CURVATURE_BLOCK", 4)
+    monkeypatch.setattr(_second_derivatives, "_MOST_IN_BLOCK", 4)
     parts = problem.objective.hessian_sums(*arguments)
     assert_allclose(parts, whole, rtol=1e-11, atol=1e-11)
 
@@ -421,7 +423,7 @@ def test_hessian_products(problem):
     objective, slots = problem.objective, problem.slots
     direction = np.random.default_rng(8).normal(size=objective.shape)
     states = objective.curvature_states(problem.iterate, slots)
-    products = objective.hessian_products(states, direction, slots)
+    products = objective.hessian_products(states, problem.iterate, direction, slots)
     assert products.shape == (problem.n_groups, *objective.shape)
     for number, product in enumerate(products):
         hessian = problem.hessian(problem.iterate, problem.members(number))
@@ -494,7 +496,7 @@ def test_nobody_adds_nothing(loss, storage):
     assert objective.largest_change(iterate, nobody) == 0.0
     assert not objective.hessian_sums(iterate, nobody).any()
     states = objective.curvature_states(iterate, nobody)
-    assert not objective.hessian_products(states, iterate, nobody).any()
+    assert not objective.hessian_products(states, iterate, iterate, nobody).any()
     assert not objective.hessian_diagonals(iterate, nobody).any()
     assert not objective.curvature_sums(iterate, nobody).any()
     assert not objective.second_moments(nobody).any()
@@ -544,10 +546,10 @@ def test_hessian_sums_in_parts_and_at_once(loss, monkeypatch):
     problem = Problem(loss, "dense", "centred", 2, 4_000, 20)
     arguments = problem.iterate, problem.slots
     work = problem.objective.rows.n_entries(problem.slots) * 20
-    assert work > 2 * _objective._PART_WORK
-    monkeypatch.setattr(_objective, "_FEWEST_GRAM_PARTS", 2)
+    assert work > 2 * _second_derivatives._PART_WORK
+    monkeypatch.setattr(_second_derivatives, "_FEWEST_GRAM_PARTS", 2)
     parts = problem.objective.hessian_sums(*arguments)
-    monkeypatch.setattr(_objective, "_GRAM_BUFFERS", 1)
+    monkeypatch.setattr(_second_derivatives, "_GRAM_BUFFERS", 1)
     whole = problem.objective.hessian_sums(*arguments)
     assert_allclose(parts, whole, rtol=1e-11, atol=1e-9)
 
@@ -596,3 +598,83 @@ def test_the_same_measurement_for_any_number_of_threads(storage):
         assert measured.largest_change == found[0].largest_change
     expected = problem.value(problem.iterate, slots)
     assert_allclose(found[0].loss_sums[0], expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("n_groups", [1, 3])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_hessians_of_many_classes(storage, intercept, n_groups, monkeypatch):
+    """Both ways to them are the same, and so are the sums made of factors."""
+    problem = Problem("multinomial", storage, intercept, n_groups, n_classes=12)
+    objective, iterate, slots = problem.objective, problem.iterate, problem.slots
+    assert objective.loss.is_factored
+    factor = np.random.default_rng(5).normal(size=len(slots))
+    q = objective.loss.n_coordinates * objective.n_dof
+    found = np.zeros((n_groups, q, q))
+    monkeypatch.setattr(_second_derivatives, "_MOST_IN_BLOCK", 7)
+    objective.add_hessian_sums(iterate, slots, found, factor)
+    diagonals = objective.hessian_diagonals(iterate, slots)
+    sums = objective.curvature_sums(iterate, slots)
+    monkeypatch.setattr(_losses, "_LEAST_FACTORED", 1000)
+    expected = np.zeros_like(found)
+    objective.add_hessian_sums(iterate, slots, expected, factor)
+    assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+    assert_array_equal(found, found.swapaxes(1, 2))
+    expected = objective.hessian_sums(iterate, slots)
+    expected = np.diagonal(expected, axis1=1, axis2=2).reshape(diagonals.shape)
+    assert_allclose(diagonals, expected, rtol=1e-9, atol=1e-11)
+    expected = objective.curvature_sums(iterate, slots)
+    assert_allclose(sums, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_many_classes_that_are_equally_likely_do_not_meet():
+    """What rounding leaves there would be a multiple of a row that is removed."""
+    problem = Problem("multinomial", "dense", "centred", 1, n_classes=12)
+    objective = problem.objective
+    m = objective.loss.n_coordinates
+    sums = objective.hessian_sums(np.zeros(objective.shape), problem.slots)
+    blocks = sums.reshape(m, objective.n_dof, m, objective.n_dof)
+    apart = ~np.eye(m, dtype=bool)
+    largest = np.abs(sums).max()
+    assert np.abs(blocks.swapaxes(1, 2)[apart]).max() <= 1e-30 * largest
+
+
+def test_the_memory_of_hessians_of_many_classes_is_bounded():
+    """Second derivatives of 100 classes take 100 times the raw predictions."""
+    problem = Problem("multinomial", "dense", "centred", 1, 4_000, 4, n_classes=100)
+    objective, arguments = problem.objective, (problem.iterate, problem.slots)
+    for sums_of in (
+        objective.hessian_sums, objective.hessian_diagonals, objective.curvature_sums,
+    ):  # fmt: skip
+        tracemalloc.start()
+        sums_of(*arguments)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        order = 99 * 5
+        assert peak < 8 * 3 * order**2 + 2**26, sums_of
+
+
+def test_hessian_products_without_states(monkeypatch):
+    problem = Problem("multinomial", "dense", "centred", 3)
+    objective, slots = problem.objective, problem.slots
+    direction = np.random.default_rng(8).normal(size=objective.shape)
+    states = objective.curvature_states(problem.iterate, slots)
+    arguments = problem.iterate, direction, slots
+    expected = objective.hessian_products(states, *arguments)
+    monkeypatch.setattr(_objective, "_MOST_STATE_BYTES", 0)
+    assert objective.curvature_states(problem.iterate, slots) is None
+    assert_array_equal(objective.hessian_products(None, *arguments), expected)
+
+
+def test_merged_groups(problem):
+    objective, slots = problem.objective, problem.slots
+    group_weight = np.random.default_rng(9).random(problem.n_groups) + 0.5
+    merged = objective.merged(group_weight)
+    assert merged.n_groups == 1
+    for name in ("hessian_diagonals", "curvature_sums"):
+        expected = getattr(objective, name)(problem.iterate, slots)
+        expected = np.tensordot(group_weight, expected, axes=1)
+        found = getattr(merged, name)(problem.iterate, slots)
+        assert_allclose(found[0], expected, rtol=1e-10, atol=1e-12)
+    expected = np.tensordot(group_weight, objective.second_moments(slots), axes=1)
+    assert_allclose(merged.second_moments(slots)[0], expected, rtol=1e-11, atol=1e-12)
