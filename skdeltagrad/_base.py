@@ -30,7 +30,7 @@ from ._rows import canonical
 from ._sklearn import fit_context
 from ._solve import carry_out, first_engine, foretell, retrained
 from ._training_set import TrainingSet
-from ._turns import one_at_a_time
+from ._turns import one_at_a_time, starting_over
 from ._typing import Ids, MatrixLike, OnMissing, Positions
 from ._unstored import find_request, fingerprinted, without_request
 
@@ -72,7 +72,7 @@ class BaseDeltaGrad(PersistentState):
 
     # The public face.
 
-    @one_at_a_time
+    @starting_over
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,

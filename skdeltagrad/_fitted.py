@@ -22,10 +22,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from . import _positions, _receipt, _requests, _state
-from ._callbacks import OF_A_RUN, followed
+from . import _positions, _receipt, _requests
+from ._callbacks import followed
 from ._centring import coefficients
 from ._commit import Transaction
+from ._copies import CopiedBetweenEdits
 from ._history import History
 from ._live_rows import LiveRows
 from ._report import UpdateReport
@@ -33,10 +34,13 @@ from ._scaler import scaler_of
 from ._sklearn import CallbackSupportMixin, Interval, StrOptions
 from ._solve import Settings
 from ._trajectory import Trajectory
+from ._turns import edit_of
 from ._typing import Ids
 
 
-class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
+class FittedState(
+    CopiedBetweenEdits, CallbackSupportMixin, LiveRows, BaseEstimator, ABC
+):
     """An estimator around a fitted engine and its training rows."""
 
     # Of a fitted one; learning_rate_ and trajectory_ with "gd" and "sgd" only.
@@ -177,17 +181,20 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         n_steps = self.max_iter if one_run else None
         # What callbacks are called with is taken back last, by its own.
         following = followed(self, operation, n_steps, **given)
-        with following as finish, Transaction() as transaction:
+        with following as finish, edit_of(self) as turn, Transaction() as transaction:
             transaction.undo(self._go_back, dict(vars(self)))
             yield transaction
-            finish()
+            with turn.whole():  # callbacks that are told of the end may copy it
+                finish()
 
     def _take_on(self, state, report):
         """Publish a new state and its receipt. The callback may refuse it."""
-        vars(self).update(state)
-        history = self.history_
-        report = history.sealed(report, self.coef_, self.intercept_)
-        vars(self).update(update_report_=report, history_=history.followed_by(report))
+        new = vars(self) | state
+        history = new["history_"]
+        report = history.sealed(report, new["coef_"], new["intercept_"])
+        history = history.followed_by(report)
+        # At once: other threads read the model before or the one after.
+        vars(self).update(state | {"update_report_": report, "history_": history})
         if self.callback is not None:
             self.callback(report)
 
@@ -199,8 +206,7 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
 
     def _go_back(self, attributes):
         """Undo whatever became of the estimator."""
-        vars(self).clear()
-        vars(self).update(attributes)
+        self.__dict__ = attributes  # at once, for there may be readers
 
     def _tell(self):
         if self.verbose:
@@ -332,30 +338,3 @@ class FittedState(CallbackSupportMixin, LiveRows, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-    def __getstate__(self):
-        state, left_out = super().__getstate__(), (*OF_A_RUN, "_is_mapped")
-        if "_path" in state:
-            # A dump of a fitted estimator holds data, no code. An unfitted one goes to
-            # the processes of a search as it is.
-            state = state | {"callback": None}
-            left_out = (*left_out, "_skl_callbacks")
-        state = {name: state[name] for name in state if name not in left_out}
-        return _state.dump(state)
-
-    def __setstate__(self, state):
-        if _state.is_mapped(state):
-            self._is_mapped = True
-        super().__setstate__(_state.load(state, type(self).__name__))
-
-    def _into_memory(self):
-        """Copy what is a file mapped into memory.
-
-        Edits are made in place; and the file holds rows that leave.
-        """
-        if "_is_mapped" in vars(self):
-            receipts = {"update_report_", "history_"}  # which hold no arrays
-            rest = {n: value for n, value in vars(self).items() if n not in receipts}
-            vars(self).update(_state.in_memory(rest))
-            del self._is_mapped
-        self._training_set.into_memory()

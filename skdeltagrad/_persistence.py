@@ -136,13 +136,13 @@ class PersistentState(FittedState):
         check_is_fitted(self)
         _save.save(self, path, compress=compress, purge=purge, receipt_key=receipt_key)
 
-    def __getstate__(self):
+    def _attributes_to_write(self):
         if "_path" not in vars(self):
-            return super().__getstate__()
+            return super()._attributes_to_write()
         options = _save.options()
         self._purge_for_dump(options.purge)
-        state = super().__getstate__()
-        return state if options.receipt_key else state | {"_key": None}
+        attributes = super()._attributes_to_write()
+        return attributes if options.receipt_key else attributes | {"_key": None}
 
     def _purge_for_dump(self, wanted):
         if self.purged_ != "no":

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import joblib
 
+from ._turns import write_in_turn
+
 
 @dataclass(frozen=True)
 class Options:
@@ -45,8 +47,8 @@ def save(
     Parameters
     ----------
     estimator : object
-        An estimator, or a pipeline that holds one. No thread may edit it meanwhile;
-        the estimators' own method `save` sees to that.
+        An estimator, or a pipeline that holds one. Threads that would edit estimators
+        of this library in it wait until the file is written.
     path : str or path-like
         Where the dump is going to be, for `joblib.load`. The file's permissions stay,
         if there is one.
@@ -70,7 +72,7 @@ def save(
             if os.path.exists(path):
                 shutil.copymode(path, new)
             with _asking(Options(purge, receipt_key)):
-                joblib.dump(estimator, file, compress=compress)
+                write_in_turn(lambda: _dump(estimator, file, compress))
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
@@ -88,6 +90,12 @@ def _asking(options):
         yield
     finally:
         _options.reset(token)
+
+
+def _dump(estimator, file, compress):
+    file.seek(0)
+    file.truncate()
+    joblib.dump(estimator, file, compress=compress)
 
 
 def _sync_folder(folder):

@@ -9,6 +9,8 @@ so that moving a class to another module breaks no dump, and a loader that wants
 told which types to trust needs to hear of the estimators only.
 """
 
+from copy import deepcopy
+
 import numpy as np
 
 from . import _arrays
@@ -52,9 +54,18 @@ _CLASSES = {
 }  # fmt: skip
 
 
-def dump(state):
-    """A state to pickle: the attributes in plain form, and the schema they follow."""
-    return plain(state) | {_SCHEMA_KEY: SCHEMA}
+def dump(state, as_views=False):
+    """A state to pickle: the attributes in plain form, and the schema they follow.
+
+    Parameters
+    ----------
+    state : dict
+        Attributes.
+    as_views : bool, default=False
+        Whether what is edited in place need not be copied: nobody edits it before the
+        state is written.
+    """
+    return plain(state, as_views=as_views) | {_SCHEMA_KEY: SCHEMA}
 
 
 def load(state, name):
@@ -90,11 +101,37 @@ def in_memory(attributes):
     return _restored(plain(attributes, leaf=_copied), {})
 
 
+def copied(attributes, memo=None):
+    """Attributes of a copy.
+
+    Parameters
+    ----------
+    attributes : dict
+    memo : dict, optional
+        That of a deep copy. Without it the copy shares what is never edited in place.
+    """
+    if memo is None:
+        return _restored(plain(attributes), {})
+    return _restored(
+        plain(attributes, leaf=lambda value: _deeply(value, memo), as_views=True), {}
+    )
+
+
+def _deeply(value, memo):
+    if not _arrays.is_mapped(value):
+        return deepcopy(value, memo)
+    if id(value) not in memo:
+        # The pair keeps the array, so that its id is not given to another.
+        memo[id(value)] = np.array(value)
+        memo.setdefault(id(memo), []).append(value)
+    return memo[id(value)]
+
+
 def _copied(value):
     return np.array(value) if _arrays.is_mapped(value) else value
 
 
-def plain(value, known=None, leaf=lambda value: value):
+def plain(value, known=None, leaf=lambda value: value, as_views=False):
     """Something without objects of ours.
 
     Parameters
@@ -104,17 +141,24 @@ def plain(value, known=None, leaf=lambda value: value):
         What became of our objects, by their id.
     leaf : callable, optional
         What becomes of all else.
+    as_views : bool, default=False
+        Whether arrays that grow become views of them; or copies, which edits in place
+        do not change.
     """
     known = {} if known is None else known
     kind = type(value)
     if kind in (list, tuple):
-        return kind([plain(part, known, leaf) for part in value])
+        return kind([plain(part, known, leaf, as_views) for part in value])
     if kind is dict:
-        return {key: plain(part, known, leaf) for key, part in value.items()}
+        return {key: plain(part, known, leaf, as_views) for key, part in value.items()}
     if _CLASSES.get(kind.__name__) is not kind:
         return leaf(value)
     if id(value) not in known:
-        attributes = plain(value.__getstate__() or {}, known, leaf)
+        if as_views and kind is GrowingArray:
+            attributes = {"values": value.values}
+        else:
+            attributes = value.__getstate__() or {}
+        attributes = plain(attributes, known, leaf, as_views)
         known[id(value)] = {_CLASS_KEY: kind.__name__} | attributes
     return known[id(value)]
 

@@ -20,6 +20,7 @@ FLOORS = {
     "base": ["_base"],
     "persistence": ["_persistence"],
     "fitted": ["_fitted"],
+    "copies": ["_copies"],
     "dumps": ["_state"],
     "contract": [
         "_callbacks",
@@ -66,6 +67,7 @@ FLOORS = {
         "_roster",
         "_rows",
         "_sampling",
+        "_save",
         "_schedule",
         "_second_derivatives",
         "_trajectory",
@@ -82,7 +84,6 @@ FLOORS = {
         "_meter",
         "_progress",
         "_row_search",
-        "_save",
         "_sorted_index",
         "_text",
         "_threads",

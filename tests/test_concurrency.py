@@ -3,10 +3,12 @@
 import json
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -291,11 +293,43 @@ def _edit_in_child(connection, model):
     connection.close()
 
 
+def _go_on_in_child(connection, model):
+    """What comes of a half-edited model: of copies, edits, predictions and a fit."""
+    X, y = _wine()
+    model.set_params(callback=None)
+    heard = {"predict": model.predict(X[:3]).tolist()}
+    for name, use in {
+        "unlearn": lambda: model.unlearn(position=7),
+        "deepcopy": lambda: deepcopy(model),
+        "pickle": lambda: pickle.dumps(model),
+        "save": lambda: model.save(os.devnull),
+    }.items():
+        try:
+            use()
+        except RuntimeError as error:
+            heard[name] = str(error)
+    heard["fit"] = model.fit(X, y).unlearn(position=7).coef_
+    heard["copy"] = deepcopy(model).coef_
+    connection.send(heard)
+    connection.close()
+
+
+def _in_fork(target, estimator):
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=target, args=(theirs, estimator))
+    child.start()
+    assert ours.poll(60), "the child waits for ever"
+    found = ours.recv()
+    child.join()
+    return found
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("solver", ["newton", "gd"])
 def test_a_forked_child_goes_on(solver):
-    """While a thread of the parent holds the estimator's turn, and the pool is up."""
+    """While the pool is up; but not with an estimator that a thread is editing."""
     X, y = _wine()
     model = DeltaGradLogisticRegression(solver=solver, max_iter=20).fit(X, y)
     _threads.run(lambda number: None, 8)  # starts the pool
@@ -311,17 +345,15 @@ def test_a_forked_child_goes_on(solver):
     thread.start()
     assert held.wait(60)
     try:
-        context = multiprocessing.get_context("fork")
-        ours, theirs = context.Pipe()
+        coef = _in_fork(_edit_in_child, model)
+        assert np.array_equal(coef, model.unlearn(position=7).coef_)
         # The turn of `twin` is held by a thread that the child does not have.
-        for estimator in (model, twin):
-            child = context.Process(target=_edit_in_child, args=(theirs, estimator))
-            child.start()
-            assert ours.poll(60), "the child waits for ever"
-            coef = ours.recv()
-            child.join()
-            if estimator is model:
-                assert np.array_equal(coef, model.unlearn(position=7).coef_)
+        heard = _in_fork(_go_on_in_child, twin)
+        for name in ("unlearn", "deepcopy", "pickle", "save"):
+            assert "forked while another thread" in heard[name]
+            assert "Load the estimator from a dump, or call fit" in heard[name]
+        assert np.array_equal(heard["fit"], coef)
+        assert np.array_equal(heard["copy"], coef)
     finally:
         release.set()
         thread.join()

@@ -1,0 +1,69 @@
+"""Copies and pickles of an estimator: of the state between two edits.
+
+A copy waits for its turn, as an edit does. Copies in memory (`copy.copy`,
+`copy.deepcopy`) are made of the attributes as they are. Pickles and dumps are made of
+their plain form (`_state`).
+"""
+
+from . import _state
+from ._callbacks import OF_A_RUN
+from ._turns import turn_to_copy, turn_to_pickle
+
+# What says how arrays of an estimator are stored, not what they are.
+_OF_STORAGE = ("_is_mapped",)
+
+
+class CopiedBetweenEdits:
+    """A fitted or unfitted estimator, a scikit-learn one, that can be copied."""
+
+    def __copy__(self):
+        """A copy that can be edited: it has rows of its own, and shares the rest."""
+        return self._copied(None)
+
+    def __deepcopy__(self, memo):
+        return self._copied(memo)
+
+    def _copied(self, memo):
+        copied = object.__new__(type(self))
+        if memo is not None:
+            memo[id(self)] = copied
+        with turn_to_copy(self):
+            vars(copied).update(_state.copied(self._attributes_of_copies(), memo))
+            if memo is None and "_is_mapped" in vars(self):
+                copied._is_mapped = True
+        return copied
+
+    def __getstate__(self):
+        with turn_to_pickle(self) as is_kept:
+            return _state.dump(self._attributes_to_write(), as_views=is_kept)
+
+    def __setstate__(self, state):
+        if _state.is_mapped(state):
+            self._is_mapped = True
+        super().__setstate__(_state.load(state, type(self).__name__))
+
+    def _attributes_to_write(self):
+        """Attributes of a pickle or dump, for whoever holds the estimator's turn."""
+        return self._attributes_of_copies()
+
+    def _attributes_of_copies(self):
+        """Attributes without those of a run; without callbacks, once it is fitted."""
+        attributes, left_out = super().__getstate__(), (*OF_A_RUN, *_OF_STORAGE)
+        if "_path" in attributes:
+            # A dump of a fitted estimator holds data, no code. An unfitted one goes to
+            # the processes of a search as it is.
+            attributes = attributes | {"callback": None}
+            left_out = (*left_out, "_skl_callbacks")
+        return {n: value for n, value in attributes.items() if n not in left_out}
+
+    def _into_memory(self):
+        """Copy what is a file mapped into memory.
+
+        Edits are made in place; and the file holds rows that leave.
+        """
+        if "_is_mapped" in vars(self):
+            receipts = {"update_report_", "history_"}  # which hold no arrays
+            rest = {n: value for n, value in vars(self).items() if n not in receipts}
+            vars(self).update(_state.in_memory(rest))
+            del self._is_mapped
+        self._training_set.into_memory()
