@@ -58,6 +58,28 @@ class SortedIndex:
         order = np.lexsort((slot, question))
         return question[order], slot[order]
 
+    def entries(self, low, high):
+        """Entries in any of some ranges of keys that do not meet, ascending.
+
+        Parameters
+        ----------
+        low, high : ndarray of shape (n_ranges,)
+            Both included.
+
+        Returns
+        -------
+        keys, slots : ndarray of shape (n_found,)
+        """
+        keys, slots = [], []
+        for segment_keys, segment_slots in self._segments:
+            first = np.searchsorted(segment_keys, low, side="left")
+            last = np.searchsorted(segment_keys, high, side="right")
+            _, place = _ranges(first, last)
+            live = place[segment_slots[place] >= 0]
+            keys.append(segment_keys[live])
+            slots.append(segment_slots[live])
+        return _sorted(np.concatenate(keys), np.concatenate(slots))
+
     def strike(self, low, high, slots):
         """Remove the entries of these slots, with keys in between, without a trace.
 

@@ -1,10 +1,15 @@
 """Rows found by what they contain, up to the last bits and no further."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
+from skdeltagrad import _content
 from skdeltagrad._content import ContentIndex
 from skdeltagrad._roster import GONE, Roster
 from skdeltagrad._rows import AbstractRows
@@ -267,8 +272,124 @@ def test_no_rows_in_the_request(kind):
     assert stored.count(nobody) == []
 
 
-def test_the_index_is_the_same_everywhere():
-    """Frozen: NumPy may change the streams of its generators, not of this one."""
-    stored = Stored(np.eye(3))
-    expected = np.random.RandomState(0).standard_normal(3)
-    assert_array_equal(stored.index._direction, expected[np.newaxis])
+def test_nobody_knows_the_direction():
+    """It was `RandomState(0)`; it is another one in every process now."""
+    stored, again = Stored(np.eye(50)), Stored(np.eye(50))
+    assert_array_equal(stored.index._direction, again.index._direction)
+    known = np.random.RandomState(0).standard_normal(50)
+    direction = stored.index._direction.ravel()
+    cosine = known @ direction / np.linalg.norm(known) / np.linalg.norm(direction)
+    assert abs(cosine) < 0.9
+    script = (
+        "import numpy as np\n"
+        "from skdeltagrad._content import ContentIndex\n"
+        "from skdeltagrad._rows import AbstractRows\n"
+        "rows = AbstractRows.of(np.eye(50))\n"
+        "print(ContentIndex(rows, np.arange(50))._direction[0, :5].tolist())"
+    )
+    command = [sys.executable, "-c", script]
+    other = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert json.loads(other.stdout) != direction[:5].tolist()
+
+
+class Counted:
+    """Stored rows that count how many of them are read."""
+
+    def __init__(self, stored):
+        self.n_read, self._read = 0, stored.rows.read
+        stored.rows.read = self
+
+    def __call__(self, slots):
+        self.n_read += len(slots)
+        return self._read(slots)
+
+
+def test_rows_made_for_the_direction_of_before_are_no_candidates(kind):
+    """Each was compared with each: they differ, and had the same projection."""
+    rng = np.random.default_rng(0)
+    known = np.random.RandomState(0).standard_normal(30)
+    X = rng.normal(size=(500, 30))
+    X -= np.outer((X @ known - 1.0) / (known @ known), known)
+    X = X.astype(kind[1])
+    stored = Stored(X, is_sparse=kind[0])
+    counted = Counted(stored)
+    assert stored.match(X) == list(range(500))
+    assert counted.n_read <= 1000
+    others = X.astype(float)
+    others[:, 0] += known[1]
+    others[:, 1] -= known[0]
+    counted.n_read = 0
+    assert stored.match(others) == [GONE] * 500
+    # In single precision more rows are in a window.
+    assert counted.n_read <= (20_000 if kind[1] == "float32" else 500)
+
+
+COPIES = {
+    "copies": lambda X, y: (X, y * 0),
+    "copies of other targets": lambda X, y: (X, y),
+    "copies that are rounded otherwise": lambda X, y: (at_distance(X, 50), y * 0),
+    "copies of other targets that are": lambda X, y: (at_distance(X, 50), y),
+    "copies of targets that are": lambda X, y: (X, y * (1 + 1e-14)),
+    "one row": lambda X, y: (X[:1], y[:1]),
+}
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("name", COPIES)
+def test_many_copies_cost_no_more_than_there_are_rows(name, several, kind):
+    n_rows = 1500
+    X = np.repeat(some_rows(1, 5, dtype=kind[1]), n_rows, axis=0)
+    y = np.random.default_rng(0).permutation(n_rows)
+    if several:
+        y = np.column_stack([y + 0.5, np.ones(n_rows)])
+    asked, targets = COPIES[name](X, y)
+    if not several:
+        targets = np.rint(targets).astype(np.int64)
+    same = name in ("copies", "copies that are rounded otherwise")
+    stored = Stored(X, y=y * 0 if same else y, is_sparse=kind[0])
+    counted = Counted(stored)
+    found = np.array(stored.match(asked, y=targets))
+    assert sorted(found) == (list(range(n_rows)) if len(asked) > 1 else [found[0]])
+    assert same or (y[found] == np.rint(targets * 2) / 2).all()
+    # A row that is not the same to the bit looks for the nearest of 64.
+    n_compared = 2 if name in ("copies", "copies of other targets", "one row") else 130
+    assert counted.n_read <= n_compared * n_rows
+
+
+@pytest.mark.parametrize("asked_for", ["the same", "rounded otherwise"])
+def test_what_is_found_does_not_depend_on_the_direction(asked_for, kind, monkeypatch):
+    rng = np.random.default_rng(3)
+    X = np.repeat(some_rows(6, dtype=kind[1]), 5, axis=0)
+    X = at_distance(X, rng.uniform(0, 900, size=(30, 1)), seed=4).astype(kind[1])
+    X = np.vstack([X, X])
+    y = rng.integers(0, 2, len(X))
+    picks = rng.integers(0, len(X), 50)
+    asked = X[picks]
+    if asked_for != "the same":
+        asked = at_distance(asked, rng.uniform(0, 900, size=(50, 1)), seed=5)
+    found = []
+    for seed in range(8):
+        monkeypatch.setattr(_content, "_SECRET", np.array([seed], np.uint32))
+        stored = Stored(X, y=y, is_sparse=kind[0])
+        found.append(stored.match(asked, y=y[picks]))
+    assert found == found[:1] * 8
+    assert GONE in found[0]  # several ask for the same row
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_rows_whose_squares_overflow_are_compared_with_few(kind):
+    huge = 3e38 if kind[1] == "float32" else 1e200
+    X = np.vstack([some_rows(500, 3, dtype=kind[1]), np.full((1, 3), huge)])
+    X = X.astype(kind[1])
+    stored = Stored(X, is_sparse=kind[0])
+    counted = Counted(stored)
+    assert stored.match(X[[500]]) == [500]
+    assert stored.match(X[[500]] * np.array([1, 1, 0.5], kind[1])) == [GONE]
+    assert counted.n_read <= 10
+
+
+def test_rows_whose_squares_underflow():
+    X = 1e-200 * some_rows(20)
+    stored = Stored(X)
+    assert stored.match(X) == list(range(20))
+    assert stored.match(at_distance(X, 900)) == list(range(20))
