@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from . import _positions, _receipt, _requests
+from . import _positions, _receipt, _requests, _state
 from ._callbacks import followed
 from ._centring import coefficients
 from ._commit import Transaction
