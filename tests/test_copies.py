@@ -206,7 +206,7 @@ def test_a_copy_within_what_edits_nothing(how, monkeypatch, tmp_path):
 @pytest.mark.parametrize("how", COPIES)
 def test_edits_of_a_copy_and_of_the_original_are_apart(how, tmp_path, unchanged):
     X, y = _diabetes()
-    model = DeltaGradRidge().fit(X, y).unlearn(position=[1, 2])
+    model = DeltaGradRidge().fit(X, y).unlearn(position=[1, 2]).purge()
     copied = COPIES[how](model, tmp_path / "model")
     with unchanged(model):
         copied.unlearn(position=3).partial_refit(X[:4], y[:4])
