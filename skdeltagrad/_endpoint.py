@@ -409,26 +409,34 @@ class Endpoint:
         )  # fmt: skip
 
     @_with_few_threads
-    def purged(self, rows, roster):
+    def purged(self, rows, roster, exact=False):
         """The optimum of the current training rows, and nothing computed with others.
 
-        With the Hessian that is kept it is polished to rounding; else, or where that
-        does not arrive, it is fitted from nothing.
+        It is polished to rounding, from where it is. Where that does not arrive, it is
+        fitted from nothing first; and where no Hessian is kept, that is all.
+
+        Parameters
+        ----------
+        rows : AbstractRows
+        roster : Roster
+        exact : bool
+            Whether it is fitted from nothing in any case.
         """
-        if self.is_clean:
+        if self.is_clean and not exact:
             return self
         census = self._count(roster, roster.live_slots())
         problem = self._problem(rows, roster, NO_CHANGE, census)
         polished = None
-        if self.curvature is not None and self.curvature.is_certain:
-            polish = self._resolved if self.loss.is_quadratic else self._polished
-            try:
-                polished = polish(problem, roster, census)
-            except np.linalg.LinAlgError:
-                polished = None
-        if polished is None:
-            return self._trained_again(problem, rows, roster)
-        return polished
+        if self.kind == "exact" and not exact:
+            polished = self._polished(problem, roster, census)
+        if polished is not None:
+            return polished
+        trained = self.train(rows, roster)
+        problem.meter.spend(**vars(trained.fit_cost))
+        if self.kind == "exact":
+            polished = trained._polished(problem, roster, census)
+        ledger = replace(trained.ledger, **vars(problem.meter.spent))
+        return polished or replace(trained, ledger=ledger)
 
     def purged_without_rows(self):
         """What can be cleaned of a model whose rows are not stored.
@@ -452,31 +460,32 @@ class Endpoint:
         )  # fmt: skip
         return cleaned, None
 
-    def _trained_again(self, problem, rows, roster):
-        """The optimum from nothing; the report counts what was tried before it."""
-        trained = self.train(rows, roster)
-        spent = problem.meter.spent + trained.fit_cost
-        return replace(trained, ledger=replace(trained.ledger, **vars(spent)))
-
     def _polished(self, problem, roster, census):
-        """At the optimum to rounding, by the kept Hessian; None if it does not lead."""
-        before = None
-        if self.reference is not self.iterate:
-            gradient = problem.gradient(self.gradient_sums, self.reference)
-            before = self.reference, gradient
-        found = polish(problem, self.curvature, self.iterate, before)
-        if found is None:
-            return None
-        curvature = Curvature.quick(problem, found.iterate)
-        return self._at_rest(problem, census, found, curvature)
+        """At the optimum to rounding, with a new Hessian; None if steps do not arrive.
 
-    def _resolved(self, problem, roster, census):
-        """At the optimum of a squared error, by a new Hessian."""
-        curvature = Curvature.survey(problem, roster, self.iterate)
-        if not curvature.is_certain:
+        The steps are made with the Hessian that is kept, if there is one. That of a
+        squared error is the same everywhere, and is computed again before.
+        """
+        quadratic = self.loss.is_quadratic
+        curvature, before = self.curvature, None
+        try:
+            if quadratic:
+                curvature = Curvature.survey(problem, roster, self.iterate)
+            elif curvature is None or not curvature.is_certain:
+                curvature = Curvature.quick(problem, self.iterate)
+            elif self.reference is not self.iterate:
+                gradient = problem.gradient(self.gradient_sums, self.reference)
+                before = self.reference, gradient
+            if not curvature.is_certain:
+                return None
+            found = polish(problem, curvature, self.iterate, before)
+            if found is None:
+                return None
+            if not quadratic:
+                curvature = Curvature.quick(problem, found.iterate)
+        except np.linalg.LinAlgError:
             return None
-        found = polish(problem, curvature, self.iterate, None)
-        return found and self._at_rest(problem, census, found, curvature)
+        return self._at_rest(problem, census, found, curvature)
 
     def _at_rest(self, problem, census, found, curvature):
         """At an optimum that was polished, with its bound."""

@@ -242,10 +242,10 @@ def purged(settings, transaction, training_set, engine, exact):
         )  # fmt: skip
         engine = replace(engine, centre=centre, schedule=schedule)
         return engine.train(rows, roster), training_set, None
-    is_same = _is_same(centre, engine.centre) and not exact
+    is_centred = centre is None or np.array_equal(centre, engine.centre)
     engine = replace(_adjusted(settings, training_set, engine), centre=centre)
-    purge = engine.purged if is_same else engine.train
-    return purge(rows, roster), training_set, None
+    engine = engine.purged(rows, roster, exact or not is_centred)
+    return engine, training_set, None
 
 
 def problem_of(engine, training_set, slots):
@@ -268,10 +268,6 @@ def problem_of(engine, training_set, slots):
         "diagonal",
         spread=training_set.spread,
     )
-
-
-def _is_same(centre, other):
-    return centre is None or np.array_equal(centre, other)
 
 
 def _adjusted(settings, training_set, engine):

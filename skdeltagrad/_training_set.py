@@ -108,14 +108,14 @@ class TrainingSet:
     def renew_sums(self, transaction, exact=False):
         """Compute the columns' sums again from the current training rows.
 
-        Unless `exact`, only those that have lost digits next to rows that left.
+        Unless `exact`, the sums that only say where columns are centred stay as long as
+        they have lost no digits next to rows that left.
         """
         slots = self.roster.live_slots()
         if self.moments is not None and (exact or self.moments.has_lost_digits):
             transaction.undo(setattr, self, "moments", self.moments)
             self.moments = self._moments_of(slots)
-        if self.spread is not None and (exact or self.spread.has_lost_digits):
-            self.recount(transaction)
+        self.recount(transaction)
 
     def remainder(self):
         """What of rows that left is in the columns' sums, in words; None: nothing."""

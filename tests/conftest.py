@@ -60,7 +60,9 @@ def _contents(value, place):
     elif hasattr(value, "__dict__") and not isinstance(value, type):
         # The pickled state: without caches that are made anew when needed.
         yield place, type(value).__name__
-        for name, part in (value.__getstate__() or {}).items():
+        # Pickling an estimator would purge it.
+        state = getattr(value, "_attributes_of_copies", value.__getstate__)
+        for name, part in (state() or {}).items():
             yield from _contents(part, f"{place}.{name}")
     else:
         yield place, repr(value)
