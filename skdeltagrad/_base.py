@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import _receipt, _requests
 from ._history import History
+from ._ignored import warn_of_ignored
 from ._persistence import PersistentState
 from ._plan import EditPlan
 from ._rows import canonical
@@ -100,7 +101,13 @@ class BaseDeltaGrad(PersistentState):
         -------
         self : object
             The fitted estimator. It contains the training rows.
+
+        Warns
+        -----
+        UserWarning
+            When a parameter that has no effect with the chosen solver is set.
         """
+        warn_of_ignored(self, stacklevel=4)  # through the two decorators
         started = perf_counter()
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         with self._changing("fit", is_one_run=True, X=X, y=y, metadata=weights):

@@ -29,6 +29,7 @@ FLOORS = {
         "_erasure",
         "_findings",
         "_history",
+        "_ignored",
         "_plan",
         "_positions",
         "_receipt",

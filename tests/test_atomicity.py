@@ -215,7 +215,7 @@ def _build_scenarios():
         "by a seed, balanced batches": Scenario(
             DeltaGradLogisticRegression(
                 class_weight="balanced", edit_tol=1.0,
-                **(sgd | {"period": "auto", "max_iter": 20}),
+                **(sgd | {"period": "auto", "burn_in": 10, "max_iter": 20}),
             ),
             lambda model, s: model.unlearn(position=[3, 17, 45]),
             X, y,

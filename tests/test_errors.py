@@ -20,6 +20,11 @@ import skdeltagrad
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
 from skdeltagrad._threads import limit_threads
 
+# Many tests try all solvers with one set of parameters.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:These parameters have no effect with solver='gd'.*batch_size:UserWarning"
+)
+
 
 def _data_of(name):
     if name.startswith("ridge"):

@@ -40,6 +40,11 @@ from skdeltagrad import (
 from skdeltagrad._threads import limit_threads
 from skdeltagrad._walk import iter_arrays
 
+# Many tests try all solvers with one set of parameters.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:These parameters have no effect with solver='gd'.*batch_size:UserWarning"
+)
+
 
 def _exact(kind, **parameters):
     """An estimator whose edits are exact, with a fixed learning rate."""
@@ -986,7 +991,7 @@ def test_threads(digits, convert, solver):
     for n_threads in (1, 2, 3):
         with limit_threads(n_threads):
             model = DeltaGradLogisticRegression(
-                solver=solver, max_iter=3, batch_size=2500, burn_in=1, random_state=0
+                solver=solver, max_iter=3, batch_size=2500, random_state=0
             ).fit(X[:3500], y[:3500])
             model.unlearn(position=np.arange(100))
             model.partial_refit(X[3500:], y[3500:])
