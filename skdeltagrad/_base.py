@@ -411,7 +411,7 @@ class BaseDeltaGrad(PersistentState):
         )
         _requests.check_classes_stay(roster, targets)
         with self._changing(operation) as transaction:
-            engine, training_set, account = carry_out(
+            engine, account = carry_out(
                 self._settings(), transaction, training_set, self._path, edit,
                 targets,
             )  # fmt: skip
@@ -427,6 +427,7 @@ class BaseDeltaGrad(PersistentState):
                 **(facts | account),
             )
             self._take_on(state, report)
+        training_set.give_back()
         return self._tell()
 
     def _facts(self, roster, edit, request_id):

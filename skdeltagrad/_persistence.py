@@ -84,10 +84,10 @@ class PersistentState(FittedState):
         started = perf_counter()
         self._into_memory()
         with self._changing("purge", is_one_run=True) as transaction:
-            engine, training_set, obstacle = purged(
-                self._settings_of_fit(), transaction, self._training_set, self._path,
-                exact,
-            )  # fmt: skip
+            training_set = self._training_set
+            engine, obstacle = purged(
+                self._settings_of_fit(), transaction, training_set, self._path, exact
+            )
             n_samples = training_set.roster.n_live
             report = self._report(
                 "purge", engine, training_set, started, n_samples_before=n_samples,
@@ -95,6 +95,7 @@ class PersistentState(FittedState):
             )  # fmt: skip
             state = self._state_of(engine, training_set)
             self._take_on(state | {"history_": self.history_.redacted()}, report)
+        training_set.give_back()
         return self._tell()
 
     def save(

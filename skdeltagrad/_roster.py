@@ -18,9 +18,14 @@ With 5 rows in `fit`, position 1 removed and two rows added, the rows at positio
 import numpy as np
 
 from ._arrays import GrowingArray
+from ._compaction import Shift
 from ._sorted_index import SortedIndex
 
 GONE = -1
+# Of a string of NumPy, which stores code points.
+_CHARACTER_BYTES = np.dtype("U1").itemsize
+# Ids whose lengths are taken at a time.
+_BLOCK = 2**16
 
 
 class Roster:
@@ -148,9 +153,15 @@ class Roster:
         if self._index is None:
             slots = self.live_slots()
             self._index = SortedIndex(self.ids[slots], slots)
+        may_be_there = np.arange(len(ids))
+        if self.ids.dtype.kind == "U":
+            # One that is longer than all that are stored would widen all of them.
+            width = self.ids.dtype.itemsize // _CHARACTER_BYTES
+            may_be_there = np.flatnonzero(np.strings.str_len(ids) <= width)
+            ids = ids[may_be_there].astype(self.ids.dtype)
         which, slots = self._index.find(ids, ids)
         live = self.position[slots] != GONE
-        return which[live], slots[live]
+        return may_be_there[which[live]], slots[live]
 
     # Rows come and go.
 
@@ -231,21 +242,35 @@ class Roster:
         for array, values in zip(self._by_slot(), carried, strict=True):
             array.values[slots] = values
 
-    def select(self, slots):
-        """A compact copy with the rows of some slots, all alive, at their positions."""
-        ids = None if self._ids is None else self.ids[slots]
-        given = None if self._given_weight is None else self.given_weight[slots]
-        roster = Roster(self.y[slots], self.weight[slots], ids, given)
-        roster._position = GrowingArray(self.position[slots])
-        if self._leverages is not None:
-            roster.leverages = self.leverages[slots]
-        later = np.sort(roster.position[roster.position >= self._n_first])
-        roster._settled, roster._n_first = later, self._n_first
-        roster._n_settled = self.n_positions
-        entries = np.full(self._n_first + len(later), GONE)
-        entries[roster._places(roster.position)] = np.arange(len(slots))
-        roster._slot = GrowingArray(entries)
-        return roster
+    def compact(self, transaction):
+        """Move the rows that are there to the first slots, in place.
+
+        What the others left is given up: their slots, the entries of their positions,
+        and the width of ids that are longer than those of all that are there.
+        """
+        slots = self.live_slots()
+        self._index = None
+        for array in self._by_slot():
+            shift = Shift.of_rows(array, slots)
+            transaction.undo(shift.undo)
+            shift.run()
+        attributes = ("_ids", "_position", "_slot", "_settled", "_n_settled")
+        for name in attributes:
+            transaction.undo(setattr, self, name, getattr(self, name))
+        position = self.position[slots]
+        n_positions = self.n_positions
+        if self._ids is not None:
+            self._ids = narrowed(self._ids)
+        self._settled = np.sort(position[position >= self._n_first])
+        self._n_settled = n_positions
+        self._position = GrowingArray(position)
+        self._slot = GrowingArray(np.full(self._n_first + len(self._settled), GONE))
+        self._slot.values[self._places(position)] = np.arange(len(slots))
+
+    def give_back(self):
+        """Give back memory that is spare."""
+        for array in self._arrays():
+            array.give_back()
 
     def aside(self):
         """A roster of the same rows that may be detached without detaching ours."""
@@ -281,3 +306,16 @@ class Roster:
     def __getstate__(self):
         # The index is made anew when it is needed: a dump holds every id once.
         return vars(self) | {"_index": None}
+
+
+def narrowed(ids):
+    """Ids of no larger width than the longest one needs: the same, or a copy."""
+    values = ids.values
+    if values.dtype.kind != "U":
+        return ids
+    width = 1
+    for first in range(0, len(values), _BLOCK):
+        lengths = np.strings.str_len(values[first : first + _BLOCK])
+        width = max(width, int(lengths.max()))
+    dtype = np.dtype(f"U{width}")
+    return ids if dtype == values.dtype else GrowingArray(values.astype(dtype))

@@ -1,7 +1,7 @@
 """Stored training rows: products with them, and rows that come and go.
 
-A row keeps its *slot* while others leave: slots are handed out at the end and never
-moved, except that `select` makes a compact copy now and then. What a row is called
+A row keeps its *slot* while others leave: slots are handed out at the end, and rows are
+moved to other slots by `compact` alone, now and then. What a row is called
 outside (its position, its id), whether it is alive and what its target is, is the
 roster's business.
 
@@ -22,6 +22,7 @@ from scipy.linalg import blas
 
 from . import _kernels
 from ._arrays import GrowingArray
+from ._compaction import RowEntries, Shift
 
 # Rows worked on at a time: about half of a core's second-level cache, so that the
 # second product finds them there.
@@ -162,12 +163,30 @@ class AbstractRows(ABC):
         """Undo `wipe`: `X` is what `read` returned before."""
 
     @abstractmethod
-    def select(self, slots):
-        """A compact copy of some rows."""
+    def compact(self, transaction, slots):
+        """Keep some rows only, in place, at slots from 0 on.
+
+        Parameters
+        ----------
+        transaction : Transaction
+            Undoes it.
+        slots : ndarray of shape (n_rows,)
+            Their slots, ascending; all others were wiped.
+        """
 
     @abstractmethod
+    def _arrays(self):
+        """All that is stored, as instances of `GrowingArray`."""
+
+    def give_back(self):
+        """Give back memory that is spare."""
+        for array in self._arrays():
+            array.give_back()
+
     def into_memory(self):
         """Copy what is a file mapped into memory."""
+        for array in self._arrays():
+            array.into_memory()
 
 
 class DenseRows(AbstractRows):
@@ -282,11 +301,13 @@ class DenseRows(AbstractRows):
     def restore(self, slots, X):
         self._X.values[slots] = X
 
-    def select(self, slots):
-        return DenseRows(self.read(slots))
+    def compact(self, transaction, slots):
+        shift = Shift.of_rows(self._X, slots)
+        transaction.undo(shift.undo)
+        shift.run()
 
-    def into_memory(self):
-        self._X.into_memory()
+    def _arrays(self):
+        return (self._X,)
 
 
 class CsrRows(AbstractRows):
@@ -387,17 +408,19 @@ class CsrRows(AbstractRows):
         return distance
 
     def _entries(self, slots):
-        """Where the entries of rows stand, and the row pointer of a CSR copy."""
         starts, lengths = self._starts.values[slots], self._lengths.values[slots]
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        return np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths), indptr
+        return RowEntries(starts, lengths)
 
     def read(self, slots):
-        entries, indptr = self._entries(slots)
-        return sparse.csr_matrix(
-            (self._data.values[entries], self._indices.values[entries], indptr),
-            shape=(len(slots), self.n_features),
-        )
+        entries = self._entries(slots)
+        data = np.empty(len(entries), self.dtype)
+        indices = np.empty(len(entries), self._indices.values.dtype)
+        for block in entries:
+            data[block.places] = self._data.values[block.sources]
+            indices[block.places] = self._indices.values[block.sources]
+        indptr = np.append(entries.new_starts, len(entries))
+        shape = (len(slots), self.n_features)
+        return sparse.csr_matrix((data, indices, indptr), shape=shape)
 
     def append(self, X):
         first = len(self)
@@ -415,23 +438,27 @@ class CsrRows(AbstractRows):
             array.truncate(size)
 
     def wipe(self, slots):
-        entries, _ = self._entries(slots)
-        self._data.values[entries] = 0
-        self._indices.values[entries] = 0
+        for block in self._entries(slots):
+            self._data.values[block.sources] = 0
+            self._indices.values[block.sources] = 0
         self._lengths.values[slots] = 0
 
     def restore(self, slots, X):
         self._lengths.values[slots] = np.diff(X.indptr)
-        entries, _ = self._entries(slots)
-        self._data.values[entries] = X.data
-        self._indices.values[entries] = X.indices
+        for block in self._entries(slots):
+            self._data.values[block.sources] = X.data[block.places]
+            self._indices.values[block.sources] = X.indices[block.places]
 
-    def select(self, slots):
-        return CsrRows(self.read(slots))
-
-    def into_memory(self):
-        for array in self._arrays():
-            array.into_memory()
+    def compact(self, transaction, slots):
+        entries = self._entries(slots)
+        for array in (self._data, self._indices):
+            shift = entries.shift(array)
+            transaction.undo(shift.undo)
+            shift.run()
+        transaction.undo(setattr, self, "_starts", self._starts)
+        transaction.undo(setattr, self, "_lengths", self._lengths)
+        self._starts = GrowingArray(entries.new_starts)
+        self._lengths = GrowingArray(entries.lengths)
 
 
 def _extend(X, centre):

@@ -12,6 +12,7 @@ from scipy.linalg import eigh
 from . import _progress
 from ._census import LARGEST_PART
 from ._moments import column_squares, project, row_sum
+from ._second_derivatives import curvature_blocks
 
 # Directions that are kept of many, and rows for each column that they are made of.
 N_DIRECTIONS = 64
@@ -139,11 +140,14 @@ class DirectedView:
             rows = project(objective, self.basis, members)
             moments[group] = _moments_of(rows, objective.weight[members])
             for at, place in enumerate(_progress.each("Hessians", places)):
-                curvatures = objective.curvatures(place, members)
-                for j, k in zip(*np.triu_indices(m), strict=True):
-                    block = (rows * curvatures[:, j, k, np.newaxis]).T @ rows
-                    blocks[at, group, j, :, k] = block
-                    blocks[at, group, k, :, j] = block
+                for some in curvature_blocks(len(members), objective.loss):
+                    curvatures = objective.curvatures(place, members[some])
+                    seen = rows[some]
+                    for j, k in zip(*np.triu_indices(m), strict=True):
+                        block = (seen * curvatures[:, j, k, np.newaxis]).T @ seen
+                        blocks[at, group, j, :, k] += block
+                        if j != k:
+                            blocks[at, group, k, :, j] += block
         return hessians, moments
 
     def second_moments(self, slots):

@@ -149,8 +149,6 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
     Returns
     -------
     engine : Path or Endpoint
-    training_set : TrainingSet
-        The same one, or a compact copy.
     account : dict
         What the report says about it; with `reason`, why the engine was trained anew,
         if it was.
@@ -170,7 +168,8 @@ def carry_out(settings, transaction, training_set, engine, request, targets):
         engine = engine.train(rows, roster, change)
         account = engine.account() | {"refit": True, "reason": reason}
     training_set.settle(transaction, change)
-    return engine, training_set.compacted(), account
+    training_set.tidy(transaction)
+    return engine, account
 
 
 @_QUIET
@@ -221,15 +220,13 @@ def purged(settings, transaction, training_set, engine, exact):
     Returns
     -------
     engine : Path or Endpoint
-    training_set : TrainingSet
-        The same one, or a compact copy.
     obstacle : str or None
         Why something is left, if it is.
     """
     if not training_set.roster.is_stored:
         engine, obstacle = engine.purged_without_rows()
-        return engine, training_set, obstacle or training_set.remainder()
-    training_set = training_set.without_holes(exact)
+        return engine, obstacle or training_set.remainder()
+    training_set.close_holes(transaction, exact)
     training_set.renew_sums(transaction, exact)
     rows, roster = training_set.rows, training_set.roster
     transaction.undo(setattr, roster, "leverages", roster.leverages)
@@ -241,11 +238,11 @@ def purged(settings, transaction, training_set, engine, exact):
             engine.schedule.seed, engine.schedule.n_positions,
         )  # fmt: skip
         engine = replace(engine, centre=centre, schedule=schedule)
-        return engine.train(rows, roster), training_set, None
+        return engine.train(rows, roster), None
     is_centred = centre is None or np.array_equal(centre, engine.centre)
     engine = replace(_adjusted(settings, training_set, engine), centre=centre)
     engine = engine.purged(rows, roster, exact or not is_centred)
-    return engine, training_set, None
+    return engine, None
 
 
 def problem_of(engine, training_set, slots):

@@ -25,7 +25,7 @@ class TrainingSet:
     """Rows that can be removed and added in place, within a `Transaction`.
 
     An edit calls `append`, `detach` and, when the new model is known, `settle`. Each
-    touches only the rows of the edit; `compacted` makes a copy now and then.
+    touches only the rows of the edit; `tidy` compacts storage now and then, in place.
 
     Attributes
     ----------
@@ -126,16 +126,14 @@ class TrainingSet:
             "that left, and hold their rounding"
         )
 
-    def without_holes(self, everywhere=False):
-        """This training set, or a compact copy where removed rows have left room.
+    def close_holes(self, transaction, everywhere=False):
+        """Compact storage where the room of removed rows tells something of them.
 
-        The room of a sparse row tells its number of entries; that of a dense row tells
-        nothing, and stays unless `everywhere`.
+        That of a sparse row tells its number of entries; that of a dense row nothing,
+        and it stays unless `everywhere`.
         """
-        n_removed = len(self.rows) - self.roster.n_live
-        if not n_removed or not (self.rows.is_sparse or everywhere):
-            return self
-        return self._selected(self.roster.live_slots())
+        if self.rows.is_sparse or everywhere:
+            self.compact(transaction)
 
     def recode(self, transaction, y):
         """Give all rows other targets, by slot."""
@@ -206,20 +204,35 @@ class TrainingSet:
         """The same rows, with a roster of its own; nothing else of it may change."""
         return TrainingSet(self.rows, self.roster.aside(), self.moments, self.spread)
 
-    def compacted(self):
-        """This training set, or a compact copy where much of it is removed rows."""
+    def tidy(self, transaction):
+        """Compact storage where much of it is removed rows."""
         n_removed = len(self.rows) - self.roster.n_live
-        if n_removed <= max(_MOST_REMOVED * self.roster.n_live, _LEAST_TO_COMPACT):
-            return self
-        return self._selected(self.roster.live_slots())
+        if n_removed > max(_MOST_REMOVED * self.roster.n_live, _LEAST_TO_COMPACT):
+            self.compact(transaction)
 
-    def _selected(self, slots):
-        return TrainingSet(
-            self.rows.select(slots),
-            self.roster.select(slots),
-            self.moments,
-            self.spread,
-        )
+    def compact(self, transaction):
+        """Move the rows that are there together, in place: no room of others is left.
+
+        To be called after `settle`. It takes a few numbers for every row, and the
+        memory of two blocks of rows. Rows get other slots, in the order of the old
+        ones; their positions stay.
+
+        Parameters
+        ----------
+        transaction : Transaction
+            Moves them back where something fails afterwards.
+        """
+        if not self.roster.is_stored or len(self.rows) == self.roster.n_live:
+            return
+        transaction.undo(self._forget_content)
+        self._forget_content()
+        self.rows.compact(transaction, self.roster.live_slots())
+        self.roster.compact(transaction)
+
+    def give_back(self):
+        """Give back memory that is spare; to be called when an edit is over."""
+        self.rows.give_back()
+        self.roster.give_back()
 
     def count_copies(self, X):
         """Number of stored rows equal to each given row, whatever their target."""

@@ -90,7 +90,7 @@ def _without_rows(training_set, fingerprints, key_digest):
         fingerprints=fingerprints,
         key_digest=key_digest,
     )
-    rows = training_set.rows.select(nobody)
+    rows = AbstractRows.of(training_set.rows.read(nobody))
     return TrainingSet(rows, roster, None, training_set.spread)
 
 

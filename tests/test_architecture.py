@@ -77,6 +77,7 @@ FLOORS = {
         "_arrays",
         "_census",
         "_change",
+        "_compaction",
         "_html",
         "_intervals",
         "_kernels",

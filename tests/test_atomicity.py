@@ -254,13 +254,13 @@ POINTS = [
     "_rows:DenseRows.append",
     "_rows:DenseRows.read",
     "_rows:DenseRows.wipe",
-    "_rows:DenseRows.select",
+    "_rows:DenseRows.compact",
     "_rows:DenseRows.matvec",
     "_rows:DenseRows.column_moments",
     "_rows:CsrRows.append",
     "_rows:CsrRows.read",
     "_rows:CsrRows.wipe",
-    "_rows:CsrRows.select",
+    "_rows:CsrRows.compact",
     "_rows:CsrRows.rmatvec",
     "_roster:Roster.append",
     "_roster:Roster.give_positions",
@@ -270,7 +270,8 @@ POINTS = [
     "_roster:Roster.wipe",
     "_roster:Roster.attach",
     "_roster:Roster.recode",
-    "_roster:Roster.select",
+    "_roster:Roster.compact",
+    "_compaction:Shift.run",
     "_roster:Roster.live_slots",
     "_sorted_index:SortedIndex.insert",
     "_sorted_index:SortedIndex.strike",
@@ -285,7 +286,7 @@ POINTS = [
     "_training_set:TrainingSet.recode",
     "_training_set:TrainingSet.centre_after",
     "_training_set:TrainingSet.settle",
-    "_training_set:TrainingSet.compacted",
+    "_training_set:TrainingSet.compact",
     "_schedule:FullBatch.census",
     "_schedule:MiniBatches.census",
     "_schedule:MiniBatches.members",
@@ -413,8 +414,16 @@ _OUTSIDE = {
 _PACKAGE = str(Path(skdeltagrad.__file__).parent)
 
 
-def _is_inside(code):
-    return code.co_filename.startswith(_PACKAGE) and code.co_name not in _OUTSIDE
+def _is_inside(frame):
+    code = frame.f_code
+    if not code.co_filename.startswith(_PACKAGE) or code.co_name in _OUTSIDE:
+        return False
+    # What gives memory back after the edit, with all that it calls.
+    callers = set()
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        callers.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return "give_back" not in callers
 
 
 class FaultAtCall:
@@ -438,7 +447,7 @@ class FaultAtCall:
     def _event(self, frame, event, argument):
         if event == "call" and frame.f_code.co_flags & inspect.CO_GENERATOR:
             return  # when it is closed nobody hears of an error in it
-        if event in ("call", "c_call") and _is_inside(frame.f_code):
+        if event in ("call", "c_call") and _is_inside(frame):
             self.n_calls += 1
             if self.n_calls == self.at_call:
                 raise self.error("a fault")
@@ -488,7 +497,7 @@ class Interrupt:
         sys.settrace(self._before)
 
     def _call(self, frame, event, argument):
-        return self._line if _is_inside(frame.f_code) else None
+        return self._line if _is_inside(frame) else None
 
     def _line(self, frame, event, argument):
         if event == "line":

@@ -1,12 +1,14 @@
 """Who the rows are, through removals, additions, corrections and their undoing."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from skdeltagrad._arrays import is_mapped
+from skdeltagrad._commit import Transaction
 from skdeltagrad._roster import GONE, Roster
 
 N_ROWS = 12
@@ -112,10 +114,10 @@ def test_the_example_of_the_documentation():
     assert_array_equal(roster.live_slots(), live)
     assert_array_equal(roster.position[live], live)
     assert_array_equal(roster.slots_of([0, 1, 2, 6]), [0, GONE, 2, 6])
-    compact = roster.select(roster.live_slots())
-    assert_array_equal(compact.live_slots(), np.arange(6))
-    assert_array_equal(compact.position, live)
-    assert_array_equal(compact.slots_of([0, 1, 2, 6]), [0, GONE, 1, 5])
+    roster.compact(Transaction())
+    assert_array_equal(roster.live_slots(), np.arange(6))
+    assert_array_equal(roster.position, live)
+    assert_array_equal(roster.slots_of([0, 1, 2, 6]), [0, GONE, 1, 5])
 
 
 def test_appended_rows_have_no_position_yet(roster, ids, n_targets):
@@ -263,7 +265,7 @@ def test_finding_ids_through_random_edits(kind, seed):
         elif rng.random() < 0.8:
             remove(roster, rng.choice(live, size=2, replace=False))
         else:
-            roster = roster.select(live)
+            roster.compact(Transaction())
         assert slots_by_id(roster, asked) == slots_by_id_naively(roster, asked)
         assert slots_by_id(roster, unknown) == []
 
@@ -282,26 +284,70 @@ def test_an_index_is_made_when_rows_were_added_before():
     assert slots_by_id(roster, np.array(["a longer id"])) == [(0, slots[0])]
 
 
-def test_select_makes_an_independent_copy(roster, ids):
+def test_compact_keeps_the_rows_that_are_there(roster, ids):
     remove(roster, np.array([1, 6]))
     add(roster, carried_like(roster, 2, first=70))
+    roster.leverages = np.arange(len(roster.weight)) / 3.0
     kept = roster.live_slots()
-    before = state(roster)
-    copy = roster.select(kept)
+    expected = [np.array(array[kept]) for array in (roster.y, roster.weight)]
+    position, leverages = roster.position[kept], roster.leverages[kept]
+    own_ids = None if ids is None else roster.ids[kept]
+    n_positions, n_live = roster.n_positions, roster.n_live
 
-    assert copy.n_live == len(copy.weight) == len(kept)
-    assert copy.n_positions == roster.n_positions
-    assert_array_equal(copy.position, roster.position[kept])
-    assert_array_equal(copy.slots_of(copy.position), np.arange(len(kept)))
-    assert_array_equal(copy.slots_of([1, 6]), GONE)
-    assert_array_equal(copy.y, roster.y[kept])
-    assert_array_equal(copy.weight, roster.weight[kept])
+    roster.compact(Transaction())
+    assert roster.n_live == n_live == len(roster.weight) == len(kept)
+    assert roster.n_positions == n_positions
+    assert_array_equal(roster.position, position)
+    assert_array_equal(roster.slots_of(position), np.arange(len(kept)))
+    assert_array_equal(roster.slots_of([1, 6]), GONE)
+    assert_array_equal(roster.y, expected[0])
+    assert_array_equal(roster.weight, expected[1])
+    assert_array_equal(roster.leverages, leverages)
     if ids is not None:
-        assert_array_equal(copy.ids, roster.ids[kept])
+        assert_array_equal(roster.ids, own_ids)
+        asked = np.unique(own_ids)
+        assert slots_by_id(roster, asked) == slots_by_id_naively(roster, asked)
+    remove(roster, np.array([0]))
+    add(roster, carried_like(roster, 3, first=80))
+    roster.compact(Transaction())
+    assert len(roster.weight) == n_live + 2
 
-    remove(copy, np.array([0]))
-    add(copy, carried_like(copy, 3, first=80))
+
+def test_compact_is_undone(roster):
+    remove(roster, np.array([1, 6]))
+    add(roster, carried_like(roster, 2, first=70))
+    before = state(roster)
+    with pytest.raises(KeyboardInterrupt), Transaction() as transaction:
+        roster.compact(transaction)
+        raise KeyboardInterrupt
     assert state(roster) == before
+
+
+def test_a_long_id_leaves_no_width_behind():
+    """How wide ids are tells how long the longest one is."""
+    roster = Roster(*carried("str"))
+    width = roster.ids.dtype
+    slots, _ = add(roster, (np.array([1]), np.array([1.0]), np.array(["x" * 90])))
+    assert roster.ids.dtype == "<U90"
+    remove(roster, slots)
+    roster.compact(Transaction())
+    assert roster.ids.dtype == width
+    assert len(roster.ids) == N_ROWS
+    add(roster, (np.array([1]), np.array([1.0]), np.array(["y" * 80])))
+    assert roster.ids[-1] == "y" * 80
+
+
+def test_looking_for_a_long_id_widens_nothing():
+    roster = Roster(*carried("str"))
+    slots_by_id(roster, np.array(["user-0"]))
+    asked = np.array(["user-0", "user-x1", "user-x1" + "x" * 10**6])
+    tracemalloc.start()
+    found = slots_by_id(roster, asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == slots_by_id_naively(roster, asked)
+    assert len(found) > 1
+    assert peak < 10**7  # the rows would take 48 MB
 
 
 def test_recode_gives_other_targets_to_the_same_rows():

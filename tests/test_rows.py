@@ -409,20 +409,6 @@ def test_undoing_a_correction(case, kind):
     assert stored(rows) == before
 
 
-def test_select_makes_an_independent_copy(case):
-    rows, X = case
-    before = stored(rows)
-    slots = np.array([9, 1, len(X) - 1, 1])
-    copy = rows.select(slots)
-    assert type(copy) is type(rows)
-    assert copy.dtype == rows.dtype
-    assert copy.n_features == N_FEATURES
-    assert_array_equal(everything(copy), X[slots])
-    copy.wipe(np.array([0]))
-    copy.append(rows.read(slots))
-    assert stored(rows) == before
-
-
 def test_rows_of_a_file_are_copied_to_memory(kind, tmp_path):
     X, given = matrix(*kind)
     rows = AbstractRows.of(given)

@@ -1,0 +1,168 @@
+"""Move the rows that are kept to the front of an array, in place and undoably.
+
+An array of which some entries are dropped is filled from its front, block by block, in
+the order of the entries. Entries are only ever moved down, so that no copy of the array
+is made: at any time there are copies of two blocks. The dropped entries must have been
+overwritten by zeros before; undoing therefore needs no copy either: entries are
+moved up again, from the last block to the first, and what lies between them is cleared.
+
+With the entries a b c d at places 0, 2, 3 and 6, in blocks of two:
+
+    a 0 b c 0 0 d     before
+    a b 0 c 0 0 d     one block: a stays, b is moved
+    a b c d 0 0 0     both blocks, and all that is behind is cleared
+"""
+
+import numpy as np
+
+# Bytes of a block, and of where an entry of it is.
+_BLOCK_BYTES = 2**23
+_PLACE_BYTES = 8
+
+
+class Block:
+    """Entries that are moved together.
+
+    Parameters
+    ----------
+    first : int
+        Where the first one goes; the others follow.
+    sources : ndarray of shape (n_entries,)
+        Where they are, ascending; each at least where it goes.
+    """
+
+    def __init__(self, first, sources):
+        self.sources = sources
+        self.places = slice(first, first + len(sources))
+
+    @property
+    def stays(self):
+        """Whether nothing is to be moved."""
+        return not len(self.sources) or self.sources[-1] == self.places.stop - 1
+
+
+class Shift:
+    """The entries of one array that are kept, moved to its front.
+
+    Parameters
+    ----------
+    array : GrowingArray
+    n_blocks : int
+    block_at : callable
+        ``block_at(number)`` gives a `Block`; of ascending places, without gaps.
+    """
+
+    def __init__(self, array, n_blocks, block_at):
+        self._array = array
+        self._n_blocks, self._block_at = n_blocks, block_at
+        self._size = len(array)
+        # Number of blocks that were moved, and what was where the next one goes. One
+        # attribute, so that an interrupt finds both from before or both from after.
+        self._state = 0, None
+
+    @classmethod
+    def of_rows(cls, array, slots):
+        """Rows of an array, given by where they are, ascending."""
+        row_bytes = max(1, array.values.nbytes // max(1, len(array)))
+        size = max(1, _BLOCK_BYTES // row_bytes)
+
+        def block_at(number):
+            first = number * size
+            return Block(first, slots[first : first + size])
+
+        return cls(array, -(-len(slots) // size), block_at)
+
+    def run(self):
+        """Move the entries, and drop what is behind them."""
+        values, end = self._array.values, 0
+        for number in range(self._n_blocks):
+            block = self._block_at(number)
+            end = block.places.stop
+            if not block.stays:
+                self._state = number, values[block.places].copy()
+                values[block.places] = values[block.sources]
+            self._state = number + 1, None
+        self._array.truncate(end)
+
+    def undo(self):
+        """Move them back; also where `run` was interrupted, or never begun."""
+        self._array.extend_to(self._size)
+        values = self._array.values
+        nothing = np.zeros((), values.dtype)
+        n_moved, saved = self._state
+        if saved is not None:
+            values[self._block_at(n_moved).places] = saved
+        # What lies behind the last entry, and then between the others.
+        end = self._size
+        if n_moved < self._n_blocks:
+            end = self._first_source(n_moved)
+        for number in reversed(range(n_moved)):
+            block = self._block_at(number)
+            if not len(block.sources):
+                continue
+            if block.stays:  # as do all before it
+                values[block.places.stop : end] = nothing
+                return
+            moved = values[block.places].copy()
+            first = block.sources[0]
+            values[first:end] = nothing
+            values[block.sources] = moved
+            end = first
+        values[:end] = nothing
+
+    def _first_source(self, number):
+        for later in range(number, self._n_blocks):
+            sources = self._block_at(later).sources
+            if len(sources):
+                return sources[0]
+        return self._size
+
+
+class RowEntries:
+    """The entries of some rows of a CSR matrix, as `Block` by block.
+
+    Their places are those in a matrix of these rows alone.
+
+    Parameters
+    ----------
+    starts, lengths : ndarray of shape (n_rows,)
+        Where the entries of the rows begin, and how many there are. For a `Shift` they
+        must begin in ascending order.
+
+    Attributes
+    ----------
+    lengths : ndarray of shape (n_rows,)
+    new_starts : ndarray of shape (n_rows,)
+        Where they begin in a matrix of these rows alone.
+    """
+
+    def __init__(self, starts, lengths):
+        self._starts, self.lengths = starts, lengths
+        ends = np.cumsum(lengths)
+        self.new_starts = ends - lengths
+        self._size = int(ends[-1]) if len(ends) else 0
+        # Runs of rows whose entries take about a block.
+        size = max(1, _BLOCK_BYTES // _PLACE_BYTES)
+        cuts = np.searchsorted(ends, np.arange(size, self._size, size))
+        bounds = np.unique(np.concatenate([[0], cuts, [len(ends)]])).tolist()
+        self._runs = [
+            slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)
+        ]
+
+    def __len__(self):
+        """Number of entries."""
+        return self._size
+
+    def __iter__(self):
+        return map(self._block_at, range(len(self._runs)))
+
+    def shift(self, array):
+        """The shift of an array of entries."""
+        return Shift(array, len(self._runs), self._block_at)
+
+    def _block_at(self, number):
+        some = self._runs[number]
+        first, lengths = self.new_starts[some.start], self.lengths[some]
+        sources = np.repeat(self._starts[some] - self.new_starts[some], lengths)
+        sources += np.arange(first, first + len(sources))
+        return Block(first, sources)
