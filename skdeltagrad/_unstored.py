@@ -164,7 +164,8 @@ def find_request(training_set, given, codes, factor, key, on_missing):
         before.key_digest,
     )
     roster.membership_error_rate = error_rate
-    training_set = TrainingSet(rows.select(found), roster, None, training_set.spread)
+    known = AbstractRows.of(rows.read(found))
+    training_set = TrainingSet(known, roster, None, training_set.spread)
     edit = Edit(np.arange(len(found)), n_missing=len(given) - len(found))
     return training_set, edit
 
