@@ -2,8 +2,9 @@
 
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from . import _dumps, _html
 from ._search import Search, row_text, shortened
 from ._twins import LIVE_ID, LIVE_ROW
+
+_NOTHING_CHECKED = "none could be searched for"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class ErasureReport:
         Number of different ids that were searched for, and found nowhere.
     ids_not_checkable : dict of (int or str) to str
         The reason for each id that was not searched for.
+    purged : dict of str to {"yes", "cannot"}
+        By place, for each estimator that knows its training rows: whether all that it
+        keeps is a function of the current ones.
+    purged_reason : dict of str to str
+        Why an estimator cannot be purged, by place.
     """
 
     n_rows: int
@@ -49,6 +57,8 @@ class ErasureReport:
     multiples_not_checkable: dict[int, str] = field(default_factory=dict)
     n_ids: int = 0
     ids_not_checkable: dict[int | str, str] = field(default_factory=dict)
+    purged: dict[str, str] = field(default_factory=dict)
+    purged_reason: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -65,8 +75,7 @@ class ErasureReport:
         lines = []
         if self.n_rows:
             lines.append(
-                f"{self.n_checked} of {self.n_rows} rows checked: found in none of "
-                f"{self.n_arrays} arrays ({self.n_bytes:,} bytes)"
+                f"{self.n_checked} of {self.n_rows} rows checked: {self._where}"
             )
         for what, reasons in (
             ("not checkable", self.not_checkable),
@@ -76,18 +85,38 @@ class ErasureReport:
                 f"{what}, {reason}: {row_text(rows)}"
                 for reason, rows in _by_reason(reasons)
             ]
+        n_ids = self.n_ids + len(self.ids_not_checkable)
         if self.n_ids:
             ids = "id" if self.n_ids == 1 else "ids"
             lines.append(f"{self.n_ids} {ids} checked: found nowhere")
+        elif n_ids:
+            ids = "id" if n_ids == 1 else "ids"
+            lines.append(f"0 of {n_ids} {ids} checked: {_NOTHING_CHECKED}")
         lines += [
             f"ids not checkable, {reason}: {shortened(ids)}"
             for reason, ids in _by_reason(self.ids_not_checkable)
         ]
+        lines += [
+            f"cannot be purged, {reason}: {', '.join(places)}"
+            for reason, places in _by_reason(self.purged_reason)
+        ]
         return "\n".join(lines) or "nothing was given to check"
+
+    @property
+    def _where(self):
+        if not self.n_checked:
+            return _NOTHING_CHECKED
+        if not self.n_arrays:
+            return "there are no arrays to be found in"
+        return f"found in none of {self.n_arrays} arrays ({self.n_bytes:,} bytes)"
 
 
 def assert_erased(
-    estimator: Any, X: Any = None, *, sample_id: Any = None
+    estimator: Any,
+    X: Any = None,
+    *,
+    sample_id: Any = None,
+    equal_rows: Literal["raise", "warn"] = "raise",
 ) -> ErasureReport:
     """Assert that removed rows are not in anything an estimator holds.
 
@@ -108,6 +137,9 @@ def assert_erased(
     steps they keep. A dump is searched in what it loads to, and its bytes, and
     what they decompress to, are searched for the rows as they are.
 
+    And an estimator that was not purged since rows were removed is refused: what it
+    keeps follows from them, though it holds no copy.
+
     Parameters
     ----------
     estimator : object, str or path-like
@@ -116,27 +148,35 @@ def assert_erased(
         only give the path of one you trust.
     X : {array-like, dataframe, sparse matrix} of shape (n_rows, n_features), \
             default=None
-        The removed rows. For a :class:`~sklearn.pipeline.Pipeline`, they are
-        searched for as given, provided that they are finite numbers, and as
-        transformed by the steps before the last. None: only ids are searched for,
-        which tells nothing about rows that were copied without them.
+        The removed rows. For a :class:`~sklearn.pipeline.Pipeline`, they are given as
+        they were to its `fit`, documents for example, and searched for as given,
+        provided that they are finite numbers, and as transformed by the steps before
+        the last. None: only ids are searched for, which tells nothing about rows that
+        were copied without them.
     sample_id : array-like of int or str, default=None
         The ids of removed rows, to be searched for as well: in arrays, collections
         and attributes.
+    equal_rows : {"raise", "warn"}, default="raise"
+        What to do where a row that is given, or one that carries an id, is a current
+        training row. "warn" is for rows that have an equal row, of somebody else, in
+        the training set: such a row cannot be searched for.
 
     Returns
     -------
     report : ErasureReport
         What was searched, and which rows were not: rows with fewer than four
-        distinct non-zero values, which could be found by chance, and rows of
-        which a twin is still in the training set. Likewise of which rows no
-        multiples were searched for: those with a multiple in the training set,
-        and those whose values are evenly spaced.
+        distinct non-zero values, which could be found by chance, and, with
+        ``equal_rows="warn"``, rows that an equal row in the training set has. Likewise
+        of which rows no multiples were searched for: those with a multiple in the
+        training set, and those whose values are evenly spaced. And which estimators
+        cannot be purged.
 
     Raises
     ------
     AssertionError
-        If a row is found. The message names the rows and the places.
+        If a row is found. The message names the rows and the places. If a row, or one
+        that carries an id, is a current training row, unless ``equal_rows="warn"``. If
+        an estimator was not purged. The message says all of this, in this order.
     FileNotFoundError
         If `estimator` is a path and there is no such file.
     ImportError
@@ -144,14 +184,14 @@ def assert_erased(
     TypeError
         If `estimator` is a class, or neither X nor `sample_id` is given.
     ValueError
-        If X is not a two-dimensional set of finite numbers, or not as wide as
-        the data `estimator` was fitted on.
+        If X is not a two-dimensional set of finite numbers (or what the steps of a
+        pipeline make into one), or not as wide as the data `estimator` was fitted on.
 
     Warns
     -----
     UserWarning
-        If a row that is given, or one that carries an id, is still among the training
-        rows: it was not removed, or has a twin that stays.
+        With ``equal_rows="warn"``, if a row that is given, or one that carries an id,
+        is a current training row.
 
     Notes
     -----
@@ -169,6 +209,8 @@ def assert_erased(
     """
     if X is None and sample_id is None:
         raise TypeError("Give the removed rows as X, or their ids as sample_id.")
+    if equal_rows not in ("raise", "warn"):
+        raise ValueError(f'equal_rows must be "raise" or "warn", got {equal_rows!r}.')
     path = estimator if isinstance(estimator, (str, os.PathLike)) else None
     estimator = _load(estimator)
     search = Search(estimator, _forms_of(estimator, X))
@@ -182,7 +224,6 @@ def assert_erased(
             search.in_bytes(path)
         if sample_id is not None:
             ids, ids_not_checkable = search.for_ids(sample_id)
-    search.raise_if_found()
     report = ErasureReport(
         n_rows=search.n_rows,
         n_checked=len(search.checkable),
@@ -192,25 +233,67 @@ def assert_erased(
         multiples_not_checkable=search.multiples_not_checkable,
         n_ids=len(ids),
         ids_not_checkable=ids_not_checkable,
+        purged={place: state for place, (state, _, _) in search.states.items()},
+        purged_reason={
+            place: reason
+            for place, (state, reason, _) in search.states.items()
+            if state != "yes" and reason is not None
+        },
     )
-    _warn_of_training_rows(report)
+    kept = _about_training_rows(report)
+    wrong = search.findings()
+    wrong += kept if equal_rows == "raise" else []
+    wrong += _about_states(search.states, path is not None)
+    if wrong:
+        raise AssertionError("\n".join(wrong))
+    for line in kept:
+        warnings.warn(line, stacklevel=2)
     return report
 
 
-def _warn_of_training_rows(report):
-    """Whoever forgot to remove them would be told that nothing was found."""
+def _about_training_rows(report):
+    """Sentences about rows and ids that are given and were not removed."""
+    lines = []
     rows = dict(_by_reason(report.not_checkable)).get(LIVE_ROW, [])
+    if rows:
+        one = len(rows) == 1
+        lines.append(
+            f"{len(rows)} of {report.n_rows} rows "
+            + ("is a current training row, " if one else "are current training rows, ")
+            + f"and {'was' if one else 'were'} not searched for: {row_text(rows)}. "
+            + ("It was not removed, " if one else "They were not removed, ")
+            + ("or an equal row stays. " if one else "or equal rows stay. ")
+            + f"Remove {'it' if one else 'them'} first; where an equal row may stay, "
+            'because it is of somebody else, pass equal_rows="warn".'
+        )
     ids = dict(_by_reason(report.ids_not_checkable)).get(LIVE_ID, [])
-    for what, there in (
-        (row_text(rows), rows),
-        (f"sample_id {shortened(ids)}", ids),
-    ):
-        if there:
-            warnings.warn(
-                f"Still among the training rows, and not searched for: {what}. Either "
-                "this was not removed, or a twin of it stays.",
-                stacklevel=3,
-            )
+    if ids:
+        it = "it, and it was" if len(ids) == 1 else "them, and they were"
+        lines.append(
+            f"sample_id {shortened(ids)}: current training rows carry {it} not "
+            "searched for. Remove these rows first, by unlearn(sample_id=...); where "
+            'they may stay, pass equal_rows="warn".'
+        )
+    return lines
+
+
+def _about_states(states, is_dump):
+    """Sentences about estimators that keep what follows from removed rows."""
+    lines = []
+    for place, (state, reason, solver) in states.items():
+        if state != "no":
+            continue
+        because = "" if reason is None else f" ({reason})"
+        # Only for an optimum is a purge cheap enough to be a part of saving.
+        other = "partial_refit()" if solver in ("gd", "sgd") else "save(path)"
+        then = "and check it then."
+        if is_dump:
+            then = "save it again, and delete this dump."
+        lines.append(
+            f"{place} is not purged{because}: what follows from removed rows may still "
+            f"be in it. Call purge() or {other} of it first, {then}"
+        )
+    return lines
 
 
 def _by_reason(reasons):
@@ -251,6 +334,16 @@ def _forms_of(estimator: Any, X: Any) -> list[sparse.csr_array]:
         return [sparse.csr_array((0, 1))]
     if not isinstance(estimator, Pipeline) or len(estimator.steps) == 1:
         return [_as_rows(X, getattr(estimator, "n_features_in_", None))]
+    if isinstance(X, str):
+        raise ValueError(
+            f"X is one string, {shortened([X])[:40]!r}: give a list of documents, [X] "
+            "for one."
+        )
+    if isinstance(X, Iterator):
+        X = list(X)  # it is looked at twice
+    if _is_documents(X):
+        _check_some(len(X), (len(X),))
+        return [_as_rows(estimator[:-1].transform(X), None)]
     _check_two_dimensional(X)
     transformed = _as_rows(estimator[:-1].transform(X), None)
     try:
@@ -258,6 +351,17 @@ def _forms_of(estimator: Any, X: Any) -> list[sparse.csr_array]:
     except (TypeError, ValueError):  # text, or missing values to be imputed
         return [transformed]
     return [given, transformed]
+
+
+def _is_documents(X: Any) -> bool:
+    """Tell whether X is a sequence of rows that are no numbers, such as texts."""
+    if sparse.issparse(X) or getattr(X, "ndim", 1) != 1:
+        return False
+    try:
+        X = np.asarray(X)
+    except ValueError:  # lists of words, of different lengths
+        return True
+    return X.ndim == 1 and X.dtype.kind not in "biufc"
 
 
 def _check_two_dimensional(X: Any) -> None:
@@ -270,19 +374,35 @@ def _check_two_dimensional(X: Any) -> None:
         )
 
 
+def _check_some(n_rows: int, shape: tuple) -> None:
+    if n_rows == 0:
+        raise ValueError(
+            f"X has shape {shape}: there is no row to search for. Give the rows "
+            "that were removed."
+        )
+
+
+def _as_numbers(X: Any) -> np.ndarray:
+    try:
+        return np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"X holds what is no number: {error}. If it was transformed before fit, "
+            "pass the pipeline as estimator, or X as its steps transform it."
+        ) from error
+
+
 def _as_rows(X: Any, n_features: int | None) -> sparse.csr_array:
     """Validate X and convert it to float64, with the non-zero values in order."""
+    if _is_documents(X):
+        X = _as_numbers(X)
     _check_two_dimensional(X)
     if not sparse.issparse(X):
-        X = np.asarray(X, dtype=np.float64)
+        X = _as_numbers(X)
     rows = sparse.csr_array(X, dtype=np.float64, copy=True)
     rows.sum_duplicates()
     rows.eliminate_zeros()
-    if rows.shape[0] == 0:
-        raise ValueError(
-            f"X has shape {rows.shape}: there is no row to search for. Give the rows "
-            "that were removed."
-        )
+    _check_some(rows.shape[0], rows.shape)
     if not np.isfinite(rows.data).all():
         bad = rows.data[~np.isfinite(rows.data)][0]
         raise ValueError(

@@ -41,6 +41,20 @@ class LiveRows(ABC):
     know what may stand next to a removed row in sums.
     """
 
+    def _purge_state(self) -> tuple[str, str | None]:
+        """Tell whether what is kept is a function of the current training rows alone.
+
+        Returns
+        -------
+        state : {"yes", "no", "cannot"}
+            "no" where what follows from removed rows may still be there until it is
+            purged, "cannot" where it cannot be purged. By default "yes": an object that
+            knows of no purge has nothing to purge.
+        reason : str or None
+            Why it is not "yes".
+        """
+        return "yes", None
+
     @abstractmethod
     def _count_live_copies(self, X: np.ndarray) -> np.ndarray:
         """Count the present training rows that are equal to each row of X.

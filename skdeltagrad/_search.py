@@ -1,5 +1,7 @@
 """The search for removed rows: what is searched, for what, and what was found."""
 
+from numbers import Integral
+
 import numpy as np
 
 from . import _dumps, _threads
@@ -30,6 +32,9 @@ class Search:
         Row numbers: those to be searched for, and those to be searched for multiples.
     places : dict of (str, str) to set of int
         Row numbers, by what was found and where.
+    states : dict of str to (str, str or None, str or None)
+        By place of an estimator that knows its rows: its purge state, the reason for
+        it, and the solver where it has one.
     """
 
     def __init__(self, estimator, forms):
@@ -46,6 +51,11 @@ class Search:
         self.scalable = np.setdiff1d(self.checkable, list(self.multiples_not_checkable))
         self.places = {}
         self.ids_found = []
+        self.states = {
+            place: (*obj._purge_state(), getattr(obj, "solver", None))
+            for place, obj in self.objects
+            if issubclass(type(obj), LiveRows)
+        }
 
     def for_rows(self):
         """Search for the rows as they are."""
@@ -153,8 +163,8 @@ class Search:
         self.ids_found = list(places_of_ids(self.objects, ids))
         return ids, reasons
 
-    def raise_if_found(self):
-        """Raise where anything was found."""
+    def findings(self):
+        """Lines that say what was found and where; none where nothing was."""
         lines = []
         if self.places:
             rows = set().union(*self.places.values())
@@ -169,8 +179,7 @@ class Search:
             lines.append(f"{len(ids)} removed ids found:")
             for place, found in self.ids_found[:_N_PLACES]:
                 lines.append(f"  {shortened(sorted(found))} in {place}")
-        if lines:
-            raise AssertionError("\n".join(lines))
+        return lines
 
     def _add(self, what, place, found):
         # That the buffer of a view holds what the view shows is no news; nor is that
@@ -200,14 +209,35 @@ def _also_rounded(numbers, rows):
 
 
 def _as_ids(sample_id):
-    ids = np.unique(np.asarray(sample_id))
-    if ids.dtype.kind in "iu":
-        return ids.astype(np.int64)
-    if ids.dtype.kind != "U":
+    """Different ids, as fit keeps them."""
+    ids = np.atleast_1d(np.asarray(sample_id))
+    if ids.dtype.kind not in "iu":
+        # Looked at one by one: NumPy makes text of integers beside text.
+        given = np.atleast_1d(np.asarray(sample_id, dtype=object))
+        if all(isinstance(value, str) for value in given.flat):
+            with_nul = [value for value in given.flat if "\0" in value]
+            if with_nul:
+                raise ValueError(
+                    f"sample_id holds {with_nul[0]!r}: ids have no NUL characters."
+                )
+            return np.unique(given.astype(str))
+        if all(
+            isinstance(value, Integral) and not isinstance(value, bool)
+            for value in given.flat
+        ):
+            ids = given
+        else:
+            raise ValueError(
+                f"sample_id has dtype {ids.dtype} and does not hold integers only or "
+                "strings only: give them as in fit."
+            )
+    limits = np.iinfo(np.int64)
+    if len(ids) and (ids.max() > limits.max or ids.min() < limits.min):
         raise ValueError(
-            f"sample_id has dtype {ids.dtype}: give integers or strings, as in fit."
+            f"sample_id holds integers beyond 64 bits, {ids.min()} to {ids.max()}, "
+            "which are no ids of fit."
         )
-    return ids
+    return np.unique(ids.astype(np.int64))
 
 
 def row_text(rows: list[int]) -> str:

@@ -13,19 +13,28 @@ import types
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KDTree, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from skdeltagrad import DeltaGradRidge, _row_search
+from skdeltagrad import (
+    DeltaGradLogisticRegression,
+    DeltaGradRidge,
+    _row_search,
+    unlearn,
+)
 from skdeltagrad._erasure import ErasureReport, assert_erased
 from skdeltagrad._live_rows import LiveRows
 from skdeltagrad._walk import iter_arrays, iter_objects
@@ -677,20 +686,142 @@ def test_message(data):
     assert message.endswith("and 3 more places")
 
 
-def test_twins_are_not_checkable(data):
+def test_rows_that_were_never_removed(data):
+    """Whoever forgot to remove them would be told that nothing was found."""
     estimator = Estimator(data)
     stale = Holder(estimator=estimator, cache=data[2:4].copy())
     X = np.vstack([data[2:4], data[2:3] ** 2])
-    with pytest.warns(UserWarning, match="Still among the training rows.*rows 0, 1"):
-        report = assert_erased(stale, X)
+    with pytest.raises(AssertionError) as error:
+        assert_erased(stale, X)
+    assert str(error.value) == (
+        "2 of 3 rows are current training rows, and were not searched for: rows 0, 1. "
+        "They were not removed, or equal rows stay. Remove them first; where an equal "
+        'row may stay, because it is of somebody else, pass equal_rows="warn".'
+    )
+    with pytest.warns(UserWarning, match="2 of 3 rows are current .*: rows 0, 1"):
+        report = assert_erased(stale, X, equal_rows="warn")
     reason = "an equal row is still in the training set"
     assert report.not_checkable == {0: reason, 1: reason}
     assert report.n_checked == 1
+    # A row that is found comes first, and the others are named, too.
     estimator.rows_ = np.delete(data, 2, axis=0)
-    assert places_of(stale, X) == {"estimator.cache": "row 0"}
+    with pytest.raises(AssertionError) as error:
+        assert_erased(stale, X)
+    lines = str(error.value).splitlines()
+    assert lines[:2] == ["1 of 3 removed rows found:", "  row 0 in estimator.cache"]
+    assert lines[2].startswith("1 of 3 rows is a current training row")
+    with pytest.raises(AssertionError, match="row 0 in estimator.cache$"):
+        assert_erased(stale, X, equal_rows="warn")
     stale.cache = None
-    with pytest.warns(UserWarning, match="not searched for: row 1"):
-        assert assert_erased(stale, X).not_checkable == {1: reason}
+    with pytest.raises(AssertionError, match="not searched for: row 1. It was not"):
+        assert_erased(stale, X)
+    with pytest.warns(UserWarning, match="not searched for: row 1. It was not"):
+        report = assert_erased(stale, X, equal_rows="warn")
+    assert report.not_checkable == {1: reason}
+
+
+def test_rows_of_few_values_that_were_never_removed():
+    """They could not be searched for anyway, and still are training rows."""
+    X = np.eye(6)
+    with pytest.raises(AssertionError, match="2 of 2 rows are current training rows"):
+        assert_erased(Estimator(X), X[:2])
+
+
+@pytest.mark.parametrize("wrong", ["ignore", None, True])
+def test_equal_rows_is_one_of_two_words(wrong, row):
+    with pytest.raises(ValueError, match=f"equal_rows must be .*, got {wrong!r}"):
+        assert_erased(Holder(), row, equal_rows=wrong)
+
+
+def test_nothing_is_said_of_what_was_not_checked(data):
+    held = Holder(a=data.copy())
+    reason = "fewer than 4 distinct non-zero values"
+    report = assert_erased(held, np.zeros((2, 6)))
+    assert report.n_checked == 0
+    assert str(report) == (
+        "0 of 2 rows checked: none could be searched for\n"
+        f"not checkable, {reason}: rows 0, 1"
+    )
+    assert "found in none" not in report._repr_html_()
+    report = assert_erased(held, sample_id=[3])
+    assert str(report) == (
+        "0 of 1 id checked: none could be searched for\n"
+        "ids not checkable, so small a number may be a count or a position: 3"
+    )
+    report = assert_erased(Holder(), data[:2])
+    assert str(report) == "2 of 2 rows checked: there are no arrays to be found in"
+
+
+class Purgeable(Estimator):
+    state = "yes", None
+
+    def _purge_state(self):
+        return self.state
+
+
+def test_the_state_of_estimators(data, row):
+    """Foreign ones have nothing to purge."""
+    ours = Purgeable(data[:5])
+    holder = Holder(foreign=Estimator(data[:6, :4]), ours=ours)
+    report = assert_erased(holder, row)
+    assert report.purged == {"estimator.foreign": "yes", "estimator.ours": "yes"}
+    assert report.purged_reason == {}
+    assert "purged" not in str(report)
+    # Of another width, too: the state is of all rows.
+    holder.foreign = Purgeable(data[:6, :4])
+    holder.foreign.state = "cannot", "no rows are kept"
+    report = assert_erased(holder, row)
+    assert report.purged == {"estimator.foreign": "cannot", "estimator.ours": "yes"}
+    assert report.purged_reason == {"estimator.foreign": "no rows are kept"}
+    assert str(report).splitlines()[1] == (
+        "cannot be purged, no rows are kept: estimator.foreign"
+    )
+    assert "cannot be purged" in report._repr_html_()
+    assert_erased(LiveRowsOnly(), row)
+    assert LiveRowsOnly()._purge_state() == ("yes", None)
+
+
+class LiveRowsOnly(LiveRows):
+    def _count_live_copies(self, X):
+        return np.zeros(len(X), int)
+
+
+@pytest.mark.parametrize("equal_rows", ["raise", "warn"])
+def test_an_estimator_that_was_not_purged(data, row, equal_rows):
+    ours = Purgeable(data[:5])
+    ours.state = "no", "rows were removed since"
+    holder = Holder(ours=ours)
+    for what in ({"X": row}, {"sample_id": ["user-7"]}, {"X": np.zeros((1, 6))}):
+        with pytest.raises(AssertionError) as error:
+            assert_erased(holder, **what, equal_rows=equal_rows)
+        assert str(error.value) == (
+            "estimator.ours is not purged (rows were removed since): what follows from "
+            "removed rows may still be in it. Call purge() or save(path) of it first, "
+            "and check it then."
+        )
+    ours.solver = "sgd"
+    with pytest.raises(
+        AssertionError, match=r"Call purge\(\) or partial_refit\(\) of it"
+    ):
+        assert_erased(holder, row, equal_rows=equal_rows)
+    ours.state = "no", None
+    with pytest.raises(AssertionError, match="estimator.ours is not purged: what"):
+        assert_erased(holder, row, equal_rows=equal_rows)
+    # A row that is found comes first.
+    ours.cache = row.copy()
+    with pytest.raises(AssertionError, match="^1 of 1 removed rows found:\n  row 0 in"):
+        assert_erased(holder, row, equal_rows=equal_rows)
+
+
+def test_a_dump_that_was_not_purged(tmp_path, data, row):
+    ours = Purgeable(data[:5])
+    ours.state = "no", None
+    path = tmp_path / "model.joblib"
+    joblib.dump(ours, path)
+    with pytest.raises(
+        AssertionError, match="not purged: .* save it again, and delete"
+    ):
+        assert_erased(path, row)
 
 
 def test_estimators_of_another_width_are_not_asked(data, row):
@@ -714,10 +845,12 @@ def test_ids_alone():
         assert_erased(model)
 
 
-def test_twins_of_sparse_rows(sparse_data):
+def test_sparse_rows_that_were_never_removed(sparse_data):
     estimator = Estimator(sparse_data.toarray())
-    with pytest.warns(UserWarning, match="Still among the training rows"):
-        report = assert_erased(estimator, sparse_data[[2, 5]])
+    with pytest.raises(AssertionError, match="2 of 2 rows are current training rows"):
+        assert_erased(estimator, sparse_data[[2, 5]])
+    with pytest.warns(UserWarning, match="2 of 2 rows are current training rows"):
+        report = assert_erased(estimator, sparse_data[[2, 5]], equal_rows="warn")
     assert set(report.not_checkable) == {0, 1}
 
 
@@ -747,8 +880,10 @@ def test_pipeline_is_searched_for_rows_as_given(data, row):
 
 def test_twins_in_a_pipeline(data, row, pipeline):
     pipeline.steps[1] = ("ours", Estimator(pipeline[0].transform(data)))
-    with pytest.warns(UserWarning, match="Still among the training rows"):
-        assert set(assert_erased(pipeline, row).not_checkable) == {0}
+    with pytest.raises(AssertionError, match="1 of 1 rows is a current training row"):
+        assert_erased(pipeline, row)
+    with pytest.warns(UserWarning, match="current training row"):
+        assert assert_erased(pipeline, row, equal_rows="warn").n_checked == 0
     rest = pipeline[0].transform(np.delete(data, 7, axis=0))
     pipeline.steps[1] = ("ours", Estimator(rest))
     assert assert_erased(pipeline, row).n_checked == 1
@@ -772,6 +907,111 @@ def test_pipeline_of_text(data):
     assert assert_erased(pipeline, texts).n_checked == 2
     pipeline[1].kept_ = [lengths(texts)[1].tolist()]
     assert places_of(pipeline, texts) == {"estimator.steps[1][1].kept_[0]": "row 1"}
+
+
+WORDS = """box boxing brown daft dog dozen fax five fox help jocks judge jugs jump lazy
+liquor my over pack quartz quick quiz sphinx the two vexingly vow wizards with zebras"""
+DOCUMENTS = [
+    " ".join(np.random.default_rng(i).choice(WORDS.split(), 6 + i % 5))
+    for i in range(18)
+]
+
+FORMS_OF_DOCUMENTS = {
+    "list": list,
+    "tuple": tuple,
+    "array": np.array,
+    "objects": lambda texts: np.array(texts, object),
+    "series": pd.Series,
+    "object series": lambda texts: pd.Series(texts, dtype=object),
+    "iterator": iter,
+}
+
+
+@pytest.fixture
+def pipeline_of_documents():
+    pipeline = make_pipeline(TfidfVectorizer(), DeltaGradLogisticRegression())
+    return pipeline.fit(DOCUMENTS, np.arange(len(DOCUMENTS)) % 2)
+
+
+@pytest.mark.parametrize("form", FORMS_OF_DOCUMENTS)
+def test_documents(pipeline_of_documents, form):
+    """As `unlearn` takes them."""
+    pipeline, removed = pipeline_of_documents, [2, 7]
+    form = FORMS_OF_DOCUMENTS[form]
+    texts = [DOCUMENTS[i] for i in removed]
+    with pytest.raises(AssertionError, match="2 of 2 rows are current training rows"):
+        assert_erased(pipeline, form(texts))
+    unlearn(pipeline, form(texts), np.array(removed) % 2)
+    _purge(pipeline[-1])
+    report = assert_erased(pipeline, form(texts))
+    assert (report.n_rows, report.n_checked) == (2, 2)
+    pipeline[-1].kept_ = pipeline[0].transform(texts).toarray()
+    with pytest.raises(AssertionError, match=r"rows 0, 1 in estimator.*kept_"):
+        assert_erased(pipeline, form(texts))
+
+
+def _purge(model):
+    """Where there is such a thing."""
+    getattr(model, "purge", lambda: None)()
+
+
+def test_tables_with_text():
+    table = pd.DataFrame({
+        "text": DOCUMENTS,
+        "city": ["Bern", "Basel", "Chur"] * 6,
+        "age": np.arange(18.0) ** 1.5 + 0.25,
+    })  # fmt: skip
+    columns = make_column_transformer(
+        (TfidfVectorizer(), "text"), (OneHotEncoder(), ["city"]),
+        (StandardScaler(), ["age"]),
+    )  # fmt: skip
+    y = np.arange(18) % 2
+    pipeline = make_pipeline(columns, DeltaGradLogisticRegression()).fit(table, y)
+    unlearn(pipeline, table.iloc[[3, 4]], y[[3, 4]])
+    _purge(pipeline[-1])
+    assert assert_erased(pipeline, table.iloc[[3, 4]]).n_checked == 2
+    with pytest.raises(AssertionError, match="1 of 2 rows is a current training row"):
+        assert_erased(pipeline, table.iloc[[4, 5]])
+    pipeline[-1].kept_ = pipeline[0].transform(table.iloc[[3]])
+    with pytest.raises(AssertionError, match="row 0 in estimator"):
+        assert_erased(pipeline, table.iloc[[3]])
+
+
+def test_dictionaries():
+    rows = [{"a": i + 0.5, "b": 2.0 * i, "c": i**1.5, "d": 7.0 + i} for i in range(12)]
+    model = DeltaGradRidge()
+    pipeline = make_pipeline(DictVectorizer(), model).fit(rows, np.arange(12.0))
+    unlearn(pipeline, rows[:2], [0.0, 1.0])
+    _purge(model)
+    assert assert_erased(pipeline, rows[1:2]).n_rows == 1
+
+
+def test_lists_of_words():
+    texts = [text.split() for text in DOCUMENTS]  # of different lengths
+    pipeline = make_pipeline(
+        TfidfVectorizer(analyzer=lambda words: words), DeltaGradLogisticRegression()
+    ).fit(texts, np.arange(18) % 2)
+    unlearn(pipeline, texts[:2], [0, 1])
+    _purge(pipeline[-1])
+    assert assert_erased(pipeline, texts[:2]).n_checked == 2
+
+
+def test_text_that_is_no_rows(pipeline_of_documents):
+    pipeline = pipeline_of_documents
+    with pytest.raises(ValueError, match=r"X is one string.* \[X\]"):
+        assert_erased(pipeline, DOCUMENTS[0])
+    for X in (DOCUMENTS[:2], pd.DataFrame({"a": ["x", "y"]}), [{"a": 1.0}]):
+        with pytest.raises(
+            ValueError, match="(?s)X holds what is no number.*pass the pipeline"
+        ):
+            assert_erased(pipeline[-1], X)
+    pipeline = make_pipeline(StandardScaler(), DeltaGradRidge())
+    pipeline.fit(np.eye(6), np.arange(6.0))
+    for X in (np.arange(6.0), [1, 2, 3, 4, 5, 6]):
+        with pytest.raises(
+            ValueError, match=r"X must have shape .* X\.reshape\(1, -1\)"
+        ):
+            assert_erased(pipeline, X)
 
 
 # ---------------------------------------------------------------------------

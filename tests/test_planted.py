@@ -336,8 +336,14 @@ def test_ids(ids):
     ids = np.asarray(ids)
     model = DeltaGradLogisticRegression().fit(X, np.arange(60) % 2, sample_id=ids)
     model.partial_unfit(sample_id=ids[[3, GONE]])
-    with pytest.warns(UserWarning, match=f"not searched for: sample_id {ids[8]}"):
-        report = assert_erased(model, X[[GONE]], sample_id=ids[[3, GONE, 8]])
+    given = X[[GONE]], ids[[3, GONE, 8]]
+    carried = f"sample_id {ids[8]}: current training rows carry it, and it was not"
+    with pytest.raises(AssertionError, match=carried):
+        assert_erased(model, given[0], sample_id=given[1])
+    with pytest.raises(AssertionError, match=carried):
+        assert_erased(model, sample_id=given[1])
+    with pytest.warns(UserWarning, match=carried):
+        report = assert_erased(model, given[0], sample_id=given[1], equal_rows="warn")
     assert report.n_ids == 2
     (left,) = report.ids_not_checkable
     assert left == ids[8]
@@ -357,6 +363,15 @@ def test_small_ids_are_not_told_from_counts():
     }
     with pytest.raises(ValueError, match="sample_id has dtype float64"):
         assert_erased(fitted(X), X[[GONE]], sample_id=[0.5])
+    with pytest.raises(AssertionError, match="sample_id 3: current training rows"):
+        assert_erased(_with_ids(X, range(60)), sample_id=[3])
+    for ids in (["a", "a\0"], np.array(["a", "a\0"], object), "a\0"):
+        with pytest.raises(ValueError, match="NUL"):
+            assert_erased(fitted(X), sample_id=ids)
+
+
+def _with_ids(X, ids):
+    return DeltaGradLogisticRegression().fit(X, np.arange(60) % 2, sample_id=ids)
 
 
 # ---------------------------------------------------------------------------
