@@ -38,6 +38,7 @@ SCHEDULE_PARAMETERS = {
         "random_state": 7,
     },
 }
+LARGE_BATCHES = {"gd": {}, "sgd": {"batch_size": 128}}
 
 
 def make_rows(n_samples, loss, storage, seed):
@@ -181,7 +182,7 @@ def test_replay_comes_near_the_retrain_at_the_end_and_all_along(
     loss, storage, schedule, edit
 ):
     # More rows than elsewhere: a curvature pair of a batch of 8 rows is mostly noise.
-    size = {"n_samples": 1000, "batch_size": 128}
+    size = {"n_samples": 1000} | LARGE_BATCHES[schedule]
     estimator = fitted(loss, storage, schedule, **size, burn_in=4, period=3)
     before = estimator.trajectory_.iterates
     apply(estimator, edit, loss, storage, 1000)
@@ -229,7 +230,7 @@ def test_online_edits_are_one_edit(loss, schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_long_online_sequence_does_not_drift(loss, schedule):
-    size = {"n_samples": 1000, "batch_size": 128}
+    size = {"n_samples": 1000} | LARGE_BATCHES[schedule]
     estimator = fitted(loss, "dense", schedule, **size, burn_in=4, period=3)
     before = estimator.coef_
     rng = np.random.default_rng(3)

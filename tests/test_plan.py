@@ -60,7 +60,10 @@ def test_passes_come_as_foretold(cancer, n_rows):
 def test_steps_come_as_foretold(cancer, replay_always, name, period):
     X, y = cancer
     model = clone(MODELS[name])
-    model.set_params(period=period, max_iter=60, edit_tol=0.5).fit(X, y)
+    model.set_params(period=period, max_iter=60)
+    if period == "auto":
+        model.set_params(edit_tol=0.5)
+    model.fit(X, y)
     plan = model.plan_unfit(position=range(5))
     report = model.unlearn(position=range(5)).update_report_
     assert not report.refit
