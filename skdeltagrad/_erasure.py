@@ -235,9 +235,9 @@ def assert_erased(
         ids_not_checkable=ids_not_checkable,
         purged={place: state for place, (state, _, _) in search.states.items()},
         purged_reason={
-            place: reason
+            place: reason or "and no reason is given"
             for place, (state, reason, _) in search.states.items()
-            if state != "yes" and reason is not None
+            if state != "yes"
         },
     )
     kept = _about_training_rows(report)

@@ -7,7 +7,6 @@ import numpy as np
 from . import _dumps, _threads
 from . import _twins as twins
 from ._combinations import Combinations, bases_of, bases_of_squares, vectors_in
-from ._live_rows import LiveRows
 from ._marks import places_of_ids, places_of_marks
 from ._multiples import places_of_multiples
 from ._row_search import CHUNK, distinct_arrays, places_of_rows, portions
@@ -53,8 +52,7 @@ class Search:
         self.ids_found = []
         self.states = {
             place: (*obj._purge_state(), getattr(obj, "solver", None))
-            for place, obj in self.objects
-            if issubclass(type(obj), LiveRows)
+            for place, obj in twins.fitted_ones(self.objects)
         }
 
     def for_rows(self):
@@ -150,10 +148,9 @@ class Search:
         ids = _as_ids(sample_id)
         largest = max((array.size for _, array in self.arrays), default=0)
         reasons = {}
-        for _, obj in self.objects:
-            if issubclass(type(obj), LiveRows):
-                live = ids[obj._count_live_ids(ids) > 0].tolist()
-                reasons.update(dict.fromkeys(live, twins.LIVE_ID))
+        for _, obj in twins.fitted_ones(self.objects):
+            live = ids[obj._count_live_ids(ids) > 0].tolist()
+            reasons.update(dict.fromkeys(live, twins.LIVE_ID))
         if ids.dtype.kind == "i":
             small = ids[np.abs(ids) <= largest].tolist()
             reasons = dict.fromkeys(small, twins.SMALL_ID) | reasons

@@ -19,13 +19,24 @@ LIVE_ID = "a row that is still in the training set carries it"
 SMALL_ID = "so small a number may be a count or a position"
 
 
+def fitted_ones(objects: Objects) -> Objects:
+    """Estimators that know their training rows.
+
+    A search also holds one that was never fitted, of which its candidates are clones.
+    """
+    return [
+        (place, obj)
+        for place, obj in objects
+        if issubclass(type(obj), LiveRows) and hasattr(obj, "n_features_in_")
+    ]
+
+
 def those_with_rows(objects: Objects, n_features: int) -> Objects:
     """Estimators that know their training rows, if these are of some width."""
     return [
         (place, obj)
-        for place, obj in objects
-        if issubclass(type(obj), LiveRows)
-        and getattr(obj, "n_features_in_", None) == n_features
+        for place, obj in fitted_ones(objects)
+        if obj.n_features_in_ == n_features
     ]
 
 

@@ -25,6 +25,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KDTree, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -777,13 +778,21 @@ def test_the_state_of_estimators(data, row):
         "cannot be purged, no rows are kept: estimator.foreign"
     )
     assert "cannot be purged" in report._repr_html_()
-    assert_erased(LiveRowsOnly(), row)
-    assert LiveRowsOnly()._purge_state() == ("yes", None)
 
 
-class LiveRowsOnly(LiveRows):
-    def _count_live_copies(self, X):
-        return np.zeros(len(X), int)
+def test_what_was_never_fitted_is_asked_nothing():
+    """A search holds an estimator of which its candidates are clones."""
+    X = np.random.default_rng(0).normal(size=(30, 5))
+    ids = np.array([f"user {i}" for i in range(30)])
+    search = GridSearchCV(DeltaGradRidge(), {"alpha": [0.1, 1.0]}, cv=2)
+    search.fit(X, X[:, 0], sample_id=ids)
+    search.best_estimator_.unlearn(sample_id="user 3")
+    _purge(search.best_estimator_)
+    report = assert_erased(search, X[[3]], sample_id=["user 3"])
+    assert (report.n_checked, report.n_ids) == (1, 1)
+    assert report.purged == {"estimator.best_estimator_": "yes"}
+    with pytest.raises(AssertionError, match="sample_id user 4: current"):
+        assert_erased(search, sample_id=["user 4"])
 
 
 @pytest.mark.parametrize("equal_rows", ["raise", "warn"])
