@@ -134,12 +134,17 @@ def _in_turn(method, starts_over):
                 "example. "
                 "Call it afterwards, or for a deepcopy that was made before."
             )
-        with turn.taken():
-            if not starts_over:
-                turn.check_not_left_half(method.__name__)
-            result = method(self, *args, **kwargs)
-            turn.is_left_half = False
-            return result
+        # Not by `taken`: Ctrl-C may come between any two lines of Python.
+        with turn.lock:
+            turn.holder = get_ident()
+            try:
+                if not starts_over:
+                    turn.check_not_left_half(method.__name__)
+                result = method(self, *args, **kwargs)
+                turn.is_left_half = False
+                return result
+            finally:
+                turn.is_half, turn.holder = False, None
 
     return cast(_Method, in_turn)
 

@@ -408,7 +408,7 @@ def test_fault_in_a_function(point, monkeypatch, contents, results):
 
 # Functions in some lines of which the edit is not begun yet, or in force already.
 _OUTSIDE = {
-    "in_turn", "_edit", "_retrain", "_changing", "followed", "listening",
+    "in_turn", "half", "_edit", "_retrain", "_changing", "followed", "listening",
     "_tell", "__exit__", "_overwrite",
 }  # fmt: skip
 _PACKAGE = str(Path(skdeltagrad.__file__).parent)
