@@ -94,8 +94,8 @@ class BaseDeltaGrad(PersistentState):
             Weights of the rows; a row of weight 0 counts as absent, one of weight 2
             as given twice.
         sample_id : array-like of shape (n_samples,), default=None
-            What the rows are called, integers or strings; several rows may share an
-            id. Without it rows are addressed by position or content.
+            What the rows are called, integers or strings of at most 128 characters;
+            several may share an id. Without it rows have a position and content only.
 
         Returns
         -------

@@ -18,6 +18,11 @@ from ._roster import GONE
 from ._text import shown
 
 NO_SLOTS = np.zeros(0, np.int64)
+# A cost: characters of an id that is stored, enough for a SHA-512 in hexadecimal. NumPy
+# gives every string the width of the longest one: with this it is 512 bytes a row.
+MOST_CHARACTERS = 128
+# Of a longer one in a message.
+_SHOWN_CHARACTERS = 20
 
 
 @dataclass(frozen=True)
@@ -183,13 +188,22 @@ def check_request_id(request_id):
 def check_ids(ids, name="sample_id", n_rows=None):
     """Ids as a fresh array of int64 or of str.
 
+    Parameters
+    ----------
+    ids : array-like of shape (n_rows,)
+    name : str, default="sample_id"
+        What errors call them.
+    n_rows : int, optional
+        Number of the rows that are to carry them; None where rows are asked for.
+
     Raises
     ------
     TypeError
         When they are not all integers or all strings.
     ValueError
         When a string holds a NUL character, an integer does not fit into 64 bits, or
-        the shape is wrong.
+        their number or shape is another; or when one that is to be stored is longer
+        than `MOST_CHARACTERS`.
     """
     # As objects, or else NumPy makes text of integers beside text; and pandas' own
     # types are none that NumPy knows.
@@ -213,10 +227,16 @@ def check_ids(ids, name="sample_id", n_rows=None):
         if "str" in kinds:
             with_nul = ["\0" in value for value in ids]
             _refuse_nul(ids.astype(object)[with_nul], name)
+            if n_rows is not None:
+                _refuse_long(max(ids, key=len), name)
         ids = ids.astype(object if "int" in kinds else str)
     if ids.dtype.kind == "U":
         _refuse_nul(ids[_holds_nul(ids)], name)
-        return np.array(ids)
+        lengths = np.strings.str_len(ids)
+        longest = int(lengths.max(initial=1))
+        if n_rows is not None and longest > MOST_CHARACTERS:
+            _refuse_long(str(ids[lengths.argmax()]), name)
+        return ids.astype(f"U{longest}")
     limits = np.iinfo(np.int64)
     if len(ids) and (ids.max() > limits.max or ids.min() < limits.min):
         raise ValueError(
@@ -242,6 +262,17 @@ def _refuse_nul(ids, name):
             f"{name} {shown(ids)}: ids must not hold NUL characters, by which strings "
             "are filled up to the same length, so that two such ids could become one. "
             "Replace them."
+        )
+
+
+def _refuse_long(longest, name):
+    if len(longest) > MOST_CHARACTERS:
+        raise ValueError(
+            f"{name} holds an id of {len(longest):,} characters, "
+            f"{longest[:_SHOWN_CHARACTERS]!r}...: at most {MOST_CHARACTERS} are "
+            "stored, because every row's id takes the memory of the longest one. "
+            "Nothing is changed. Give shorter ids, for example "
+            "hashlib.sha256(...).hexdigest() of long ones."
         )
 
 

@@ -171,6 +171,9 @@ class Roster:
         self._y.append(y)
         self._weight.append(weight)
         if ids is not None:
+            if ids.dtype.itemsize > self.ids.dtype.itemsize:
+                # Another array, for `truncate` brings the narrow one back.
+                self._ids = GrowingArray(self.ids.astype(ids.dtype))
             self._ids.append(ids)
         if self._given_weight is not None:
             self._given_weight.append(given_weight)
@@ -181,11 +184,12 @@ class Roster:
 
     def mark(self):
         """Where storage ends now, for `truncate`."""
-        return [len(array) for array in self._arrays()]
+        return self._ids, [len(array) for array in self._arrays()]
 
     def truncate(self, mark):
         """Drop all that was stored since the mark."""
-        for array, size in zip(self._arrays(), mark, strict=True):
+        self._ids, sizes = mark
+        for array, size in zip(self._arrays(), sizes, strict=True):
             array.truncate(size)
         self._index = None
 
@@ -254,18 +258,23 @@ class Roster:
             shift = Shift.of_rows(array, slots)
             transaction.undo(shift.undo)
             shift.run()
-        attributes = ("_ids", "_position", "_slot", "_settled", "_n_settled")
+        attributes = ("_position", "_slot", "_settled", "_n_settled")
         for name in attributes:
             transaction.undo(setattr, self, name, getattr(self, name))
         position = self.position[slots]
         n_positions = self.n_positions
-        if self._ids is not None:
-            self._ids = narrowed(self._ids)
+        self.narrow_ids(transaction)
         self._settled = np.sort(position[position >= self._n_first])
         self._n_settled = n_positions
         self._position = GrowingArray(position)
         self._slot = GrowingArray(np.full(self._n_first + len(self._settled), GONE))
         self._slot.values[self._places(position)] = np.arange(len(slots))
+
+    def narrow_ids(self, transaction):
+        """Give ids the width of the longest one: not of one that was removed."""
+        if self._ids is not None:
+            transaction.undo(setattr, self, "_ids", self._ids)
+            self._ids = narrowed(self._ids)
 
     def give_back(self):
         """Give back memory that is spare."""

@@ -53,7 +53,7 @@ class TrainingSet:
         """
         values = X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes
         _memory.require(
-            values + y.nbytes + 4 * weight.nbytes,
+            values + y.nbytes + 4 * weight.nbytes + (0 if ids is None else ids.nbytes),
             f"the estimator's own copy of the {X.shape[0]} training rows",
             "Fit on fewer rows or columns, or on float32.",
         )
@@ -154,11 +154,23 @@ class TrainingSet:
 
     def append(self, transaction, X, y, weight, ids, given_weight=None):
         """Store rows that have no position yet; return their slots."""
+        if ids is not None:
+            self._require_width(ids.dtype)
         transaction.undo(self._forget_content)
         transaction.undo(self.rows.truncate, self.rows.mark())
         transaction.undo(self.roster.truncate, self.roster.mark())
         self.rows.append(X)
         return self.roster.append(y, weight, ids, given_weight)
+
+    def _require_width(self, dtype):
+        """Raise `MemoryError` where ids of such a width would not fit."""
+        stored = self.roster.ids
+        if dtype.itemsize > stored.dtype.itemsize:
+            _memory.require(
+                dtype.itemsize * len(stored),
+                f"{len(stored)} ids that are as wide as the longest new one",
+                "Give shorter ids. Nothing is changed.",
+            )
 
     def detach(self, transaction, slots):
         """Take rows out of their positions; their data stays until `settle`."""
@@ -222,7 +234,10 @@ class TrainingSet:
         transaction : Transaction
             Moves them back where something fails afterwards.
         """
-        if not self.roster.is_stored or len(self.rows) == self.roster.n_live:
+        if not self.roster.is_stored:
+            return
+        if len(self.rows) == self.roster.n_live:
+            self.roster.narrow_ids(transaction)
             return
         transaction.undo(self._forget_content)
         self._forget_content()

@@ -4,6 +4,7 @@ The replay has ``period=1`` here, which makes every edit an exact retraining: th
 estimator equals a fresh fit on certain rows then says that it holds just those rows.
 """
 
+import tracemalloc
 from copy import deepcopy
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+from skdeltagrad._requests import check_ids
 
 N_SAMPLES = 60
 ROWS = np.arange(N_SAMPLES)
@@ -411,6 +413,45 @@ def test_integers_that_are_too_large_for_ids(ridge, data):
     ridge.fit(X, y, sample_id=ROWS)
     with pytest.raises((ValueError, OverflowError, KeyError), match="sample_id"):
         ridge.unlearn(sample_id=2**64 + 3)
+
+
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_ids_that_are_too_long_are_refused(ridge, data, kind):
+    """One would give all others its width: 40 kB for each of a million rows."""
+    X, y = data[:2]
+    ids = [f"user-{i}" for i in range(len(X))]
+    ids[3] = "x" * 128
+    model = ridge.fit(X, y, sample_id=kind(ids))
+    ids[3] = "x" * 129
+    message = "sample_id holds an id of 129 characters, 'xxxxxxxxxxxxxxxxxxxx'"
+    with pytest.raises(ValueError, match=message):
+        clone(ridge).fit(X, y, sample_id=kind(ids))
+    coef = model.coef_.copy()
+    with pytest.raises(ValueError, match="hashlib"):
+        model.partial_refit(X[:2], y[:2], sample_id=kind(["a", "y" * 500]))
+    assert_array_equal(model.coef_, coef)
+    with pytest.raises(KeyError, match="no row carries it"):
+        model.unlearn(sample_id="y" * 500)
+    model.unlearn(sample_id=kind(["x" * 128, "y" * 500]), on_missing="ignore")
+    assert model.update_report_.n_removed == 1
+
+
+def test_a_long_id_among_many_takes_no_memory_before_it_is_refused():
+    ids = [f"user-{i}" for i in range(1_000)]
+    ids[7] = "x" * 10**5
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="100,000 characters"):
+        check_ids(ids, n_rows=1_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**6
+
+
+def test_ids_are_as_wide_as_the_longest_one_only(ridge, data):
+    X, y = data[:2]
+    ids = np.array([f"{i:03d}" for i in range(len(X))], "U5000")
+    model = ridge.fit(X, y, sample_id=ids)
+    assert model._training_set.roster.ids.dtype == "U3"
 
 
 def test_unknown_text_id_is_quoted(ridge, data):

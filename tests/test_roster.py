@@ -337,6 +337,17 @@ def test_a_long_id_leaves_no_width_behind():
     assert roster.ids[-1] == "y" * 80
 
 
+def test_a_long_id_that_is_taken_back_leaves_no_width_behind():
+    roster = Roster(*carried("str"))
+    before, width = state(roster), roster.ids.dtype
+    mark = roster.mark()
+    roster.append(np.array([1]), np.array([1.0]), np.array(["x" * 90]))
+    assert roster.ids[-1] == "x" * 90
+    roster.truncate(mark)
+    assert state(roster) == before
+    assert roster.ids.dtype == width
+
+
 def test_looking_for_a_long_id_widens_nothing():
     roster = Roster(*carried("str"))
     slots_by_id(roster, np.array(["user-0"]))
