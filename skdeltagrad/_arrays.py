@@ -1,16 +1,22 @@
 """Arrays that can grow at their end, and arrays that are still files."""
 
+import contextlib
+
 import numpy as np
 
-# Spare rows that are not worth giving back, and that an array grows by at least.
+# Spare rows that are not worth giving back.
 _LEAST_SPARE = 1024
-_LEAST_GROWTH = 16
+# Bytes that are moved at a time to a longer store.
+_BLOCK_BYTES = 2**24
 
 
 class GrowingArray:
     """An array with spare room at its end: appending r rows costs O(r), amortised.
 
-    Where there is no room left it grows by an eighth, in place.
+    Where no room is left the array moves to a store that is longer by half, block by
+    block from its end, and the memory of every block is given back as it is moved:
+    there never is a second copy. `realloc` would do that, but for arrays of NumPy on
+    Linux it copies (`mremap` refuses memory of which a part alone may be in huge pages).
 
     Spare room is zero, never what memory held before: that may have been rows that
     were removed. It takes no physical memory until it is used.
@@ -26,6 +32,9 @@ class GrowingArray:
         View of the part in use; valid until the next `append`.
     """
 
+    # The longer store, while the array moves there.
+    _next = None
+
     def __init__(self, values):
         self._store = np.asarray(values)
         self._size = len(self._store)
@@ -33,6 +42,7 @@ class GrowingArray:
 
     @property
     def values(self):
+        self._arrive()
         return self._store[: self._size]
 
     def __len__(self):
@@ -40,17 +50,21 @@ class GrowingArray:
 
     def append(self, values):
         """Add `values` of shape (r, ...) at the end."""
+        self._arrive()
         size = self._size + len(values)
         dtype = np.promote_types(self._store.dtype, np.asarray(values).dtype)
         if dtype != self._store.dtype:
-            self._reserve(max(len(values), self._size // 8), dtype)
+            self._reserve(max(len(values), self._size // 2), dtype)
         elif size > len(self._store):
-            self._resize(size + max(len(values), self._size // 8, _LEAST_GROWTH))
+            n_spare = max(len(values), self._size // 2)
+            self._next = np.zeros((size + n_spare, *self._store.shape[1:]), dtype)
+            self._arrive()
         self._store[self._size : size] = values
         self._size = size
 
     def truncate(self, size):
         """Drop all from `size` on."""
+        self._arrive()
         self._store[size : self._size] = np.zeros((), self._store.dtype)
         self._size = size
 
@@ -60,26 +74,45 @@ class GrowingArray:
 
     def give_back(self):
         """Give memory back where more than half of what is used is spare."""
+        self._arrive()
         if len(self._store) - self._size > self._size // 2 + _LEAST_SPARE:
-            self._resize(self._size + self._size // 8, is_needed=False)
+            with contextlib.suppress(ValueError):  # in use, or not ours
+                self._shorten(self._size + self._size // 8)
 
     def into_memory(self):
         """Copy the array if it is a file mapped into memory, or read-only."""
+        self._arrive()
         if is_mapped(self._store) or not self._store.flags.writeable:
             self._reserve(0, self._store.dtype)
 
-    def _resize(self, size, is_needed=True):
-        """Another length of the store.
+    def _shorten(self, size):
+        """Give back what is behind `size` of the store.
 
-        In place, for a copy would take the memory of both: the operating system moves
-        pages, and not what is in them. Not where a view of it is in use, or where it is
-        not ours: then it is copied, if that is needed.
+        Raises
+        ------
+        ValueError
+            Where a view of it is in use, or where its memory is not its own.
         """
-        try:
-            self._store.resize((size, *self._store.shape[1:]))
-        except ValueError:
-            if is_needed:
-                self._reserve(size - self._size, self._store.dtype)
+        self._store.resize((size, *self._store.shape[1:]))
+
+    def _arrive(self):
+        """Finish a move to another store; where an interrupt left it, too."""
+        if self._next is None:
+            return
+        if self._next is not self._store:
+            left = min(self._size, len(self._store))
+            row_bytes = max(1, self._store.nbytes // max(1, len(self._store)))
+            size = max(1, _BLOCK_BYTES // row_bytes)
+            try:
+                while left:
+                    first = max(0, left - size)
+                    self._next[first:left] = self._store[first:left]
+                    self._shorten(first)
+                    left = first
+            except ValueError:
+                self._next[:left] = self._store[:left]
+            self._store = self._next
+        del self._next
 
     def _reserve(self, n_spare, dtype):
         shape = (self._size + n_spare, *self._store.shape[1:])

@@ -65,7 +65,10 @@ class ManyIterates:
         objective, loss = self.problem.objective, self.problem.objective.loss
         changes = self.by_output(vectors)
         moved, total = np.zeros(len(changes)), np.zeros_like(changes)
-        width = objective.n_dof if hessians_out is not None else 1
+        width = 1
+        if hessians_out is not None:
+            # Second derivatives are (m, m) matrices of every row, too.
+            width = max(objective.n_dof, loss.n_curvatures)
         for block, X in self._row_blocks(len(changes) * objective.n_outputs * width):
             slots = self.problem.slots[block]
             raw, ranges, gone = self._moves(leaving, block, X, changes)

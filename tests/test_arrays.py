@@ -1,11 +1,14 @@
 """Arrays that grow: nothing is lost, and nothing is left behind."""
 
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from skdeltagrad import _arrays
 from skdeltagrad._arrays import GrowingArray, is_mapped
 
 DTYPES = ["float64", "float32", "int64", "<U5"]
@@ -71,18 +74,97 @@ def test_appending_many_times(dtype, n_columns):
 @pytest.mark.parametrize("n_before", [0, 1, 100])
 def test_appending_rarely_moves_the_array(n_before, monkeypatch):
     moves = []
-    reserve = GrowingArray._reserve
+    arrive = GrowingArray._arrive
 
-    def counted(self, *args):
-        moves.append(args)
-        reserve(self, *args)
+    def counted(self):
+        if self._next is not None:
+            moves.append(len(self._next))
+        arrive(self)
 
     array = GrowingArray(some_values(n_before))
-    monkeypatch.setattr(GrowingArray, "_reserve", counted)
+    monkeypatch.setattr(GrowingArray, "_arrive", counted)
     for value in range(2000):
         array.append([value])
     assert len(moves) < 25
     assert_array_equal(array.values[n_before:], np.arange(2000))
+
+
+def test_a_move_that_is_interrupted_anywhere(monkeypatch):
+    """Whatever is asked of the array next finishes it."""
+    monkeypatch.setattr(_arrays, "_BLOCK_BYTES", 3 * 8)
+    expected, more = some_values(12), some_values(30, seed=1)
+    interrupts = 0
+    for at_line in range(1, 500):
+        array = GrowingArray(expected)
+        array.append(more[:1])
+        left = at_line
+
+        def trace(frame, event, _):
+            nonlocal left
+            if frame.f_code.co_filename != _arrays.__file__:
+                return None
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return trace
+
+        try:
+            sys.settrace(trace)
+            array.append(more)
+        except KeyboardInterrupt:
+            interrupts += 1
+        finally:
+            sys.settrace(None)
+        n = len(array)
+        assert n in (13, 43)
+        if at_line % 2:
+            array.append(more)
+            assert_array_equal(array.values[n:], more)
+        assert_array_equal(array.values[:12], expected)
+        assert_array_equal(array.values[12:n], [more[0], *more][: n - 12])
+        array.truncate(13)
+        assert_array_equal(array.values, [*expected, more[0]])
+        assert not spare(array).any()
+        assert "_next" not in vars(array)
+        if left > 0:
+            break
+    assert interrupts > 20
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_move_while_a_view_is_in_use(loaded):
+    expected, more = some_values(12), some_values(30, seed=1)
+    array = GrowingArray(expected)
+    if loaded:  # its memory is another array's
+        array = as_loaded(np.concatenate([expected, expected])[:12])
+    view = array.values
+    array.append(more)
+    assert_array_equal(view, expected)
+    assert_array_equal(array.values, np.concatenate([expected, more]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads and resets a peak in /proc")
+def test_growing_takes_no_second_copy():
+    def status(name):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(x for x in lines if x.startswith(name)).split()[1])
+
+    array = GrowingArray(np.ones((100_000, 100)))
+    more = np.ones((26_000, 100))
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("the peak cannot be reset here")
+    before = status("VmRSS")
+    array.append(more)
+    grown = status("VmHWM") - before
+    assert grown < more.nbytes + 3 * _arrays._BLOCK_BYTES
+    array.truncate(10_000)
+    array.give_back()
+    assert status("VmRSS") < before - 50 * 2**20
+    assert (array.values == 1.0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -188,7 +188,6 @@ def test_no_edit_copies_the_rows(storage, peak_of, monkeypatch):
     size = X.nbytes if storage == "dense" else X.data.nbytes + X.indices.nbytes
     model = DeltaGradRidge().fit(X, y)
     model.unlearn(position=0)
-    added = 5_100  # more than the spare room of fit
     edits = {
         "remove": lambda: model.unlearn(position=[5, 7]),
         "add": lambda: model.partial_refit(X[:2], y[:2]),
@@ -207,10 +206,6 @@ def test_no_edit_copies_the_rows(storage, peak_of, monkeypatch):
         if name == "compact":
             assert len(model._training_set.rows) == model._training_set.roster.n_live
             assert len(model._training_set.rows) < n_before - 3_800
-    # Rows that are added are checked, stored, and read in blocks: four times their
-    # size, or less. All rows are not copied where there is no room left for them.
-    X, y = X[:added], y[:added]
-    assert peak_of(lambda: model.partial_refit(X, y)) < 4.5 * 0.26 * size
 
 
 def test_memory_of_removed_rows_is_given_back():
