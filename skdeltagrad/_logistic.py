@@ -76,8 +76,10 @@ class DeltaGradLogisticRegression(
         "auto" takes the first that fits, by size and by the memory that is free.
     store_data : bool, default=True
         Whether the estimator keeps the training rows. Without them (for "newton" with
-        the exact Hessian) rows can be removed, given by their content, for as long as
-        `edit_tol` is certified; it is not checked that they were training rows.
+        the exact Hessian) rows can be removed, given by their content and with their
+        weights, for as long as `edit_tol` is certified. A fingerprint of each row, of
+        8 bytes, is kept, so that rows that were never trained are refused: whoever has
+        the estimator can ask it whether a row that is suspected is a training row.
     standardize : bool, default=False
         For "newton": whether the model is that of standardised columns, as in a
         pipeline after a `StandardScaler`. Rows are stored and given as they are, and
