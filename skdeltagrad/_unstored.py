@@ -126,48 +126,46 @@ def find_request(training_set, given, codes, factor, key, on_missing):
     UserWarning
         If it cannot be checked, because there are no fingerprints, or another key.
     """
-    before = training_set.roster
-    rows = AbstractRows.of(given.X)
+    before, rows = training_set.roster, AbstractRows.of(given.X)
     given_weight = np.ones(len(given)) if given.weight is None else given.weight
     weight = given_weight * factor
-    found, left, error_rate = np.arange(len(given)), None, None
-    if before.fingerprints is None or before.key_digest != _digest_of(key):
-        why = "there are no fingerprints of them in this dump"
-        if before.fingerprints is not None:
-            why = "the key of their fingerprints is not in this dump"
+    reason = _why_not_checked(before, key)
+    if reason is None:
+        fingerprints = Fingerprints(key, rows, codes)
+        place = _places(before.fingerprints, fingerprints, rows, codes, weight)
+        found = np.flatnonzero(place != _NOWHERE)
+        weight_too = " and sample_weight (1 where it is not given)"
+        refuse_missing(place == _NOWHERE, before.n_live, weight_too, on_missing)
+        left = np.delete(before.fingerprints, place[found]), before.key_digest
+        error_rate = fingerprints.error_rate(before.n_live)
+    else:
         warnings.warn(
             "It cannot be checked whether the rows of X are training rows: "
-            f"store_data=False kept no rows, and {why}. They are taken for training "
+            f"store_data=False kept no rows, and {reason}. They are taken for training "
             "rows, and the model becomes wrong if they are not. Fit again to have "
             "them checked.",
             stacklevel=5,  # the caller of partial_unfit or plan_unfit
         )
-        left = before.fingerprints
-    else:
-        fingerprints = Fingerprints(key, rows, codes)
-        place = _places(before.fingerprints, fingerprints, rows, codes, weight)
-        found = np.flatnonzero(place != _NOWHERE)
-        refuse_missing(
-            place == _NOWHERE,
-            before.n_live,
-            " and sample_weight (1 where it is not given)",
-            on_missing,
-        )
-        left = np.delete(before.fingerprints, place[found])
-        error_rate = fingerprints.error_rate(before.n_live)
+        found, error_rate = np.arange(len(given)), None
+        # Nobody can tell which fingerprints are those of the rows that leave.
+        left = None, None
     roster = UnstoredRoster(
-        codes[found],
-        weight[found],
-        before.n_live,
-        given_weight[found],
-        left,
-        before.key_digest,
+        codes[found], weight[found], before.n_live, given_weight[found], *left
     )
     roster.membership_error_rate = error_rate
     known = AbstractRows.of(rows.read(found))
     training_set = TrainingSet(known, roster, None, training_set.spread)
     edit = Edit(np.arange(len(found)), n_missing=len(given) - len(found))
     return training_set, edit
+
+
+def _why_not_checked(roster, key):
+    """Why rows cannot be held against the fingerprints, or None."""
+    if roster.fingerprints is None:
+        return "there are no fingerprints of them in this dump"
+    if roster.key_digest != _digest_of(key):
+        return "the key of their fingerprints is not in this dump"
+    return None
 
 
 def _places(stored, fingerprints, rows, y, weight):

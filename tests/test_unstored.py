@@ -2,6 +2,7 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 from scipy import sparse
@@ -249,10 +250,10 @@ def test_where_nothing_can_be_checked_the_call_warns(make, why):
     with pytest.warns(UserWarning, match=f"cannot be checked .* {why}") as warned:
         model.plan_unfit(X[:2], y[:2])
     assert warned[0].filename == __file__
-    for _ in range(2):
-        if make is without_key:
-            model._key = bytes(16)  # for receipts: another one
-        with pytest.warns(UserWarning, match=why) as warned:
+    if make is without_key:
+        model._key = bytes(16)  # receipts need one, and this is another one
+    for reason in (why, "there are no fingerprints"):
+        with pytest.warns(UserWarning, match=reason) as warned:
             model.unlearn(X[:2], y[:2])
         assert warned[0].filename == __file__
         report = model.update_report_
@@ -260,7 +261,22 @@ def test_where_nothing_can_be_checked_the_call_warns(make, why):
         assert report.membership_error_rate is None
         assert "not checked" in str(report)
         assert model.history_.verify(model)
+        # Which of them are those of the rows that left, nobody could tell.
+        assert fingerprints_of(model) is None
         model = pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_fingerprints_are_in_a_dump(mmap_mode, tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    model = DeltaGradRidge(store_data=False).fit(X, y)
+    model.save(tmp_path / "model.joblib")
+    model = joblib.load(tmp_path / "model.joblib", mmap_mode=mmap_mode)
+    with pytest.raises(ValueError, match="not among"):
+        model.unlearn(X[:1] + 1, y[:1])
+    model.unlearn(X[:1], y[:1])
+    assert len(fingerprints_of(model)) == len(y) - 1
+    assert model.history_.verify(model)
 
 
 def test_no_row_is_in_it():
