@@ -68,6 +68,7 @@ class ContentIndex:
         low, high, _ = self._windows(rows, slots)
         self._index.strike(low, high, slots)
 
+    @np.errstate(over="ignore", invalid="ignore")  # no copies, then
     def match(self, rows, roster, X, y, weight=None):
         """The stored row that equals each given one.
 
@@ -334,20 +335,17 @@ def _contents(X, y, weight):
     ]
 
 
+@np.errstate(over="ignore", under="ignore")  # a length may be out of all range
 def _lengths(rows, slots):
     """Euclidean lengths of rows, of very large and very small ones, too."""
     length = np.sqrt(rows.squared_distances(slots, np.zeros(rows.n_features)))
     odd = np.flatnonzero(~((length > 1e-100) & (length < np.inf)))
     if len(odd):  # squares are too large or too small, unless all entries are zero
-        X = np.abs(rows.read(slots[odd])).astype(np.float64)
-        largest = X.max(axis=1)
-        if sparse.issparse(X):
-            largest = largest.toarray().ravel()
-            X = X.multiply(1.0 / np.where(largest > 0, largest, 1.0)[:, np.newaxis])
-            length[odd] = largest * np.sqrt(X.multiply(X).sum(axis=1)).A1
-        else:
-            X /= np.where(largest > 0, largest, 1.0)[:, np.newaxis]
-            length[odd] = largest * np.linalg.norm(X, axis=1)
+        X = sparse.csr_matrix(rows.read(slots[odd])).astype(np.float64)
+        exponent = np.frexp(abs(X).max(axis=1).toarray().ravel())[1]
+        X.data = np.ldexp(X.data, -np.repeat(exponent, np.diff(X.indptr)))
+        scaled = np.sqrt(X.multiply(X).sum(axis=1)).A1
+        length[odd] = np.ldexp(scaled, exponent)
     return length
 
 

@@ -142,6 +142,7 @@ class Fingerprints:
             order = np.argsort(which, kind="stable")
             yield first + which[order], found[order]
 
+    @np.errstate(over="ignore", under="ignore", invalid="ignore")  # see `_floor`
     def _hashed(self, rows, slots, y, weight, leeway):
         """Pairs of a row and a fingerprint; `leeway` 1 for all that rounding may make.
 
@@ -163,13 +164,11 @@ class Fingerprints:
         directions = self._grids[0].directions
         values = np.empty((len(slots), len(directions)))
         no_intercept = np.zeros(len(directions))
-        with np.errstate(over="ignore", invalid="ignore"):
-            rows.matvec(self._rows_direction, no_intercept, slots, values)
-            square = rows.squared_distances(slots, np.zeros(rows.n_features))
-            yield values, np.sqrt(square)
-            if y.ndim == 2:
-                length = np.sqrt(np.einsum("ij,ij->i", y, y))
-                yield y @ self._grids[1].directions.T, length
+        rows.matvec(self._rows_direction, no_intercept, slots, values)
+        yield values, np.sqrt(rows.squared_distances(slots, np.zeros(rows.n_features)))
+        if y.ndim == 2:
+            length = np.sqrt(np.einsum("ij,ij->i", y, y))
+            yield y @ self._grids[1].directions.T, length
         weight = weight[:, np.newaxis]
         yield weight * self._grids[-1].directions[0], np.abs(weight[:, 0])
 
