@@ -40,6 +40,9 @@ class PersistentState(FittedState):
         check_is_fitted(self)
         return self.update_report_.purged or "no"  # None: of an earlier version
 
+    def _purge_state(self):
+        return self.purged_, self.update_report_.not_purged
+
     @one_at_a_time
     def purge(self, *, exact: bool = False) -> Self:
         """Remove every trace of rows that were removed, but for rounding.
