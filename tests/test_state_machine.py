@@ -352,9 +352,11 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.stored)
     @rule(picks=PICKS)
     def remove_by_position(self, picks):
-        gone = self.picked(picks)
+        gone = named = self.picked(picks)
+        if sum(picks) % 2:
+            named = np.isin(np.arange(self.n_positions), gone)
         done = self.edit(
-            lambda model: model.partial_unfit(position=gone),
+            lambda model: model.partial_unfit(position=named),
             self.without(gone), operation="partial_unfit", n_removed=len(gone),
         )  # fmt: skip
         if done:
@@ -589,7 +591,10 @@ class Machine(RuleBasedStateMachine):
             }
         gone = [p for p in range(self.n_positions) if p not in self.table]
         wrong |= {
-            "never was": (lambda m: m.unlearn(position=self.n_positions), IndexError),
+            "behind the last": (
+                lambda m: m.unlearn(position=self.n_positions),
+                IndexError,
+            ),
             "before the first": (lambda m: m.unlearn(position=-1), IndexError),
             "a fraction": (lambda m: m.unlearn(position=[0.5]), TypeError),
             "negative weight": (
@@ -870,6 +875,7 @@ def _checksum(path):
 
 @pytest.mark.parametrize("solver", OF_SOLVERS)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:These parameters have no effect")
 def test_random_sequences(kind, solver, contents, replay_always):
     n_machines = len(KINDS) * len(OF_SOLVERS)
     n_sequences = -(-settings().max_examples // n_machines)
