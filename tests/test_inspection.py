@@ -429,6 +429,21 @@ def test_jackknife_plus_of_several_targets_and_of_groups():
     assert_allclose(again[1], np.sort(of_rows + residuals, axis=0)[54])
 
 
+def test_a_column_of_targets_is_one_target():
+    """Shapes are those of predictions, which are one-dimensional as in scikit-learn."""
+    X, y, _ = targets()
+    models = [DeltaGradRidge().fit(X, target) for target in (y, y[:, np.newaxis])]
+    one, column = (jackknife_plus(model, X[:5]) for model in models)
+    assert_allclose(one, column)
+    one, column = map(leave_one_out, models)
+    assert_allclose(one.predictions, column.predictions)
+    one, column = (
+        data_values(model, X, y, scoring="neg_median_absolute_error")
+        for model in models
+    )
+    assert_allclose(one.values, column.values)
+
+
 CLASSIFIER_SCORES = ["accuracy", "neg_log_loss", "balanced_accuracy", None]
 REGRESSOR_SCORES = ["r2", "neg_mean_squared_error", "neg_median_absolute_error", None]
 
