@@ -1178,11 +1178,13 @@ def test_removed_rows_that_are_not_there(fitted_with_ids, unchanged, data):
     )
 
 
-@pytest.mark.parametrize("solver", ["gd", "sgd"])
-def test_without_rows_the_run_is_trained_anew(data, solver):
+@pytest.mark.parametrize(
+    "batches", [{"solver": "gd"}, {"solver": "sgd", "batch_size": 25}]
+)
+def test_without_rows_the_run_is_trained_anew(data, batches):
     X, y, _, _ = data
     model = DeltaGradRidge(
-        solver=solver, learning_rate=0.05, max_iter=30, batch_size=25, burn_in=2,
+        learning_rate=0.05, max_iter=30, burn_in=2, **batches,
         period=10, random_state=0,
     )  # fmt: skip
     model.fit(X, y).unlearn(position=ROWS[:30:3])
