@@ -11,6 +11,11 @@ with no pass over the data. It is the same step whatever was edited before, from
 same reference, so that thousands of edits do not drift; the certificate
 (`_certificate`) is about all of them together. Where it does not hold any more, a pass
 measures the gradient at the new iterate, which becomes the reference.
+
+The gradient of a squared error at the new optimum is known without a pass: it changes
+by the product of the step with the Hessian. There the reference moves to the optimum in
+every edit, so that nothing of the old one is kept; what the step left of the gradient
+is kept, so that its errors do not add up, and what rounding did to it is counted.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,6 +25,7 @@ from time import perf_counter
 import numpy as np
 
 from . import _threads
+from ._account import Account, power_of_ten
 from ._budget import MOST_PASSES, TO_BEGIN, Budget
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
@@ -30,6 +36,7 @@ from ._newton import minimise
 from ._objective import Objective
 from ._polish import polish
 from ._problem import Problem
+from ._rounding import Noise
 from ._spread import ColumnSpread
 
 _EPS = np.finfo(float).eps
@@ -73,39 +80,6 @@ def _with_few_threads(method):
     return inside
 
 
-def _power_of_ten(value):
-    """The least power of ten that is not below a number; None of None."""
-    return float(10.0 ** np.ceil(np.log10(value))) if value else value
-
-
-@dataclass(frozen=True)
-class Account:
-    """What the last fit or edit cost, and what is certain about its result.
-
-    See `UpdateReport` for the attributes.
-    """
-
-    n_passes: float = 0.0
-    n_hessians: float = 0.0
-    curvature: str | None = None
-    gradient_norm: float | None = None
-    distance_bound: float | None = None
-    decision_bound: float | None = None
-    relative_bound: float | None = None
-    no_bound: str | None = None
-    refit: bool = False
-    reason: str | None = None
-
-    def coarse(self):
-        """What is still true when nothing was done, without digits that could tell."""
-        return Account(
-            curvature=self.curvature,
-            distance_bound=_power_of_ten(self.distance_bound),
-            decision_bound=_power_of_ten(self.decision_bound),
-            no_bound=self.no_bound,
-        )
-
-
 @dataclass(frozen=True)
 class Endpoint:
     """An optimum, and all that its edits need besides the rows. Never mutated.
@@ -126,11 +100,12 @@ class Endpoint:
     spread : ColumnSpread or None
         Of the columns, where they are to be as if standardised.
     iterate, reference : ndarray of shape (n_outputs, n_dof)
-        The optimum; where the last pass was made.
+        The optimum; where the last pass was made, or for a squared error the optimum.
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         Of the rows that are there, at the reference, without the penalty.
-    noise : float
-        What rounding may have done to them, in the norm of H^-1.
+    noise, raw_noise, raw_growth : float
+        What rounding may have done to them: see `_kept_curvature.Noise`. The last two
+        count from the first edit on, when the curvature is known.
     curvature : Curvature or None
         None until the first edit.
     census : Census
@@ -158,6 +133,8 @@ class Endpoint:
     reference: np.ndarray | None = None
     gradient_sums: np.ndarray | None = None
     noise: float = 0.0
+    raw_noise: float = 0.0
+    raw_growth: float = 1.0
     curvature: Curvature | None = None
     census: Census | None = None
     n_iter: int = 0
@@ -209,14 +186,12 @@ class Endpoint:
         n_entries = census.count.sum() * problem.penalty.size
         return Budget(self.fit_cost, survey, problem.hessian_cost, int(n_entries))
 
-    def _at_most(self, problem, budget, seconds, usual, refit):
+    def _at_most(self, budget, refit):
         """What an edit costs at most, as attributes of `EditPlan`."""
         cost = budget.refit if refit else budget.edit
-        in_passes = cost.in_passes(problem.hessian_cost)
         return {
             "n_passes_at_most": float(cost.n_passes),
             "n_hessians_at_most": float(cost.n_hessians),
-            "seconds_at_most": float(usual + seconds * in_passes),
         }
 
     @_with_few_threads
@@ -226,14 +201,13 @@ class Endpoint:
         curvature = Curvature.survey(problem, roster, self.reference)
         gradient = problem.gradient(self.gradient_sums, self.reference)
         reference = problem.vectors(self.reference)
-        bound, no_bound = curvature.bound(gradient, self.noise, reference)
+        noise = Noise(self.noise, curvature.noise_of_predictions(reference))
+        bound, no_bound = curvature.bound(gradient, noise, reference)
         ledger = replace(
             self.ledger,
             n_hessians=self.ledger.n_hessians + problem.meter.spent.n_hessians,
-            distance_bound=None if bound is None else bound.distance,
-            decision_bound=None if bound is None else bound.decision,
             no_bound=no_bound,
-        )
+        ).with_bound(bound, 0.0, 0.0)
         return replace(self, curvature=curvature, ledger=ledger)
 
     @_with_few_threads
@@ -255,7 +229,7 @@ class Endpoint:
             facts = self._plan(
                 problem, budget, roster, change, settings, n_live, seconds
             )
-        return facts | self._at_most(problem, budget, seconds, facts["seconds"], anew)
+        return facts | self._at_most(budget, anew)
 
     def _plan(self, problem, budget, roster, change, settings, n_live, seconds):
         if self.kind != "exact":
@@ -273,10 +247,11 @@ class Endpoint:
         curvature = self.curvature.changed(problem, roster, change, self.reference)
         if curvature is None:
             return refit
-        sums = self._gradient_sums_after(problem, change)[0]
+        sums, measured = self._gradient_sums_after(problem, change)
         gradient = problem.gradient(sums, self.reference)
+        noise = curvature.noise_after(problem, change, sums, measured, self)
         step, _, bound, _ = curvature.step(
-            gradient, self.noise, problem.vectors(self.reference)
+            gradient, noise, problem.vectors(self.reference)
         )
         moved = curvature.hessian.norm(step)
         elapsed = perf_counter() - started
@@ -334,15 +309,14 @@ class Endpoint:
         if self._is_refit_at_once(budget, change, roster.n_live):
             return None
         # 1) the cached gradient, and the curvature, of the rows that are there now
-        sums, touched = self._gradient_sums_after(problem, change)
+        sums, measured = self._gradient_sums_after(problem, change)
         if self._is_surveyed_by(change, roster.n_live):
             curvature = Curvature.survey(problem, roster, reference)
         else:
             curvature = self.curvature.changed(problem, roster, change, reference)
             if curvature is None:
                 return None
-        slots = np.concatenate([change.removed_slots, change.added_slots])
-        noise = self.noise + problem.noise_of(slots, touched, curvature.hessian)
+        noise = curvature.noise_after(problem, change, sums, measured, self)
         gradient = problem.gradient(sums, reference)
         before = np.inf
         while True:
@@ -356,7 +330,8 @@ class Endpoint:
             floor = _FLOOR * norm(problem.vectors(iterate))
             rounding = curvature.rounding(noise, problem.vectors(reference))
             was_measured = reference is not self.reference
-            allowed = problem.tolerance(edit_tol * moved, floor)
+            least = curvature.noise_of_predictions(problem.vectors(reference))
+            allowed = problem.tolerance(edit_tol * moved, floor, least)
             too_far = bound is None or bound.distance > allowed
             if curvature.is_certain and too_far and not meter.spent.n_passes:
                 nearer, n_read = curvature.half_pass(
@@ -383,29 +358,45 @@ class Endpoint:
             gradient = problem.gradient(sums, reference)
             if np.abs(np.sum(gradient * step)) > 0.5 * length**2 + rounding * length:
                 return None  # downhill no more: too far for this Hessian
-            noise, before = problem.noise(measured), length
+            before = length
+            noise = Noise(
+                problem.noise(measured),
+                curvature.noise_of_predictions(problem.vectors(reference)),
+            )
             stale = measured.largest_change
             debt = curvature.debt + 1.0 / problem.hessian_cost
             curvature = replace(curvature, stale=stale, debt=debt, uncertainty=0.0)
-            is_far = stale > _MOST_STALE and not self.loss.is_quadratic
-            if is_far or (debt > _MOST_DEBT and stale > 0.1 * edit_tol):
+            is_far = stale > _MOST_STALE
+            would_gain = stale > 0.1 * edit_tol
+            if self.loss.is_quadratic:
+                is_far, would_gain = curvature.is_worn, curvature.gains_by_new
+            if is_far or (debt > _MOST_DEBT and would_gain):
                 n_hessians = curvature.n_hessians_to_refresh
                 if not budget.allows_refreshing(meter, n_hessians, is_far):
                     return None
                 curvature = curvature.refreshed(problem, roster, reference)
         curvature = curvature.paid(problem, roster, meter.spent.n_passes)
+        changed = 0.0
+        if roster.is_stored:
+            changed = norm(problem.vectors(iterate - self.iterate))
         ledger = Account(
             curvature=self.kind,
             gradient_norm=problem.largest(gradient) if was_measured else None,
-            distance_bound=None if bound is None else bound.distance,
-            decision_bound=None if bound is None else bound.decision,
-            relative_bound=bound.distance / moved if bound and moved > 0 else None,
             no_bound=no_bound,
-        )
+        ).with_bound(bound, moved, changed)
+        if self.loss.is_quadratic:
+            # 4) the gradient at the optimum, and the Hessian as if it were made there
+            step = problem.vectors(iterate - reference)
+            (of_rows,) = curvature.hessian.sums
+            sums = sums + problem.by_output(step @ of_rows)
+            noise = curvature.noise_after_move(problem, noise, sums, step)
+            reference = iterate
+            curvature = replace(curvature, place=iterate, stale=0.0)
         return replace(
             self, iterate=iterate, reference=reference, gradient_sums=sums,
-            noise=noise, curvature=curvature, converged=True, ledger=ledger,
-            is_clean=False,
+            noise=noise.of_sums, raw_noise=noise.of_predictions,
+            raw_growth=noise.growth, curvature=curvature, converged=True,
+            ledger=ledger, is_clean=False,
         )  # fmt: skip
 
     @_with_few_threads
@@ -455,7 +446,8 @@ class Endpoint:
             return replace(self, ledger=ledger), _WITHOUT_ROWS
         cleaned = replace(
             self, curvature=self.curvature.forgetting(self.iterate), is_clean=True,
-            noise=_power_of_ten(self.noise),
+            noise=power_of_ten(self.noise), raw_noise=power_of_ten(self.raw_noise),
+            raw_growth=power_of_ten(self.raw_growth),
             ledger=replace(ledger, decision_bound=None),
         )  # fmt: skip
         return cleaned, None
@@ -493,26 +485,25 @@ class Endpoint:
         uncertainty = found.uncertainty * curvature.hessian.norm(vectors)
         curvature = replace(curvature, uncertainty=uncertainty)
         # What is left of the gradient is in the uncertainty.
-        bound, no_bound = curvature.bound(0.0 * vectors, found.noise, vectors)
+        noise = Noise(found.noise, curvature.noise_of_predictions(vectors))
+        bound, no_bound = curvature.bound(0.0 * vectors, noise, vectors)
         ledger = Account(
-            **vars(problem.meter.spent),
-            curvature=self.kind,
-            distance_bound=None if bound is None else bound.distance,
-            decision_bound=None if bound is None else bound.decision,
-            no_bound=no_bound,
-        )
+            **vars(problem.meter.spent), curvature=self.kind, no_bound=no_bound
+        ).with_bound(bound, 0.0, 0.0)
         return replace(
             self, iterate=found.iterate, reference=found.iterate,
-            gradient_sums=found.gradient_sums, noise=found.noise, curvature=curvature,
+            gradient_sums=found.gradient_sums, noise=noise.of_sums,
+            raw_noise=noise.of_predictions, raw_growth=1.0, curvature=curvature,
             census=census, converged=True, ledger=ledger, is_clean=True,
         )  # fmt: skip
 
     def _gradient_sums_after(self, problem, change):
-        """Cached gradient - removed rows' + added rows', and the change alone."""
+        """Cached gradient - removed rows' + added rows', and what these measured."""
         objective, reference = problem.objective, self.reference
-        touched = objective.gradient_sums(reference, change.added_slots)
-        touched -= objective.gradient_sums(reference, change.removed_slots)
-        return self.gradient_sums + touched, touched
+        removed = objective.measure(reference, change.removed_slots)
+        added = objective.measure(reference, change.added_slots)
+        touched = added.gradient_sums - removed.gradient_sums
+        return self.gradient_sums + touched, (removed, added)
 
     def _follow_by_products(self, problem, roster, change, edit_tol):
         """The optimum by conjugate gradients from the cached gradient."""

@@ -46,6 +46,8 @@ class Hessian:
         diagonal for the sake of the factor.
     """
 
+    _inverse_size = None  # of dumps of versions that did not know it
+
     def __init__(self, sums, group_weight, penalty):
         self._penalise(penalty)
         self._take(sums, group_weight)
@@ -65,7 +67,7 @@ class Hessian:
         """Upper Cholesky factors, one for each different penalty."""
         self.is_exact = True
         self._factors = [self._factor(penalty) for penalty in self._penalties]
-        self._condition, self._growth = None, 1.0
+        self._condition, self._inverse_size, self._growth = None, None, 1.0
 
     @property
     def order(self):
@@ -138,14 +140,26 @@ class Hessian:
         What is left of a Hessian whose condition is known takes that over, with what it
         may have grown by.
         """
-        if self._condition is None:
-            self._condition = max(_condition(factor) for factor in self._factors)
-            self._growth = 1.0
+        self._estimate()
         return self._condition * self._growth
 
     def inverse(self):
         """``H^-1``, of shape (q, q), by the first factor."""
         return _solution(self._factors[0], np.eye(len(self._matrix)))
+
+    def inverse_size(self):
+        """Estimate of the 1-norm of the inverse, after scaling the diagonal to 1.
+
+        It takes over what is left of a Hessian as `condition` does.
+        """
+        self._estimate()
+        return self._inverse_size * self._growth
+
+    def _estimate(self):
+        if self._condition is None or self._inverse_size is None:
+            estimates = [_condition(factor) for factor in self._factors]
+            self._condition, self._inverse_size = np.max(estimates, axis=0)
+            self._growth = 1.0
 
     def share(self, part):
         """At least the largest eigenvalue of ``H^-1 part``: what some rows make up.
@@ -200,6 +214,17 @@ class Hessian:
         diagonal = self._matrix.diagonal()
         return np.sqrt(np.maximum(diagonal, 0.0) + self.penalty)
 
+    def largest_ratio(self, sizes):
+        """The largest ratio of some sizes of columns to our `spreads`.
+
+        ``sizes`` has shape (n_systems or 1, q).
+        """
+        spreads = self.spreads()
+        sizes = np.broadcast_to(sizes, spreads.shape)
+        ratios = np.full(spreads.shape, np.inf)
+        np.divide(sizes, spreads, out=ratios, where=spreads > 0.0)
+        return float(np.max(ratios, where=sizes > 0.0, initial=0.0))
+
     def takes_roots(self, n_roots):
         """Whether so few rank-one changes cost less than a new factor."""
         return self.is_exact and n_roots <= len(self._matrix) / _RANK_ONE_SHARE
@@ -233,7 +258,7 @@ class Hessian:
                 _rotated(factor, added, removed) for factor in self._factors
             ]
             if len(added) or self._growth > _MOST_GROWTH * rest:
-                other._condition = None
+                other._condition = other._inverse_size = None
             else:
                 other._growth = self._growth / rest
         if not rotates or any(factor is None for factor in other._factors):
@@ -298,9 +323,11 @@ def _rotated(factor, added, removed):
 
 
 def _condition(factor):
+    """See `Hessian.condition` and `Hessian.inverse_size`."""
     scaled = factor / np.sqrt(np.einsum("ij,ij->j", factor, factor))
     reciprocal, _ = lapack.dtrcon(scaled, norm="1", uplo="U")
-    return 1.0 / max(1e-150, reciprocal) ** 2
+    of_square, _ = lapack.dpocon(scaled, 1.0, uplo="U")
+    return 1.0 / max(1e-150, reciprocal) ** 2, 1.0 / max(1e-300, of_square)
 
 
 def over_groups(sums, group_weight):

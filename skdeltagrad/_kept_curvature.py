@@ -12,6 +12,7 @@ from . import _certificate, _memory
 from ._certificate import Bound
 from ._hessian import Hessian, over_groups, roots
 from ._leverages import Leverages
+from ._rounding import OF_HESSIAN, Rounding, offsets
 
 # Shares of a Hessian, where rows that leave made up the rest, that are too little to go
 # on with: for the constants of the certificate; for the digits.
@@ -30,8 +31,8 @@ _COMPLETION = 2.0
 # One row in so many tells whether half a pass may do.
 _SOME = 16
 _EPS = np.finfo(float).eps
-# Rounding of a raw prediction.
-_ULPS = 4.0 * _EPS
+# The relative error of a Hessian, in its own norm, up to which bounds are given.
+_LARGEST_ERROR = 0.1
 # Conditions that leave too few digits to call a bound one.
 _WORST_CONDITION = 1e-3 / _EPS
 # Why there is no bound.
@@ -41,7 +42,7 @@ UNBOUNDED = "the loss is not known to be self-concordant"
 
 
 @dataclass(frozen=True)
-class Curvature:
+class Curvature(Rounding):
     """The Hessian that is kept, and what the certificate needs to know of the rows.
 
     Attributes
@@ -82,6 +83,9 @@ class Curvature:
         Passes that a tight bound would have spared, since leverages are known by an
         upper bound only. When they have cost as much as the leverages, these are
         computed (the ski-rental rule: at most twice the least possible cost).
+    lost : float
+        What rounding may have done to an entry of the Hessian, in units of the unit
+        roundoff times the roots of its two diagonal entries.
     """
 
     hessian: Hessian
@@ -99,6 +103,7 @@ class Curvature:
     is_bounded: bool = False
     uncertainty: float = 0.0
     rent: float = 0.0
+    lost: float = OF_HESSIAN
 
     @property
     def nbytes(self):
@@ -110,7 +115,8 @@ class Curvature:
         """Whether there is a certificate: enough digits, and a loss that allows it."""
         hessian = self.hessian
         known = self.is_bounded and hessian.is_exact
-        return known and hessian.condition() < _WORST_CONDITION
+        known = known and hessian.condition() < _WORST_CONDITION
+        return known and self.relative_error < _LARGEST_ERROR
 
     @property
     def is_complete(self):
@@ -133,13 +139,9 @@ class Curvature:
         """A new Hessian, and nothing known of leverages."""
         objective = problem.objective
         hessian = problem.hessian(place)
-        offsets = np.zeros(objective.n_dof)
-        if objective.centre is not None:
-            spreads = hessian.spreads()[0][: objective.n_dof]
-            offsets[:-1] = np.abs(objective.centre) * spreads[-1] / spreads[:-1]
         return cls(
             hessian, place, objective.loss.is_quadratic,
-            offsets=offsets, spread_error=problem.spread_error,
+            offsets=offsets(objective, hessian), spread_error=problem.spread_error,
             is_bounded=_certificate.applies_to(objective.loss),
         )  # fmt: skip
 
@@ -234,6 +236,7 @@ class Curvature:
             stale=0.0,
             debt=0.0,
             uncertainty=0.0,
+            lost=OF_HESSIAN,
         )
 
     def changed(self, problem, roster, change, reference):
@@ -284,6 +287,7 @@ class Curvature:
             self, hessian=hessian, leverage=float(leverage),
             inflation=float(self.inflation / rest), spread_error=problem.spread_error,
             stale=stale, uncertainty=float(self.uncertainty * grown),
+            offsets=offsets(objective, hessian), lost=self.lost_after(hessian),
         )  # fmt: skip
         if self.fourth is None:
             return changed
@@ -307,6 +311,22 @@ class Curvature:
         of_rows = leverages.of_rows(objective, slots, from_below=True)
         return of_rows**2 / self.inflation
 
+    def growth_without(self, problem, slots):
+        """At most what squares of norms of H^-1 grew by when some rows left.
+
+        ``H + R <= (1 + s) H`` where R is the Hessian of the rows, and s the largest
+        eigenvalue of H^-1 R.
+        """
+        objective, hessian = problem.objective, self.hessian
+        if not len(slots):
+            return 1.0
+        if len(slots) * objective.n_curvatures <= hessian.order:
+            roots = self._roots(objective, slots, hessian.group_weight)
+            return 1.0 + hessian.share_of_roots(roots)
+        sums = np.zeros_like(hessian.sums)
+        objective.add_hessian_sums(self.place, slots, sums, np.ones(len(slots)))
+        return 1.0 + hessian.share(over_groups(sums, hessian.group_weight))
+
     def _roots(self, objective, slots, group_weight):
         curvatures = objective.curvatures(self.place, slots)
         weight = np.ones(len(slots))
@@ -328,9 +348,8 @@ class Curvature:
         Parameters
         ----------
         gradient : ndarray of shape (n_systems, q)
-        noise : float
-            What rounding may have done to it, in the norm of H^-1; to be multiplied by
-            the leverage where the loss is not quadratic.
+        noise : Noise
+            What rounding may have done to the sums that it was made from.
         reference : ndarray of shape (n_systems, q)
             Where it was taken.
 
@@ -346,7 +365,7 @@ class Curvature:
         hessian = self.hessian
         step = -hessian.solve(gradient)
         length = hessian.norm(step)
-        left = self._slack(gradient, step, noise, reference)
+        left = self.slack(gradient, step, noise, reference)
         if self.is_quadratic:
             return step, length, *self._judge(left, 0.0)
         fourth = None
@@ -403,7 +422,7 @@ class Curvature:
         length = self.hessian.norm(step)
         if length == 0.0:
             return None, 0.0
-        slack = self._slack(gradient, step, noise, reference)
+        slack = self.slack(gradient, step, noise, reference)
         by_output = problem.by_output(step)
         # Some rows tell whether it is worth to read the others.
         for slots, n_passes in ((problem.slots[::_SOME], 0.0), (problem.slots, 0.5)):
@@ -416,34 +435,10 @@ class Curvature:
                 return None, n_passes
         return bound, n_passes
 
-    def _slack(self, gradient, step, noise, reference):
-        """What rounding left of a gradient after a step, in the norm of H^-1."""
-        hessian = self.hessian
-        left = self.rounding(noise, reference)
-        left += hessian.dual_norm(gradient + hessian.product(step))
-        # What left took its digits along.
-        return left + _EPS * hessian.condition() * self.inflation * hessian.norm(step)
-
-    def rounding(self, noise, reference):
-        """What rounding did to a gradient, in the norm of H^-1; see `step`.
-
-        To its sums, and to the raw predictions that it is made of.
-
-        A raw prediction is off by e_i <= eps |x_i| |w|, its derivative by l'' e_i, and
-        ``||sum_i l_i'' e_i x_i||_{H^-1}^2 <= sum_i l_i'' e_i^2``.
-        """
-        if not self.is_quadratic:
-            noise *= self.leverage
-        predictions = np.abs(reference) * self.hessian.spreads()
-        predictions = predictions.reshape(-1, len(self.offsets)) * (1.0 + self.offsets)
-        rounding = (1.0 + np.linalg.norm(self.offsets)) * noise + self.uncertainty
-        # ``||dP w||_{H^-1} <= error ||w||_P``, for H is at least the penalty P.
-        penalised = np.sqrt(np.sum(self.hessian.penalty * reference**2))
-        return rounding + _ULPS * predictions.sum() + self.spread_error * penalised
-
     def _judge(self, nu, stale):
         if not self.is_certain:
             return None, SINGULAR if self.is_bounded else UNBOUNDED
+        nu /= 1.0 - self.relative_error
         if self.is_quadratic:
             known = np.isfinite(self.leverage)
             return Bound(nu, self.leverage * nu if known else None), None

@@ -387,16 +387,16 @@ class Path:
         of_pass = self._seconds(objective, some) * max(1.0, n_live / len(some))
         retrain = self.n_epochs * of_pass
         facts = {"n_steps": n_steps, "n_exact_steps": n_steps, "seconds": retrain}
-        facts |= {"n_exact_steps_at_most": n_steps, "seconds_at_most": retrain}
+        facts |= {"n_exact_steps_at_most": n_steps}
         if anew:
             return facts
         if settings.period != "auto":
             n_kept = n_live - len(change.removed_slots)
             if self._reads_too_many(n_kept, change, settings):
                 return facts | {"refit": True, "reason": _TOO_MANY}
-            n_exact, most = self._n_exact(settings), _MOST_READ * retrain
-            seconds = {"seconds": retrain * n_exact / n_steps, "seconds_at_most": most}
-            return facts | {"n_exact_steps": n_exact} | seconds
+            n_exact = self._n_exact(settings)
+            seconds = retrain * n_exact / n_steps
+            return facts | {"n_exact_steps": n_exact, "seconds": seconds}
         hopeless = self._is_hopeless(settings.edit_tol)
         kind = None if hopeless else self._seed_kind(rows, roster, n_live, change)
         if kind is None:
@@ -407,12 +407,8 @@ class Path:
         facts |= {"n_exact_steps": 0, "n_passes": passes, "n_passes_at_most": most}
         if self.seed is None:
             facts |= self._announced(kind, objective, roster)
-            survey = kind.work_of_survey(self.loss, objective.n_dof)
-            passes, most = passes + survey, most + survey
-        seconds = {"seconds": passes * of_pass, "seconds_at_most": most * of_pass}
-        touched = self.n_epochs * len(change) / n_live
-        seconds["seconds_at_most"] += retrain + touched * of_pass
-        return facts | seconds
+            passes += kind.work_of_survey(self.loss, objective.n_dof)
+        return facts | {"seconds": passes * of_pass}
 
     def _announced(self, kind, objective, roster):
         """What a seed that is not there yet is going to be."""

@@ -34,16 +34,17 @@ class EditPlan:
     reason : str or None
         Why.
     seconds : float
-        A rough guess, from the time that a few rows take now.
+        An estimate, from the time that a few rows take now. No limit: an edit can take
+        several times as long where other work runs beside it, or where more passes turn
+        out to be necessary.
     n_passes_at_most, n_hessians_at_most, n_exact_steps_at_most : float
-        What the edit's report will not exceed, whatever the rows are. For "newton" it
+        What the edit's report will not exceed, whatever the rows are: limits to the
+        work, not to the time. For "newton" it
         is the steps from the old optimum and a fit anew, which may take three times
         what the last fit from nothing took, and stops there with a warning; mostly it
         takes less than such a fit. (Few rows, which take no time to speak of, may take
         more.) For a path it is half a retrain's passes, the Hessians along the path
         where there are none yet, and a retrain.
-    seconds_at_most : float
-        About the time of all that.
     """
 
     n_removed: int
@@ -60,7 +61,6 @@ class EditPlan:
     n_passes_at_most: float = 0.0
     n_hessians_at_most: float = 0.0
     n_exact_steps_at_most: int = 0
-    seconds_at_most: float = 0.0
 
     def to_dict(self) -> dict:
         """The plan as a dict of plain Python values."""
@@ -72,8 +72,7 @@ class EditPlan:
     def __str__(self):
         lines = [self._rows(), f"{self._work()}, about {self.seconds:.2g} s"]
         if self.n_removed:
-            seconds = f"about {self.seconds_at_most:.2g} s"
-            lines.append(f"at most {self._work_at_most()}, {seconds}")
+            lines.append(f"at most {self._work_at_most()}")
         if self.refit:
             lines.append(f"fitted anew: {self.reason}")
         return "\n  ".join(lines)
@@ -84,7 +83,6 @@ class EditPlan:
             "work": self._work(),
             "seconds": f"about {self.seconds:.2g}",
             "at most": self._work_at_most() if self.n_removed else None,
-            "seconds at most": f"about {self.seconds_at_most:.2g}",
             "fitted anew": self.reason,
         }
         return _html.facts("plan of an edit", values)

@@ -35,6 +35,8 @@ _DEAR_DIGIT = 10.0
 _ROUNDING = 8 * np.finfo(float).eps
 # What a step for a quadratic loss may lose, in units of what no step can undercut.
 _QUADRATIC = 4e5
+# What a pass must gain to be worth it.
+_GAIN_OF_PASS = 4.0
 # A sample: this share of the rows, and so many for each coefficient; and the fewest
 # rows that are worth it.
 _SAMPLE = 0.15
@@ -179,30 +181,63 @@ class Problem:
         return float(np.abs(gradient / self.scale).max() / self.weight)
 
     def noise(self, measured):
-        """What rounding may do to a measured gradient: see `Curvature.step`.
+        """What rounding may do to a measured gradient: see `_rounding.Noise`.
 
-        ``||sum_i e_i r_i x_i||_{H^-1} <= ||r||`` for a squared error, with any signs e;
-        at most L times ``sum_i s_i`` for log-losses, whose derivatives are at most 1.
+        ``u ||r||`` for a squared error, of residuals r; for log-losses
+        ``u sum_i s_i (1 - p_i)``, with p_i the probability of a row's own class, to be
+        multiplied by the largest leverage: see `_rounding`. The loss is
+        ``-log(p_i) >= 1 - p_i``.
         """
-        size = self.weight
-        if self.objective.loss.is_quadratic:
-            size = np.sqrt(2.0 * self.group_weight @ measured.loss_sums)
-        return float(_ROUNDING * size)
+        return self._noise(measured, self.weight)
 
-    def noise_of(self, slots, touched, hessian):
-        """The same of the gradients of a few rows, of which `touched` is the sum."""
-        if self.objective.loss.is_quadratic:
-            return _ROUNDING * hessian.dual_norm(self.data(touched))
-        return float(_ROUNDING * self.objective.weight[slots].sum())
+    def noise_of(self, slots, measured):
+        """The same of the gradients of a few rows, next to these rows' columns."""
+        return self._noise(measured, self.objective.weight[slots].sum())
 
-    def tolerance(self, asked, floor):
+    def _noise(self, measured, weight):
+        losses = self.group_weight @ measured.loss_sums
+        if self.objective.loss.is_quadratic:
+            return float(_ROUNDING * np.sqrt(2.0 * losses))
+        return float(_ROUNDING * min(weight, losses))
+
+    def sizes(self, slots, leverage, hessian):
+        """At most the roots of the diagonal of the Hessian of a few rows.
+
+        For log-losses by their largest leverage, L: ``|x_ij| <= L D_j``, and second
+        derivatives are at most 1/4 s_i (1/2 s_i for several classes).
+
+        Returns
+        -------
+        sizes : ndarray of shape (n_systems, q)
+        """
+        objective = self.objective
+        if not objective.loss.is_quadratic:
+            weight = objective.weight[slots] * objective.loss.curvature_bound
+            if len(self.group_weight) > 1:
+                weight = weight * self.group_weight[objective.group[slots]]
+            return leverage * np.sqrt(weight.sum()) * hessian.spreads()
+        nowhere = np.zeros(objective.shape)
+        squares = objective.hessian_diagonals(nowhere, slots)
+        sizes = np.sqrt(np.maximum(squares[0, :1], 0.0))
+        return np.broadcast_to(sizes, self.penalty.shape)
+
+    def tolerance(self, asked, floor, least):
         """How far from the optimum is near enough.
 
         The step of a quadratic loss is exact but for rounding: less than that means
-        that digits were lost, and a pass brings them back.
+        that digits were lost, and a pass brings them back; but not all of them.
+
+        Parameters
+        ----------
+        asked : float
+            What `edit_tol` allows.
+        floor : float
+            What no step can undercut.
+        least : float
+            What a pass would leave at least.
         """
         if self.objective.loss.is_quadratic:
-            asked = min(asked, _QUADRATIC * floor)
+            asked = min(asked, max(_QUADRATIC * floor, _GAIN_OF_PASS * least))
         return asked + floor
 
     def products(self, iterate):

