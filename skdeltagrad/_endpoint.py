@@ -25,7 +25,7 @@ from time import perf_counter
 import numpy as np
 
 from . import _threads
-from ._account import Account, power_of_ten
+from ._account import Account, power_of_ten, rounded_down
 from ._budget import MOST_PASSES, TO_BEGIN, Budget
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
@@ -34,7 +34,7 @@ from ._losses import AbstractLoss
 from ._meter import Cost
 from ._newton import minimise
 from ._objective import Objective
-from ._polish import polish
+from ._polish import polish, predicted
 from ._problem import Problem
 from ._rounding import Noise
 from ._spread import ColumnSpread
@@ -119,6 +119,9 @@ class Endpoint:
     is_clean : bool
         Whether all of it is a function of the current training rows alone, but for
         rounding.
+    way : float
+        Length of the way, in the norm of the Hessian, from where the rows were last
+        read to the reference: 0, unless it moved without rows.
     """
 
     loss: AbstractLoss
@@ -142,6 +145,7 @@ class Endpoint:
     fit_cost: Cost = Cost()
     ledger: Account = field(default_factory=Account)
     is_clean: bool = False
+    way: float = 0.0
 
     centre_is_fixed = True  # the optimum does not depend on it
     random_seed = None  # nor on chance
@@ -326,7 +330,7 @@ class Endpoint:
             )
             iterate = reference + problem.by_output(step)
             norm = curvature.hessian.norm
-            moved = norm(problem.vectors(iterate - self.reference))
+            moved = self.way + norm(problem.vectors(iterate - self.reference))
             floor = _FLOOR * norm(problem.vectors(iterate))
             rounding = curvature.rounding(noise, problem.vectors(reference))
             was_measured = reference is not self.reference
@@ -429,11 +433,20 @@ class Endpoint:
         ledger = replace(trained.ledger, **vars(problem.meter.spent))
         return polished or replace(trained, ledger=ledger)
 
-    def purged_without_rows(self):
+    @_with_few_threads
+    def purged_without_rows(self, rows, roster):
         """What can be cleaned of a model whose rows are not stored.
 
         The optimum of a squared error is exact, and so is its Hessian; what has been
-        the largest of all rows that ever were is dropped.
+        the largest of all rows that ever were is dropped. Other models forget where
+        their steps began: the iterate becomes the reference, and its gradient is taken
+        for none. How far that is off is certified.
+
+        Parameters
+        ----------
+        rows : AbstractRows
+        roster : Roster
+            Of the training set without rows.
 
         Returns
         -------
@@ -442,15 +455,30 @@ class Endpoint:
             Why something is left, if it is.
         """
         ledger = self.ledger.coarse()
-        if not self.loss.is_quadratic:
-            return replace(self, ledger=ledger), _WITHOUT_ROWS
         cleaned = replace(
-            self, curvature=self.curvature.forgetting(self.iterate), is_clean=True,
-            noise=power_of_ten(self.noise), raw_noise=power_of_ten(self.raw_noise),
-            raw_growth=power_of_ten(self.raw_growth),
-            ledger=replace(ledger, decision_bound=None),
+            self, noise=power_of_ten(self.noise),
+            raw_noise=power_of_ten(self.raw_noise),
+            raw_growth=power_of_ten(self.raw_growth), ledger=ledger,
         )  # fmt: skip
-        return cleaned, None
+        if self.loss.is_quadratic:
+            return replace(
+                cleaned, curvature=self.curvature.forgetting(self.iterate),
+                is_clean=True, ledger=replace(ledger, decision_bound=None),
+            ), None  # fmt: skip
+        problem = self._problem(rows, roster, NO_CHANGE, self.census)
+        reference = problem.vectors(self.reference)
+        step = problem.vectors(self.iterate) - reference
+        hessian = self.curvature.hessian
+        sums = self.gradient_sums
+        noise = Noise(self.noise, self.raw_noise, self.raw_growth)
+        curvature = self.curvature.absorbed(
+            problem.gradient(sums, self.reference), step, noise, reference, self.iterate
+        )
+        _, sums, _ = predicted(problem, hessian, self.reference, sums, step)
+        return replace(
+            cleaned, reference=self.iterate, gradient_sums=sums, curvature=curvature,
+            way=rounded_down(self.way + hessian.norm(step)),
+        ), _WITHOUT_ROWS  # fmt: skip
 
     def _polished(self, problem, roster, census):
         """At the optimum to rounding, with a new Hessian; None if steps do not arrive.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import _certificate, _memory
+from ._account import rounded_up
 from ._certificate import Bound
 from ._hessian import Hessian, over_groups, roots
 from ._leverages import Leverages
@@ -79,6 +80,10 @@ class Curvature(Rounding):
         At least the distance, in the norm of H^-1, between the gradient that is kept at
         the reference and that of the current training rows, besides rounding; summed
         over groups of rows. 0 where it was measured.
+    doubt : float
+        How far the Hessian may be from that of the current training rows at `place`:
+        each is at most the other times e^doubt. Above 0 only where `absorbed` was
+        called.
     rent : float
         Passes that a tight bound would have spared, since leverages are known by an
         upper bound only. When they have cost as much as the leverages, these are
@@ -102,6 +107,7 @@ class Curvature(Rounding):
     spread_error: float = 0.0
     is_bounded: bool = False
     uncertainty: float = 0.0
+    doubt: float = 0.0
     rent: float = 0.0
     lost: float = OF_HESSIAN
 
@@ -192,7 +198,7 @@ class Curvature(Rounding):
         """
         return replace(
             self, hessian=self.hessian.factorised(), place=place, leverage=np.inf,
-            inflation=1.0,
+            inflation=1.0, lost=rounded_up(self.lost),
         )  # fmt: skip
 
     def paid(self, problem, roster, n_passes):
@@ -282,12 +288,14 @@ class Curvature(Rounding):
             moved = objective.largest_change(reference - self.place, added)
             stale = max(stale, moved)
         # H^-1 has grown by at most 1 / rest, and a group's part by its factor.
-        grown = np.max(after[before > 0] / before[before > 0]) / np.sqrt(rest)
+        ratio = after[before > 0] / before[before > 0]
+        grown = np.max(ratio) / np.sqrt(rest)
         changed = replace(
             self, hessian=hessian, leverage=float(leverage),
             inflation=float(self.inflation / rest), spread_error=problem.spread_error,
             stale=stale, uncertainty=float(self.uncertainty * grown),
             offsets=offsets(objective, hessian), lost=self.lost_after(hessian),
+            doubt=self._doubt_after(share, ratio),
         )  # fmt: skip
         if self.fourth is None:
             return changed
@@ -302,6 +310,27 @@ class Curvature(Rounding):
             objective.add_hessian_sums(at, added, fourth, of_added**2)
             since = max(since, objective.largest_change(self.place - at, added))
         return replace(changed, fourth=fourth, moved=since)
+
+    def _doubt_after(self, share, ratio):
+        """`doubt` after rows left that made up a fraction of the Hessian, at most.
+
+        What leaves is their Hessian C at `place`, and C <= s H: with d the doubt,
+
+            H' - C <= e^d H - C <= [e^d + (e^d - 1) s / (1 - s)] (H - C),
+
+        where H' is the true Hessian; and likewise from below. Factors of groups change
+        both, by at most the quotient of their largest and their least ratio.
+        """
+        if not self.doubt:
+            return 0.0
+        excess = share / (1.0 - share)
+        grown = np.exp(self.doubt)
+        above = grown + (grown - 1.0) * excess
+        below = 1.0 / grown - (1.0 - 1.0 / grown) * excess
+        if not below > 0.0:
+            return np.inf
+        weights = max(1.0, np.max(ratio)) / min(1.0, np.min(ratio))
+        return float(max(np.log(above), -np.log(below)) + np.log(weights))
 
     def _squares_of(self, objective, roster, slots):
         """What rows' leverages, squared, have in `fourth`, or less."""
@@ -340,7 +369,36 @@ class Curvature(Rounding):
         Parameters are those of `step`.
         """
         nu = self.hessian.dual_norm(gradient) + self.rounding(noise, reference)
-        return self._judge(nu, self.stale)
+        return self._judge(nu, self._off)
+
+    @property
+    def _off(self):
+        """H and that at the reference are at most the other times e^this."""
+        return self.stale + self.doubt
+
+    def absorbed(self, gradient, step, noise, reference, place):
+        """The curvature as seen from the end of a step, its beginning forgotten.
+
+        The gradient there is taken for none; how far it can be from that is `left` of
+        the step. Numbers are rounded to two digits, in the safe direction.
+
+        Parameters
+        ----------
+        gradient, step, noise, reference
+            See `step`, and its step.
+        place : ndarray of shape (n_outputs, n_dof)
+            Where the step leads.
+        """
+        n_groups = len(self.hessian.sums)
+        length = self.hessian.norm(step)
+        left = self._left(gradient, step, length, noise, reference)
+        return replace(
+            self, place=place, stale=0.0, fourth=None, surveyed_at=None, moved=0.0,
+            uncertainty=rounded_up(n_groups * left),
+            doubt=rounded_up(self._off + self.leverage * length),
+            leverage=rounded_up(self.leverage), inflation=rounded_up(self.inflation),
+            lost=rounded_up(self.lost), hessian=self.hessian.factorised(),
+        )  # fmt: skip
 
     def step(self, gradient, noise, reference):
         """The step to the optimum, -H^-1 g, and where it certainly leads.
@@ -365,20 +423,26 @@ class Curvature(Rounding):
         hessian = self.hessian
         step = -hessian.solve(gradient)
         length = hessian.norm(step)
-        left = self.slack(gradient, step, noise, reference)
+        left = self._left(gradient, step, length, noise, reference)
         if self.is_quadratic:
             return step, length, *self._judge(left, 0.0)
+        return step, length, *self._judge(left, self._off + self.leverage * length)
+
+    def _left(self, gradient, step, length, noise, reference):
+        """At most the gradient where a step leads, in the norm of H^-1."""
+        hessian = self.hessian
+        left = self.slack(gradient, step, noise, reference)
+        if self.is_quadratic:
+            return left
         fourth = None
         if self.fourth is not None:
             weighted = over_groups(self.fourth, hessian.group_weight)
             squared = np.sum(step * (step @ weighted))
             looseness = self.inflation * np.exp(self.moved)
             fourth = np.sqrt(looseness * max(0.0, squared))
-        left += _certificate.gradient_after_step(
-            length, self.leverage, self.stale, fourth
+        return left + _certificate.gradient_after_step(
+            length, self.leverage, self._off, fourth
         )
-        stale = self.stale + self.leverage * length
-        return step, length, *self._judge(left, stale)
 
     @property
     def origin(self):
@@ -428,9 +492,9 @@ class Curvature(Rounding):
         for slots, n_passes in ((problem.slots[::_SOME], 0.0), (problem.slots, 0.5)):
             rho = problem.objective.largest_change(by_output, slots)
             left = slack + _certificate.gradient_after_step(
-                length, rho / length, self.stale
+                length, rho / length, self._off
             )
-            bound, _ = self._judge(left, self.stale + rho)
+            bound, _ = self._judge(left, self._off + rho)
             if bound is None or bound.distance > allowed:
                 return None, n_passes
         return bound, n_passes

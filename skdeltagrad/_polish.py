@@ -97,7 +97,8 @@ def polish(problem, curvature, iterate, before):
             return None
         # 3) the gradient where the last step leads
         if remainder <= _POLISHED * size or has_stalled:
-            end = _predicted(problem, hessian, iterate, measured, -direction)
+            sums = measured.gradient_sums
+            end = predicted(problem, hessian, iterate, sums, -direction)
             # The norms are those of the kept Hessian; at the end others by e^stale.
             off = (len(end[1]) * left + end[2]) * np.exp(measured.largest_change)
             certain = _CERTAIN_QUADRATIC if curvature.is_quadratic else _CERTAIN
@@ -108,14 +109,14 @@ def polish(problem, curvature, iterate, before):
     return None
 
 
-def _predicted(problem, hessian, iterate, measured, step):
+def predicted(problem, hessian, iterate, gradient_sums, step):
     """Where a step leads, the gradient sums there, and how far they are from none.
 
     In one group of rows the sums are those of an optimum, where the gradient is zero;
     what the prediction says besides is then what they are off by.
     """
     end = iterate + problem.by_output(step)
-    sums = measured.gradient_sums.copy()
+    sums = gradient_sums.copy()
     for total, of_group in zip(sums, hessian.sums, strict=True):
         total += problem.by_output(step @ of_group)
     remainder = problem.gradient(sums, end)

@@ -224,7 +224,8 @@ def purged(settings, transaction, training_set, engine, exact):
         Why something is left, if it is.
     """
     if not training_set.roster.is_stored:
-        engine, obstacle = engine.purged_without_rows()
+        rows, roster = training_set.rows, training_set.roster
+        engine, obstacle = engine.purged_without_rows(rows, roster)
         return engine, obstacle or training_set.remainder()
     training_set.close_holes(transaction, exact)
     training_set.renew_sums(transaction, exact)

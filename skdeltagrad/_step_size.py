@@ -1,15 +1,12 @@
 """``learning_rate="auto"``: one over the smoothness of the objective."""
 
-from decimal import ROUND_DOWN, Context
-
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from . import _threads
+from ._account import rounded_down
 from ._losses import HalfSquaredLoss
 from ._objective import Objective
-
-_TWO_DIGITS = Context(prec=2, rounding=ROUND_DOWN)
 
 
 def automatic_learning_rate(rows, slots, weight, centre, curvature_bound, alpha, share):
@@ -52,15 +49,8 @@ def automatic_learning_rate(rows, slots, weight, centre, curvature_bound, alpha,
         largest = (weight[slots] * squared).max() * n_samples / total
         moment = together * moment + (1 - together) * largest
     smoothness = curvature_bound * moment + alpha / total
-    return _rounded_down(1.0 / smoothness) if smoothness > 0 else 1.0
-
-
-def _rounded_down(rate):
-    """A rate by its first two digits: all of them would tell of a row that left.
-
-    Down, since steps are stable below it.
-    """
-    return float(_TWO_DIGITS.create_decimal_from_float(float(rate)))
+    # All digits would tell of a row that left; below it steps are stable.
+    return rounded_down(1.0 / smoothness) if smoothness > 0 else 1.0
 
 
 def _second_moment(rows, slots, weight, centre):
