@@ -10,7 +10,7 @@ from ._callbacks import OF_A_RUN
 from ._turns import turn_to_copy, turn_to_pickle
 
 # What says how arrays of an estimator are stored, not what they are.
-_OF_STORAGE = ("_is_mapped",)
+_OF_STORAGE = ("_is_mapped", "_unchecked_state")
 
 
 class CopiedBetweenEdits:
@@ -28,6 +28,7 @@ class CopiedBetweenEdits:
         if memo is not None:
             memo[id(self)] = copied
         with turn_to_copy(self):
+            self._check_file()
             vars(copied).update(_state.copied(self._attributes_of_copies(), memo))
             if memo is None and "_is_mapped" in vars(self):
                 copied._is_mapped = True
@@ -35,12 +36,18 @@ class CopiedBetweenEdits:
 
     def __getstate__(self):
         with turn_to_pickle(self) as is_kept:
+            self._check_file()
             return _state.dump(self._attributes_to_write(), as_views=is_kept)
 
     def __setstate__(self, state):
-        if _state.is_mapped(state):
-            self._is_mapped = True
-        super().__setstate__(_state.load(state, type(self).__name__))
+        name, is_mapped = type(self).__name__, _state.is_mapped(state)
+        attributes = _state.load(state, name)
+        if not is_mapped:
+            _state.check(state, name)
+        super().__setstate__(attributes)
+        if is_mapped:
+            # To check it takes reading all of the file, which can wait.
+            vars(self).update(_is_mapped=True, _unchecked_state=state)
 
     def _attributes_to_write(self):
         """Attributes of a pickle or dump, for whoever holds the estimator's turn."""
@@ -56,11 +63,28 @@ class CopiedBetweenEdits:
             left_out = (*left_out, "_skl_callbacks")
         return {n: value for n, value in attributes.items() if n not in left_out}
 
+    def _check_file(self):
+        """See that a dump that was mapped into memory is as it was written, once.
+
+        Raises
+        ------
+        ValueError
+            When it is damaged.
+        """
+        if "_unchecked_state" in vars(self):
+            _state.check(self._unchecked_state, type(self).__name__)
+            self._forget_file()
+
+    def _forget_file(self):
+        """Do without the state that a dump holds: it is checked, or not needed."""
+        vars(self).pop("_unchecked_state", None)
+
     def _into_memory(self):
         """Copy what is a file mapped into memory.
 
         Edits are made in place; and the file holds rows that leave.
         """
+        self._check_file()
         if "_is_mapped" in vars(self):
             receipts = {"update_report_", "history_"}  # which hold no arrays
             rest = {n: value for n, value in vars(self).items() if n not in receipts}

@@ -193,6 +193,7 @@ class FittedState(
         history = new["history_"]
         report = history.sealed(report, new["coef_"], new["intercept_"])
         history = history.followed_by(report)
+        self._forget_file()  # an edit has checked it, a fit does without
         # At once: other threads read the model before or the one after.
         vars(self).update(state | {"update_report_": report, "history_": history})
         if self.callback is not None:

@@ -6,7 +6,8 @@ them is a dict of its own attributes, with its name,
     {"_skdeltagrad_class": "Roster", "_y": ..., "_weight": ...}
 
 so that moving a class to another module breaks no dump, and a loader that wants to be
-told which types to trust needs to hear of the estimators only.
+told which types to trust needs to hear of the estimators only. With them it holds the
+number of the schema that they follow, and a checksum of them.
 """
 
 from copy import deepcopy
@@ -17,6 +18,7 @@ from . import _arrays
 from ._arrays import GrowingArray
 from ._census import Census
 from ._centring import ColumnMoments
+from ._checksum import checksum_of
 from ._endpoint import Account, Endpoint
 from ._hessian import Hessian
 from ._history import History
@@ -39,6 +41,7 @@ from ._unstored import UnstoredRoster
 SCHEMA = 3
 
 _SCHEMA_KEY = "_skdeltagrad_schema"
+_CHECKSUM_KEY = "_skdeltagrad_checksum"
 _CLASS_KEY = "_skdeltagrad_class"
 
 # What a dump may be made of, besides estimators.
@@ -65,11 +68,14 @@ def dump(state, as_views=False):
         Whether what is edited in place need not be copied: nobody edits it before the
         state is written.
     """
-    return plain(state, as_views=as_views) | {_SCHEMA_KEY: SCHEMA}
+    attributes = plain(state, as_views=as_views)
+    return attributes | {_SCHEMA_KEY: SCHEMA, _CHECKSUM_KEY: checksum_of(attributes)}
 
 
 def load(state, name):
     """The attributes of a pickled state.
+
+    Its checksum is not looked at, which `check` does.
 
     Raises
     ------
@@ -83,8 +89,29 @@ def load(state, name):
             f"skdeltagrad reads schema {SCHEMA}. Load it with the version that wrote "
             "it, or fit again."
         )
-    attributes = {key: value for key, value in state.items() if key != _SCHEMA_KEY}
-    return _restored(attributes, {})
+    return _restored(_attributes(state), {})
+
+
+def check(state, name):
+    """See that a pickled state is as it was written.
+
+    Dumps of version 0.1 and before have no checksum.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
+    if state.get(_CHECKSUM_KEY, None) not in (None, checksum_of(_attributes(state))):
+        raise ValueError(
+            f"This dump of a {name} is damaged: its checksum is not that of what it "
+            "holds. Load another copy of the file, or fit again."
+        )
+
+
+def _attributes(state):
+    ours = (_SCHEMA_KEY, _CHECKSUM_KEY)
+    return {key: value for key, value in state.items() if key not in ours}
 
 
 def is_mapped(state):

@@ -63,7 +63,8 @@ def _contents(value, place):
         # Pickling an estimator would purge it.
         state = getattr(value, "_attributes_of_copies", value.__getstate__)
         for name, part in (state() or {}).items():
-            yield from _contents(part, f"{place}.{name}")
+            if name != "_skdeltagrad_checksum":  # of times, too
+                yield from _contents(part, f"{place}.{name}")
     else:
         yield place, repr(value)
 

@@ -80,6 +80,7 @@ FLOORS = {
         "_census",
         "_change",
         "_compaction",
+        "_checksum",
         "_html",
         "_intervals",
         "_kernels",
