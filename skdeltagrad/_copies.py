@@ -40,13 +40,11 @@ class CopiedBetweenEdits:
             return _state.dump(self._attributes_to_write(), as_views=is_kept)
 
     def __setstate__(self, state):
-        name, is_mapped = type(self).__name__, _state.is_mapped(state)
-        attributes = _state.load(state, name)
-        if not is_mapped:
-            _state.check(state, name)
-        super().__setstate__(attributes)
+        is_mapped = _state.is_mapped(state)
+        name = type(self).__name__
+        super().__setstate__(_state.load(state, name, is_checked=not is_mapped))
         if is_mapped:
-            # To check it takes reading all of the file, which can wait.
+            # To check it takes reading all of the file: that can wait.
             vars(self).update(_is_mapped=True, _unchecked_state=state)
 
     def _attributes_to_write(self):

@@ -72,15 +72,21 @@ def dump(state, as_views=False):
     return attributes | {_SCHEMA_KEY: SCHEMA, _CHECKSUM_KEY: checksum_of(attributes)}
 
 
-def load(state, name):
+def load(state, name, is_checked=True):
     """The attributes of a pickled state.
 
-    Its checksum is not looked at, which `check` does.
+    Parameters
+    ----------
+    state : dict
+    name : str
+        What the estimator's class is called.
+    is_checked : bool, default=True
+        Whether to `check` it, which reads all of it.
 
     Raises
     ------
     ValueError
-        When it was written under another schema.
+        When it was written under another schema, or is damaged.
     """
     found = state.get(_SCHEMA_KEY)
     if found != SCHEMA:
@@ -89,6 +95,8 @@ def load(state, name):
             f"skdeltagrad reads schema {SCHEMA}. Load it with the version that wrote "
             "it, or fit again."
         )
+    if is_checked:
+        check(state, name)
     return _restored(_attributes(state), {})
 
 
@@ -102,7 +110,7 @@ def check(state, name):
     ValueError
         When it is not.
     """
-    if state.get(_CHECKSUM_KEY, None) not in (None, checksum_of(_attributes(state))):
+    if state.get(_CHECKSUM_KEY) not in (None, checksum_of(_attributes(state))):
         raise ValueError(
             f"This dump of a {name} is damaged: its checksum is not that of what it "
             "holds. Load another copy of the file, or fit again."
