@@ -16,7 +16,7 @@ class GrowingArray:
     Where no room is left the array moves to a store that is longer by half, block by
     block from its end, and the memory of every block is given back as it is moved:
     there never is a second copy. `realloc` would do that, but for arrays of NumPy on
-    Linux it copies (`mremap` refuses memory of which a part may be in huge pages).
+    Linux it copies (`mremap` refuses memory that may be in huge pages in part).
 
     Spare room is zero, never what memory held before: that may have been rows that
     were removed. It takes no physical memory until it is used.

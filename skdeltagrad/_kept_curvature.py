@@ -525,13 +525,15 @@ def curvature_bytes(loss, alpha, n_features, n_groups):
 def cheapest_curvature(loss, alpha, n_features, n_groups):
     """What `curvature="auto"` stands for.
 
-    The exact Hessian, where it is small enough to keep; else the Kronecker
+    The exact Hessian, where it is small enough to keep, and takes no more memory with
+    all its groups than the largest one of a single group; else the Kronecker
     preconditioner, where there are several classes and the rows' second moments are
     small enough; else the diagonal.
     """
     available = _memory.available_bytes()
     n_bytes = curvature_bytes(loss, alpha, n_features, n_groups)
     fits = available is None or n_bytes <= available / 2
+    fits &= n_bytes <= 8 * (2 * _N_SQUARES + 2) * _MOST_EXACT**2 + _BUFFER_BYTES
     if fits and order(loss, n_features) <= _MOST_EXACT:
         return "exact"
     if loss.n_coordinates > 1 and not loss.is_quadratic and n_features < _MOST_EXACT:
