@@ -25,6 +25,9 @@ from ._second_derivatives import add_grams, add_hessians, curvature_blocks
 # the number of threads: see `_threads`. A part costs a buffer of the gradient's size.
 _MAX_PARTS = 16
 _PART_WORK = 2**19
+# These buffers take at most so many bytes together, but for a few.
+_PARTS_BYTES = 2**28
+_FEWEST_PARTS = 4
 # What the loss of a row costs per output, in multiplications: an exponential, and a
 # target and a weight from somewhere in memory.
 _LOSS_WORK = 64
@@ -465,7 +468,8 @@ class Objective:
         # A part must outweigh clearing and adding its buffer, too.
         work += _LOSS_WORK * n_rows * self.n_outputs
         n_parts = work // max(_PART_WORK, 4 * self.n_outputs * self.n_dof)
-        n_parts = min(max(n_parts, 1), _MAX_PARTS, n_rows)
+        most = max(_PARTS_BYTES // (8 * self.n_outputs * self.n_dof), _FEWEST_PARTS)
+        n_parts = min(max(n_parts, 1), most, _MAX_PARTS, n_rows)
         return [n_rows * i // n_parts for i in range(n_parts + 1)]
 
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
