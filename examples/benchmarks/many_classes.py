@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from skdeltagrad import DeltaGradLogisticRegression
 
 # Classes, columns, rows.
-SIZES = [(60, 20, 20_000), (200, 10, 20_000), (500, 4, 20_000), (500, 40, 20_000)]
+SIZES = [(60, 20, 20_000), (200, 10, 20_000), (500, 4, 20_000)]
 MB = 1e6
 
 
