@@ -160,7 +160,7 @@ class UpdateReport:
     refit: bool | None = False
     reason: str | None = None
     membership_checked: bool = True
-    membership_error_rate: float | None = 0.0
+    membership_error_rate: float | None = None
     indexed: bool = False
     purged: str | None = None
     not_purged: str | None = None

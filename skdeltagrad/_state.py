@@ -11,6 +11,7 @@ number of the schema that they follow, and a checksum of them.
 """
 
 from copy import deepcopy
+from types import MappingProxyType
 
 import numpy as np
 
@@ -38,7 +39,10 @@ from ._trajectory import Trajectory
 from ._unstored import UnstoredRoster
 
 # Raised whenever a class that ends up in a dump changes its attributes.
-SCHEMA = 3
+SCHEMA = 4
+# Earlier schemas that are read, too, and what objects of them do not say: all losses of
+# that time were self-concordant or quadratic.
+_EARLIER = {3: {"Curvature": {"is_bounded": True}}}
 
 _SCHEMA_KEY = "_skdeltagrad_schema"
 _CHECKSUM_KEY = "_skdeltagrad_checksum"
@@ -89,28 +93,31 @@ def load(state, name, is_checked=True):
         When it was written under another schema, or is damaged.
     """
     found = state.get(_SCHEMA_KEY)
-    if found != SCHEMA:
+    if found != SCHEMA and found not in _EARLIER:
+        readable = " and ".join(map(str, (*_EARLIER, SCHEMA)))
         raise ValueError(
             f"This dump of a {name} has schema {found!r}, and this version of "
-            f"skdeltagrad reads schema {SCHEMA}. Load it with the version that wrote "
-            "it, or fit again."
+            f"skdeltagrad reads schemas {readable}. Load it with the version that "
+            "wrote it, or fit again."
         )
     if is_checked:
         check(state, name)
-    return _restored(_attributes(state), {})
+    return _restored(_attributes(state), {}, _EARLIER.get(found, {}))
 
 
 def check(state, name):
     """See that a pickled state is as it was written.
 
-    Dumps of version 0.1 and before have no checksum.
+    Those of earlier schemas have no checksum.
 
     Raises
     ------
     ValueError
         When it is not.
     """
-    if state.get(_CHECKSUM_KEY) not in (None, checksum_of(_attributes(state))):
+    if state[_SCHEMA_KEY] in _EARLIER:
+        return
+    if state.get(_CHECKSUM_KEY) != checksum_of(_attributes(state)):
         raise ValueError(
             f"This dump of a {name} is damaged: its checksum is not that of what it "
             "holds. Load another copy of the file, or fit again."
@@ -198,19 +205,32 @@ def plain(value, known=None, leaf=lambda value: value, as_views=False):
     return known[id(value)]
 
 
-def _restored(value, known):
-    """The inverse of `plain`."""
+def _restored(value, known, defaults=MappingProxyType({})):
+    """The inverse of `plain`.
+
+    Parameters
+    ----------
+    value : object
+    known : dict
+        What became of the dicts of our objects, by their id.
+    defaults : mapping of str to dict
+        By the name of a class, attributes that its objects may not have.
+    """
     kind = type(value)
     if kind in (list, tuple):
-        return kind([_restored(part, known) for part in value])
+        return kind([_restored(part, known, defaults) for part in value])
     if kind is not dict:
         return value
     if id(value) in known:
         return known[id(value)]
-    attributes = {key: _restored(part, known) for key, part in value.items()}
+    attributes = {
+        key: _restored(part, known, defaults) for key, part in value.items()
+    }
     if _CLASS_KEY not in attributes:
         return attributes
-    kind = _CLASSES[attributes.pop(_CLASS_KEY)]
+    name = attributes.pop(_CLASS_KEY)
+    attributes = defaults.get(name, {}) | attributes
+    kind = _CLASSES[name]
     known[id(value)] = restored = kind.__new__(kind)
     if hasattr(kind, "__setstate__"):
         restored.__setstate__(attributes)

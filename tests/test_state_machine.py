@@ -895,7 +895,6 @@ def _checksum(path):
 
 @pytest.mark.parametrize("solver", OF_SOLVERS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.filterwarnings("ignore:solver=.* is purged by an exact retrain")
 @pytest.mark.filterwarnings("ignore:These parameters have no effect")
 def test_random_sequences(kind, solver, contents, replay_always):
     n_machines = len(KINDS) * len(OF_SOLVERS)
