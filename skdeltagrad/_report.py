@@ -270,7 +270,8 @@ class UpdateReport:
             )
         if self.indexed:
             remarks.append("rows indexed by content (once)")
-        if self.operation != "fit":  # before which no row was removed
+        # Before a fit no row was removed; and a purge has followed on what it redacted.
+        if self.operation != "fit" and not self.is_redacted:
             remarks += self._traces()
         return remarks
 

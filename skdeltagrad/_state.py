@@ -223,9 +223,7 @@ def _restored(value, known, defaults=MappingProxyType({})):
         return value
     if id(value) in known:
         return known[id(value)]
-    attributes = {
-        key: _restored(part, known, defaults) for key, part in value.items()
-    }
+    attributes = {key: _restored(part, known, defaults) for key, part in value.items()}
     if _CLASS_KEY not in attributes:
         return attributes
     name = attributes.pop(_CLASS_KEY)

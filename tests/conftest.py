@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from skdeltagrad import _path_replay
+from skdeltagrad._base import BaseDeltaGrad
+from skdeltagrad._state import plain
 
 # Numbers of examples are those of `test_state_machine` in all; see doc/testing.md.
 settings.register_profile(
@@ -60,11 +62,12 @@ def _contents(value, place):
     elif hasattr(value, "__dict__") and not isinstance(value, type):
         # The pickled state: without caches that are made anew when needed.
         yield place, type(value).__name__
-        # Pickling an estimator would purge it.
-        state = getattr(value, "_attributes_of_copies", value.__getstate__)
-        for name, part in (state() or {}).items():
-            if name != "_skdeltagrad_checksum":  # of times, too
-                yield from _contents(part, f"{place}.{name}")
+        if isinstance(value, BaseDeltaGrad):  # pickling it would purge it
+            state = plain(value._attributes_of_copies())
+        else:
+            state = value.__getstate__() or {}
+        for name, part in state.items():
+            yield from _contents(part, f"{place}.{name}")
     else:
         yield place, repr(value)
 

@@ -334,7 +334,8 @@ def test_the_chain_breaks():
 
 PUBLIC = {
     "operation", "solver", "n_samples", "n_samples_before", "request_id", "n_removed",
-    "n_added", "n_not_found", "curvature", "membership_checked", "indexed", "purged",
+    "n_added", "n_not_found", "curvature", "membership_checked",
+    "membership_error_rate", "indexed", "purged",
     "not_purged", "time", "removed_ids", "added_ids", "missing_ids", "parameters",
     "seed", "versions", "number", "previous_digest", "figures_digest",
 }  # fmt: skip
@@ -439,7 +440,8 @@ def test_edits_after_figures_were_dropped(case, tmp_path):
     assert [report.digest for report in model.history_[:2]] == digests
     assert [report.number for report in model.history_] == [0, 1, 2]
     joblib.dump(model, tmp_path / "model.joblib")
-    assert joblib.load(tmp_path / "model.joblib").history_.verify(model) == 3
+    n_reports = len(model.history_)  # with that of a purge, if there was one
+    assert joblib.load(tmp_path / "model.joblib").history_.verify(model) == n_reports
 
 
 @pytest.mark.parametrize("which", ["none", "all", "first three"])
@@ -656,8 +658,11 @@ def test_new_receipts_follow_on_old_ones(old, tmp_path):
     numbers = [report.number for report in old.history_]
     assert numbers == [None] * n_old + [n_old, n_old + 1]
     assert old.history_.verify(old) == n_old + 2
-    joblib.dump(old, tmp_path / "model.joblib")
-    assert joblib.load(tmp_path / "model.joblib").history_.verify(old) == n_old + 2
+    copied = deepcopy(old)
+    joblib.dump(copied, tmp_path / "model.joblib")
+    n_reports = len(copied.history_)  # with that of a purge, if there was one
+    loaded = joblib.load(tmp_path / "model.joblib")
+    assert loaded.history_.verify(copied) == n_reports
     for first in range(1, n_old + 2):
         with pytest.raises(ValueError, match="reports before it are missing"):
             old.history_[first:].verify()
@@ -738,7 +743,7 @@ def test_history_survives_joblib(case, tmp_path, compress):
     assert loaded.history_.to_dicts() == model.history_.to_dicts()
     assert loaded.hash_ids(4) == model.hash_ids(4)
     loaded.unlearn(sample_id=5, request_id="after")
-    assert loaded.history_.verify(loaded) == 3
+    assert loaded.history_.verify(loaded) == len(model.history_) + 1
 
 
 def test_a_callback_takes_them_all(case, monkeypatch):

@@ -285,8 +285,10 @@ def test_no_row_is_in_it():
     assert len(pickle.dumps(model)) < 100_000 < X.nbytes
     report = assert_erased(model, X)
     assert report.n_checked == len(X)
-    model.unlearn(X[:1], y[:1])
-    assert assert_erased(model, X).n_checked == len(X)
+    model.unlearn(X[:1], y[:1]).purge()
+    report = assert_erased(model, X)
+    assert report.n_checked == len(X)
+    assert set(report.purged.values()) == {"cannot"}
 
 
 def test_it_stops_where_edit_tol_is_not_certain_any_more(unchanged):
