@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_NOBODY = np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -21,5 +23,13 @@ class Change:
     def __len__(self):
         return len(self.removed_slots) + len(self.added_slots)
 
+    def removal(self):
+        """The rows that leave alone."""
+        return Change(self.removed_slots, self.removed_positions, _NOBODY, _NOBODY)
 
-NO_CHANGE = Change(*np.zeros((4, 0), np.int64))
+    def addition(self):
+        """The rows that join alone."""
+        return Change(_NOBODY, _NOBODY, self.added_slots, self.added_positions)
+
+
+NO_CHANGE = Change(_NOBODY, _NOBODY, _NOBODY, _NOBODY)

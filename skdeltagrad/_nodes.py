@@ -1,12 +1,16 @@
-"""Nodes of a replay by Hessians: how many at first, on which rows, at what price."""
+"""Nodes and checks of a replay by Hessians: how many, on which rows, at what price.
 
-# Nodes to begin with; what measuring one takes, in passes over its rows; and the share
-# of a retrain from which on only a sample is measured.
+A node is measured and corrected for; a check is measured only, at a step that is no
+node, for the estimate of the error: see `_replay_error`.
+"""
+
+# Costs: nodes to begin with; what measuring one, or a check, takes, in passes over its
+# rows; and the share of a retrain from which on only a sample is measured.
 _FIRST_NODES = {"whole": 1, "block": 1, "mean": 3}
-_PASSES_PER_NODE = 1.5
-_DEAR_NODE = 0.05
-# The share of a retrain that tries may take, besides what one of them reads of the rows
-# that leave and join.
+_PASSES_EACH = 1.5
+_DEAR = 0.05
+# A cost: the share of a retrain that tries may take, besides what one of them reads of
+# the rows that leave and join.
 MOST_TRIED = 0.5
 
 
@@ -16,16 +20,30 @@ def first_nodes(kind):
 
 
 def begins_on_all(kind, n_epochs):
-    """Whether all rows are measured at once: what a block lacks is no sample's."""
-    dear = _DEAR_NODE * n_epochs < _PASSES_PER_NODE
-    return kind.share == 1.0 or (kind.name != "whole" and not dear)
+    """Whether all rows are measured at once: a sample misses heavy rare rows."""
+    return kind.share == 1.0 or _DEAR * n_epochs >= _PASSES_EACH
 
 
-def passes(kind, n_nodes, on_all):
-    """What measuring them takes, in passes over all rows."""
-    return _PASSES_PER_NODE * n_nodes * (1.0 if on_all else kind.share)
+def checks(kind, on_all, n_epochs):
+    """Which checks are made: before the first node, and after the last one.
+
+    Where one is dear the second is not made, and what nodes corrected stands in for it.
+    """
+    dear = _PASSES_EACH * _share(kind, on_all) > _DEAR * n_epochs
+    return ("early",) if dear else ("early", "after")
+
+
+def passes(kind, n_nodes, on_all, n_epochs):
+    """What measuring nodes and checks takes, in passes over all rows."""
+    n_measured = n_nodes + len(checks(kind, on_all, n_epochs))
+    return _PASSES_EACH * n_measured * _share(kind, on_all)
 
 
 def first_passes(kind, n_epochs):
     """What an edit begins with."""
-    return passes(kind, first_nodes(kind), begins_on_all(kind, n_epochs))
+    on_all = begins_on_all(kind, n_epochs)
+    return passes(kind, first_nodes(kind), on_all, n_epochs)
+
+
+def _share(kind, on_all):
+    return 1.0 if on_all else kind.share

@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
-from . import _nodes, _threads
+from . import _nodes, _replay_error, _threads
 from ._census import Census, balanced_factors
 from ._change import NO_CHANGE
 from ._descent import Diverged, ExactOracle, descend
@@ -44,6 +44,7 @@ _MOST_READ = 2.0
 _TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
 _TOO_DEAR = "a replay within edit_tol would take as long"
 _TOO_MANY = "a replay would read many more rows than a retrain"
+_TOO_COARSE = "edit_tol is below the error of Hessians between their points of the path"
 _TOO_NOISY = "edit_tol is below the noise of batches, or of the rows that are sampled"
 
 
@@ -190,7 +191,6 @@ class Path:
             ),
             "added": self.schedule.members(change.added_positions, change.added_slots),
             "base": self.playback(),
-            "base_weight": _by_step(self.census.weight, by_step),
             "kept_weight": _by_step(kept.weight, by_step),
         }
         if settings.period == "auto":
@@ -201,6 +201,7 @@ class Path:
         oracle = PeriodicOracle(
             **cached_run,
             batches=self.schedule.batches(roster),
+            base_weight=_by_step(self.census.weight, by_step),
             burn_in=settings.burn_in,
             period=settings.period,
             history_size=settings.history_size,
@@ -214,11 +215,7 @@ class Path:
         kind = self._seed_kind(rows, roster, roster.n_live, NO_CHANGE)
         if kind is None:
             return self
-        everyone = self._everyone(roster, NO_CHANGE)
-        objective = self._objective(rows, roster)
-        return replace(
-            self, seed=Seed.survey(kind, objective, self.trajectory, *everyone)
-        )
+        return replace(self, seed=self._survey(kind, rows, roster))
 
     def _reads_too_many(self, n_kept, change, settings):
         """Whether the paper's replay reads far more rows than a retrain."""
@@ -245,13 +242,14 @@ class Path:
     def _edited_by_seed(self, replay, kind, roster, change, census, edit_tol):
         """The path after an edit, by as many nodes as it takes."""
         objective, seed, n_hessians = replay.objective, self.seed, 0.0
+        if seed is not None:
+            seed = seed.changed(objective, change.removal())
         if seed is None:
-            everyone = self._everyone(roster, change)
-            seed = Seed.survey(kind, objective, self.trajectory, *everyone)
+            seed = self._survey(kind, objective.rows, roster)
             n_hessians = self._hessians_of(kind)
         with _threads.blas_for(order=1):  # its threads spin next to ours
             found, facts = self._with_nodes(replay, seed, roster, change, edit_tol)
-        seed = seed.changed(objective, change)
+        seed = seed.changed(objective, change.addition())
         if found is not None:
             facts = {"ledger": found.ledger, "census": census, "noise": 0.0}
         else:
@@ -272,19 +270,23 @@ class Path:
         on_all = self.on_all or _nodes.begins_on_all(kind, self.n_epochs)
         n_passes = noise = read = 0.0
         reason = _TOO_HARD
-        witnesses = self._witnesses(seed, roster, change, on_all)
+        witnesses = self._witnesses(seed, roster, on_all)
         n_rows = roster.n_live + len(change.removed_slots)
         n_after = roster.n_live + len(change.added_slots)
         # Every try reads the rows that leave and join, in every step.
         touched = self.n_epochs * len(change) / n_rows
         most = _nodes.MOST_TRIED * self.n_epochs * n_after / n_rows
-        while n_passes + _nodes.passes(kind, n_nodes, on_all) + read <= most:
-            n_passes += _nodes.passes(kind, n_nodes, on_all)
+        while True:
+            passes = _nodes.passes(kind, n_nodes, on_all, self.n_epochs)
+            if n_passes + passes + read > most:
+                break
+            n_passes += passes
             read += touched
             trajectory = self._allocate(shape)
             try:
-                run = SeededReplay(replay, seed, witnesses, trajectory)
-                estimate, noise = run.run(n_nodes)
+                checks = _nodes.checks(kind, on_all, self.n_epochs)
+                run = SeededReplay(replay, seed, witnesses, trajectory, checks)
+                estimate, by_part = run.run(n_nodes)
             except Diverged:  # predictions run away
                 break
             if estimate <= edit_tol:
@@ -301,38 +303,36 @@ class Path:
                 return found, {}
             if not np.isfinite(estimate):
                 break
+            noise = _replay_error.combined(by_part, ("between", "noise"))
             if noise <= edit_tol:
                 # The error falls with the square of the gap between nodes.
                 needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
                 n_nodes = max(n_nodes + 1, int(np.ceil(needed)))
                 continue
-            reason = _TOO_NOISY
-            if on_all:
+            by_chance = _replay_error.combined(by_part, ("noise",))
+            reason = _TOO_NOISY if by_chance > edit_tol else _TOO_COARSE
+            if on_all or reason == _TOO_COARSE:
                 break
             # What a sample gets wrong is repaired where all rows are measured; and the
             # next edit begins with that.
             on_all, n_nodes = True, least
-            witnesses = self._witnesses(seed, roster, change, on_all)
+            witnesses = self._witnesses(seed, roster, on_all)
         ledger = {"n_passes": n_passes, "refit": True, "reason": reason}
         return None, {"ledger": ledger, "noise": noise, "on_all": on_all}
 
-    def _everyone(self, roster, change):
-        """Slots and positions of all rows as they were: O(n)."""
-        live = roster.live_slots()
-        return (
-            np.concatenate([live, change.removed_slots]),
-            np.concatenate([roster.position[live], change.removed_positions]),
+    def _survey(self, kind, rows, roster):
+        """Hessians along the path, of the rows that stay."""
+        live, objective = roster.live_slots(), self._objective(rows, roster)
+        return Seed.survey(
+            kind, objective, self.trajectory, live, roster.position[live]
         )
 
-    def _witnesses(self, seed, roster, change, on_all):
-        """Rows as they were that nodes are measured on: all of them, or the sample."""
+    def _witnesses(self, seed, roster, on_all):
+        """Rows that stay, that nodes are measured on: all of them, or the sample."""
         if on_all:
-            slots, _ = self._everyone(roster, change)
-            return Witnesses(slots, are_sample=False)
-        there = roster.slots_of(seed.positions)
-        gone = seed.sampled(change.removed_slots, change.removed_positions)
-        slots = np.concatenate([there[there >= 0], gone])
-        return Witnesses(slots, are_sample=True)
+            return Witnesses(roster.live_slots(), are_sample=False)
+        slots = roster.slots_of(seed.positions)
+        return Witnesses(slots[slots >= 0], are_sample=True)
 
     def _seed_kind(self, rows, roster, n_rows, change):
         """What is kept of Hessians of `n_rows`; None where it is too dear to replay."""

@@ -272,6 +272,59 @@ class Seed:
         frame = np.ascontiguousarray(loss.to_outputs(np.eye(loss.n_coordinates)))
         return frame, basis, tail, bends, blocks, self.point, self.progress
 
+    def stretches(self):
+        """Steps between two neighbouring points, where there are any.
+
+        Returns
+        -------
+        stretches : list of (first, last, bow)
+            The steps [first, last), and for every step of the path how much of a second
+            difference is missed there: the product of the distances to both points, 0
+            beside the stretch.
+        """
+        found = []
+        bow = self.progress * (1.0 - self.progress)
+        for point in np.unique(self.point):
+            steps = np.flatnonzero(self.point == point)
+            mine = np.zeros_like(bow)
+            mine[steps] = bow[steps]
+            if mine.any():
+                found.append((steps[0], steps[-1] + 1, mine))
+        return found
+
+    def second_differences(self, arrays):
+        """What interpolated Hessians are off by between points, over `bow`.
+
+        Of the two parabolas through the points of a stretch and one more the one that
+        bends more.
+        """
+        frame, basis, tail, bends, blocks, point, progress = arrays
+        h = self.gaps
+
+        def bent(values):
+            values = values.astype(float)
+            slopes = np.diff(values, axis=0) / h.reshape(-1, *[1] * (values.ndim - 1))
+            second = np.zeros_like(values)
+            for k in range(len(values) - 1):
+                sides = []
+                if k > 0:
+                    sides.append((slopes[k] - slopes[k - 1]) / (h[k] + h[k - 1]))
+                if k < len(values) - 2:
+                    sides.append((slopes[k + 1] - slopes[k]) / (h[k] + h[k + 1]))
+                if sides:
+                    second[k] = -(h[k] ** 2) * max(sides, key=np.linalg.norm)
+            return second
+
+        bow = np.zeros_like(progress)
+        blocks = bent(blocks).astype(blocks.dtype)
+        return frame, basis, tail, bent(bends), blocks, point, bow
+
+    @property
+    def gaps(self):
+        """Lengths of the path between neighbouring points."""
+        moved = np.linalg.norm(np.diff(self.places, axis=0), axis=(1, 2))
+        return np.maximum(moved, np.finfo(float).tiny)
+
     @property
     def repairs(self):
         """Whether it is good enough for what it predicts to be repaired by it."""

@@ -1,16 +1,19 @@
 """Replay of a path with no exact step: predicted by a seed, measured at a few nodes.
 
-    old gradient at w'_t  =  g_t + S_b (B_t drift + r_t |drift|)
+    gradient at w'_t  =  g_t - g_t of rows that leave + S_b (B_t drift + r_t |drift|)
 
-as in `_periodic_replay`, with the seed's Hessian in place of the quasi-Hessian, and
-with a residual r of what it gets wrong per length of the drift.
+with S_b, B and r of the rows that stay: what a row does that leaves, however large its
+entries are, is known and not predicted. Rows that join are computed at w'_t.
+
+Otherwise it is as in `_periodic_replay`, with the seed's Hessian in place of the
+quasi-Hessian, and with a residual r of what it gets wrong per length of the drift.
 
 At a *node* c of the path the change of the gradient along the drift is measured over
-some rows, or all, as they were: r_c = (change / S - B_c drift) / |drift|. What would
-have come of r growing towards r_c on the way is then added to the steps that led there
+some of these rows, or all: r_c = (change / S - B_c drift) / |drift|. What would have
+come of r growing towards r_c on the way is then added to the steps that led there
 (*repaired*): to first order the change of an iterate obeys the run's own recursion, so
-that no row is read twice. Carried on to the end it is an estimate of the error: not a
-bound. Added to it is what the sample of the seed and the luck of the batches may do.
+that no row is read twice. What that tells of the error at the end, and what else there
+is to it, is in `_replay_error`.
 """
 
 from dataclasses import dataclass
@@ -18,23 +21,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import helmert
 
-from . import _kernels, _progress
+from . import _kernels, _progress, _replay_error
 from ._census import per_weight
 from ._descent import raise_diverged, take_out
 from ._objective import Objective
+from ._propagation import Propagation
 from ._seed import respond
 from ._seed_sums import draw
 from ._trajectory import Playback, Trajectory
 
-_TINY = np.finfo(float).tiny
-# From comparison with exact retrains, 250 random edits of five sets: the true error was
-# this much of what nodes tell, and of what a run of chance does, in the median.
-_CALIBRATION = 0.6
-_OF_CHANCE = 2.0
-# Runs of chance where they cost nothing.
-_RUNS_OF_CHANCE = 16
+# How far to the first node a check before it may be.
+_EARLY = 0.7
 # Parts of the witnesses whose differences tell of the noise of batches.
-_N_PARTS = 4
+_N_PARTS = 16
 # What is drawn for slots has nothing to do with what is drawn for positions.
 _OTHER_NUMBERS = 2**40
 
@@ -52,8 +51,8 @@ class Replay:
         The cached run.
     sizes : tuple
         Rate, shrinkage and group_weight of the new run: see `_descent.descend`.
-    base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
-        Weights of the batches in the cached run, and of their kept rows.
+    kept_weight : ndarray of shape (n_steps, n_groups)
+        Weights of the batches' rows that stay.
     batch_rows : float
         Rows in a batch, on average.
     batch_share : float
@@ -66,23 +65,23 @@ class Replay:
     added: object
     base: Playback
     sizes: tuple
-    base_weight: np.ndarray
     kept_weight: np.ndarray
     batch_rows: float
     batch_share: float
     n_epochs: int
 
-    def touched(self, step, iterate, sums_out):
-        """Gradient sums of rows that join, less those of rows that leave."""
+    def touched(self, step, iterate, drift, sums_out):
+        """Gradient sums of rows that join, less what rows that leave had."""
         sums_out[:] = 0.0
         kept_weight = self.kept_weight[step]
         take_out(self.objective, self.removed.at(step), iterate, kept_weight, sums_out)
-        self.objective.add_gradient_sums(iterate, self.added.at(step), sums_out)
+        added = self.added.at(step)
+        self.objective.add_gradient_sums(iterate + drift, added, sums_out)
 
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Rows that nodes are measured on.
+    """Rows that nodes are measured on: of those that stay.
 
     Attributes
     ----------
@@ -105,26 +104,38 @@ class SeededReplay:
     witnesses : Witnesses
     trajectory : Trajectory
         OUT; one that stands still.
+    checks : tuple of {"early", "after"}
+        See `_replay_error`.
+
+    Attributes
+    ----------
+    parts : dict of str to float
+        Parts of the estimate before their factors, as shares of how far the edit moves
+        the end of the path.
     """
 
-    def __init__(self, replay, seed, witnesses, trajectory: Trajectory):
+    def __init__(
+        self, replay, seed, witnesses, trajectory: Trajectory, checks=("early", "after")
+    ):
         self._replay = replay
         self._seed = seed
         self._witnesses = witnesses
         self._trajectory = trajectory
-        loss = replay.objective.loss
-        self._hessians = seed.of_all(loss)
+        self._checks = checks
+        self.parts = {}
+        self._propagation = Propagation(replay, seed, trajectory)
+        self._hessians = self._propagation.hessians
         self._iterate = np.zeros(trajectory.end.shape)
         self._drift = np.zeros(trajectory.end.shape)
-        self._lengths, self._moves, self._bends = np.zeros((3, trajectory.n_steps))
+        self._tally = _replay_error.Tally(*np.zeros((3, trajectory.n_steps)))
         by_group = (replay.objective.n_groups, *trajectory.end.shape)
         self._touched, self._residual = np.zeros((2, *by_group))
         self._work = np.zeros((by_group[0] + 2, *trajectory.end.shape))
         n_steps = trajectory.n_steps
         there = replay.removed.where(n_steps) | replay.added.where(n_steps)
         self._stops = np.flatnonzero(there)
-        # What the sample, and what one row, adds to the residual.
-        self._of_sample, self._of_row = np.zeros(by_group), np.zeros((1, *by_group))
+        # What the sample, and what one row, adds to the residual: see `_replay_error`.
+        self._of_sample, self._of_rows = np.zeros(by_group), {}
         self._tell = None
 
     def run(self, n_nodes):
@@ -132,49 +143,86 @@ class SeededReplay:
 
         Returns
         -------
-        estimate, noise : float
-            As shares of how far the edit moves the end of the path: of all, and of
-            what no node can mend.
+        estimate : float
+            As a share of how far the edit moves the end of the path.
+        parts : dict of str to float
         """
-        n_steps = self._trajectory.n_steps
+        n_steps, lengths = self._trajectory.n_steps, self._tally.lengths
         self._tell = _progress.begin("replayed steps", n_steps)
         # Half a gap is left at the end.
         gap = n_steps / (n_nodes + 0.5)
         nodes = np.unique(np.rint(gap * np.arange(1, n_nodes + 1)).astype(int))
         error, first = np.zeros_like(self._drift), 0
         news = np.zeros_like(self._residual)
-        for node in nodes[(nodes > 0) & (nodes < n_steps)]:
+        advanced = self._propagation.advanced
+        nodes = nodes[(nodes > 0) & (nodes < n_steps)]
+        for node in nodes:
             self._coast(first, node)
             news = self._measure(node)
-            grown = self._lengths.copy()
-            grown[first:node] *= np.arange(node - first) / (node - first)
+            grown = lengths.copy()
             if self._seed.repairs:
-                self._carry(first, node, error)
+                grown[first:node] *= np.arange(node - first) / (node - first)
+                error = advanced(first, node, error, np.zeros_like(news), grown)
                 repair = np.zeros_like(error)
-                self._carry(first, node, repair, news[np.newaxis], grown, record=True)
+                self._propagation.carry(
+                    first, node, repair, news[np.newaxis], grown, record=True
+                )
                 self._drift += repair
                 error += repair
             else:
-                error *= self._left(first, node, error)[0]
-                error += self._pushed(first, node, news, grown)
+                if first > 0:  # what no Hessian tells is there from the start
+                    grown[first:node] *= np.arange(node - first) / (node - first)
+                error = advanced(first, node, error, news, grown)
             first = node
         # After the last node the residual may go on as it did.
         self._coast(first, n_steps)
-        grown = self._lengths.copy()
+        grown = lengths.copy()
         grown[first:] *= np.arange(n_steps - first) / gap
-        if self._seed.repairs:
-            self._carry(first, n_steps, error, news[np.newaxis], grown)
-        else:
-            error *= self._left(first, n_steps, error)[0]
-            error += self._pushed(first, n_steps, news, grown)
+        error = advanced(first, n_steps, error, news, grown)
         self._trajectory.end[:] = self._iterate + self._drift
         self._trajectory.exact[:] = False
         moved = np.linalg.norm(self._drift)
         if not moved > 0.0:
-            return 0.0, 0.0
-        noise = self._noise()
-        estimate = np.hypot(_CALIBRATION * np.linalg.norm(error), noise)
-        return float(estimate / moved), float(noise / moved)
+            return 0.0, {}
+        parts = self._parts_of_error(nodes, np.linalg.norm(error))
+        self.parts = {name: float(part / moved) for name, part in parts.items()}
+        return _replay_error.combined(self.parts), self.parts
+
+    def _parts_of_error(self, nodes, of_nodes):
+        """Norms of the parts of the estimate, by name."""
+        propagation, tally = self._propagation, self._tally
+        parts = {"nodes": of_nodes}
+        for name, step, shape in self._steps_to_check(nodes):
+            residual = self._residual_at(step)
+            parts[name] = _replay_error.astray(propagation, tally, residual, shape)
+        if self._seed.repairs:
+            left = 0.0 if "after" in parts else _replay_error.LEFT_BY_NODES
+            parts["nodes"] *= left
+        parts["between"] = _replay_error.between_points(propagation, tally)
+        parts["noise"] = _replay_error.by_chance(
+            propagation, tally, self._of_sample, self._of_rows
+        )
+        return parts
+
+    def _steps_to_check(self, nodes):
+        """Names of checks, their steps, and how much of their residual every step has.
+
+        Steps in whose batches every group has rows. The early one is at a point of the
+        seed, if it can be: what is wrong between points is another part.
+        """
+        n_steps, rate = self._trajectory.n_steps, self._replay.sizes[0]
+        possible = (rate > 0.0) & (self._replay.base.rate > 0.0)
+        possible &= (self._replay.kept_weight > 0.0).all(axis=1)
+        steps = np.flatnonzero(possible)
+        before = steps[(steps > 0) & (steps < _EARLY * nodes[:1].sum())]
+        points = before[self._seed.progress[before] == 0.0]
+        if "early" in self._checks and len(before):
+            some = points if len(points) else before
+            step = int(some[np.argmin(np.abs(some - nodes[0] / 3))])
+            yield "early", step, _replay_error.until_node(n_steps, step, nodes[0])
+        if "after" in self._checks and len(nodes) and steps[-1:].sum() > nodes[-1]:
+            step = int(steps[-1])
+            yield "after", step, _replay_error.since_node(n_steps, nodes[-1], step)
 
     def _coast(self, first, last):
         """Make steps; those that a removed or added row takes part in one by one."""
@@ -183,140 +231,95 @@ class SeededReplay:
         inside = inside[inside < last]
         bounds = np.unique([first, *inside, last])
         for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
-            replay.touched(begin, self._iterate + self._drift, self._touched)
+            replay.touched(begin, self._iterate, self._drift, self._touched)
             reached = _kernels.replay.coast(
                 begin, end, self._iterate, self._drift, self._touched, self._residual,
                 replay.objective.n_features,
                 (base.rate, base.shrinkage, base.group_weight), replay.sizes,
                 (base.trajectory.steps, base.trajectory.group_sums),
                 (trajectory.steps, trajectory.group_sums),
-                (replay.base_weight, replay.kept_weight), self._hessians, self._work,
-                self._lengths, self._moves, self._bends,
+                replay.kept_weight, self._hessians, self._work,
+                *vars(self._tally).values(),
             )  # fmt: skip
             if reached < end:
                 raise_diverged(reached - 1, trajectory.n_steps)
             if self._tell is not None:
                 self._tell(int(end))
 
-    def _carry(self, first, last, change, sources=(), growth=(), record=False):
-        """Carry a change of the iterate on, and what sources that grow add to it."""
-        replay, trajectory = self._replay, self._trajectory
-        if not len(sources) and not change.any():
-            return
-        _kernels.replay.carry(
-            first, last, change, np.reshape(sources, (-1, *self._residual.shape)),
-            np.reshape(growth, (-1, trajectory.n_steps)), replay.objective.n_features,
-            replay.sizes, (trajectory.steps, trajectory.group_sums),
-            (replay.base_weight, replay.kept_weight), self._hessians, self._work,
-            record,
-        )  # fmt: skip
-
     def _measure(self, step):
         """Make a node: renew the residual, and return what is new of it."""
         length = np.linalg.norm(self._drift)
         if not length > 0.0:
             return np.zeros_like(self._residual)
-        objective, slots = self._replay.objective, self._witnesses.slots
-        # At random, not every fourth: rows may come in turns.
-        part_of = (_N_PARTS * draw(slots + _OTHER_NUMBERS)).astype(int)
-        parts = [slots[part_of == number] for number in range(_N_PARTS)]
-        changes = [
-            objective.gradient_change(self._iterate, self._drift, part)
-            for part in parts
-        ]
-        weights = [objective.weight_by_group(part) for part in parts]
-        predicted, *by_half = self._predicted(step)
-        measured = per_weight(sum(changes), sum(weights))
-        news = (measured - predicted) / length - self._residual
+        wrong, by_half = self._look(step, self._iterate, self._drift)
+        news = wrong / length - self._residual
         self._residual = self._residual + news
-        # The parts differ by what the rows differ by, the halves by their sample.
-        means = np.stack(list(map(per_weight, changes, weights)))
-        contrasts = np.tensordot(helmert(_N_PARTS), means, axes=1)
-        bend = np.linalg.norm(predicted)
-        if bend > 0.0:
-            self._of_row = contrasts / bend * np.sqrt(len(slots) / _N_PARTS)
         if by_half:
-            self._of_sample = (by_half[0] - by_half[1]) / (2.0 * length)
+            # A sample of half of the rows errs less than one of a few of many.
+            unseen = np.sqrt(1.0 - self._seed.kind.share)
+            self._of_sample = unseen * (by_half[0] - by_half[1]) / (2.0 * length)
         return news
 
-    def _predicted(self, step):
+    def _predicted(self, step, drift):
         """What a node is held against; and of all rows, by either half of a sample.
 
         Predicted by its own Hessians, a sample shows what is wrong with them but for
         being those of a sample; that, the halves show.
         """
         if not self._witnesses.are_sample:
-            return [respond(self._hessians, step, self._drift)]
+            return [respond(self._hessians, step, drift)]
         seed, loss = self._seed.at(step), self._replay.objective.loss
         arrays = [seed.of_sample(loss), *seed.of_halves(loss)]
-        return [respond(some, 0, self._drift) for some in arrays]
+        return [respond(some, 0, drift) for some in arrays]
 
-    def _left(self, first, last, change):
-        """What the steps after each one leave of a change, by its mean curvature.
+    def _look(self, step, iterate, drift):
+        """What the Hessians get wrong of the gradient's change along a drift.
 
-        That is less than they do leave, but costs one product and no run.
-        """
-        rate, shrinkage, factor = self._replay.sizes
-        response = respond(self._hessians, last - 1, change)
-        curvature = np.tensordot(response, change, axes=2)
-        curvature /= max(np.sum(change**2), _TINY)
-        steps = slice(first, last)
-        damping = rate[steps] * (self._replay.base_weight[steps] @ (factor * curvature))
-        keep = np.clip(1.0 - damping - shrinkage[steps].mean(axis=1), 0.0, 1.0)
-        return np.cumprod(keep[::-1])[::-1]
-
-    def _pushed(self, first, last, news, grown):
-        """How far a residual that grows to itself pushes the iterate."""
-        rate, _, factor = self._replay.sizes
-        steps = slice(first, last)
-        total = np.tensordot(factor, news, axes=1)
-        left = self._left(first, last, total)
-        push = (rate * grown)[steps] * left
-        by_group = push @ self._replay.base_weight[steps]
-        return -np.tensordot(by_group * factor, news, axes=1)
-
-    def _noise(self):
-        """How far the seed's sample and batches, not all rows, may have led astray.
-
-        By a run of chance: what a batch adds to the residual goes along what parts of
-        the rows differ by, and adds up to nothing within an epoch as far as the drift
-        stays what it is.
-        """
-        sources = np.concatenate([self._of_sample[np.newaxis], self._of_row])
-        if not sources.any():
-            return 0.0
-        n_steps = self._trajectory.n_steps
-        if self._seed.repairs:
-            growth = np.concatenate([self._lengths[np.newaxis], self._chance()])
-            astray = np.zeros_like(self._drift)
-            self._carry(0, n_steps, astray, sources, growth)
-            return np.linalg.norm(astray)
-        # A run of one curvature costs nothing: the mean of many.
-        rate, _, factor = self._replay.sizes
-        of_row = np.tensordot(factor, sources[-1], axes=1)
-        left = rate * (self._replay.base_weight @ factor)
-        left *= self._left(0, n_steps, of_row)
-        by_run = []
-        for run in range(_RUNS_OF_CHANCE):
-            pushes = np.concatenate([[self._lengths @ left], self._chance(run) @ left])
-            by_run.append(np.linalg.norm(np.tensordot(pushes, sources, axes=1)))
-        return np.sqrt(np.mean(np.square(by_run)))
-
-    def _chance(self, run=0):
-        """How much of what one row adds to the residual a batch has, by chance.
+        What the rows differ by is remembered.
 
         Returns
         -------
-        chance : ndarray of shape (n_sources, n_steps)
-            Over what a step changes the gradient by.
+        wrong : ndarray of shape (n_groups, n_outputs, n_dof)
+            Per unit of weight.
+        by_half : list of ndarray
+            What the Hessians of either half of a sample tell, if there is a sample.
         """
-        replay, n_steps = self._replay, self._trajectory.n_steps
-        by_epoch = (replay.n_epochs, n_steps // replay.n_epochs)
-        moved = np.linalg.norm(self._moves.reshape(by_epoch), axis=1)
-        length = np.sqrt(np.mean(self._lengths.reshape(by_epoch) ** 2, axis=1))
-        stays = 1.0 - np.minimum(moved, length) / np.maximum(length, _TINY)
-        rng = np.random.default_rng(run)
-        chance = rng.standard_normal((len(self._of_row), *by_epoch))
-        chance -= stays[:, np.newaxis] * chance.mean(axis=2, keepdims=True)
-        scale = (1.0 - replay.batch_share) / replay.batch_rows / len(chance)
-        return _OF_CHANCE * np.sqrt(scale) * self._bends * chance.reshape(-1, n_steps)
+        objective, slots = self._replay.objective, self._witnesses.slots
+        # At random, not every sixteenth: rows may come in turns.
+        part_of = (_N_PARTS * draw(slots + _OTHER_NUMBERS)).astype(int)
+        parts = [slots[part_of == number] for number in range(_N_PARTS)]
+        changes = [objective.gradient_change(iterate, drift, part) for part in parts]
+        weights = [objective.weight_by_group(part) for part in parts]
+        predicted, *by_half = self._predicted(step, drift)
+        measured = per_weight(sum(changes), sum(weights))
+        # The parts differ by what the rows differ by, the halves by their sample.
+        means = np.stack(list(map(per_weight, changes, weights)))
+        contrasts = np.tensordot(helmert(_N_PARTS), means, axes=1)
+        bend = np.linalg.norm(predicted)
+        if bend > 0.0:
+            self._of_rows[step] = contrasts / bend * np.sqrt(len(slots) / _N_PARTS)
+        return measured - predicted, by_half
+
+    def _residual_at(self, step):
+        """What a recorded step got wrong for the rows that nodes are measured on.
+
+        Per unit of weight and length of the drift, of the run as it is now.
+        """
+        replay, n_features = self._replay, self._replay.objective.n_features
+        base = replay.base
+        old_sizes = base.rate, base.shrinkage, base.group_weight
+        old = Playback(base.trajectory, *old_sizes, n_features)
+        new = Playback(self._trajectory, *replay.sizes, n_features)
+        for playback in (old, new):
+            playback.go_to(step)
+        drift = new.iterate - old.iterate
+        length = np.linalg.norm(drift)
+        if not length > 0.0:
+            return np.zeros_like(self._residual)
+        # What the step took the rows that stay to change by: see `_kernels.replay`.
+        replay.touched(step, old.iterate, drift, self._touched)
+        taken = new.gradient_sums() - old.gradient_sums() - self._touched
+        taken = per_weight(taken, replay.kept_weight[step])
+        added = taken - respond(self._hessians, step, drift)
+        wrong, _ = self._look(step, old.iterate, drift)
+        return (wrong - added) / length

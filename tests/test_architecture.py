@@ -46,6 +46,8 @@ FLOORS = {
     ],
     "engines": ["_endpoint", "_path_replay", "_step_size"],
     "replays": ["_periodic_replay", "_seeded_replay"],
+    "errors of replays": ["_replay_error"],
+    "propagation": ["_propagation"],
     "kept": ["_kept_curvature", "_leave_out", "_nodes", "_polish", "_seed"],
     "loop": ["_descent", "_newton", "_seed_sums"],
     "problem": ["_downdates", "_many_iterates", "_problem"],
@@ -121,6 +123,8 @@ SIDEWAYS = {
 WITHOUT_SKLEARN = [
     "engines",
     "replays",
+    "errors of replays",
+    "propagation",
     "kept",
     "loop",
     "problem",

@@ -148,7 +148,7 @@ class Case:
         return (
             first, last, run.iterate, run.drift, touched, self.residual, N_FEATURES,
             cached, sizes, (self.steps, self.group_sums), (run.steps, run.group_sums),
-            (self.weight, self.kept_weight), self.hessians.arrays(), self.work(),
+            self.kept_weight, self.hessians.arrays(), self.work(),
             run.lengths, run.moves, run.bends,
         )  # fmt: skip
 
@@ -156,11 +156,11 @@ class Case:
         """A change carried on over all steps, in a copy."""
         change = change.copy()
         run = run or Run(self)
-        *_, sizes, _, new_run, weights, hessian, work, _, _, _ = self.arguments(
+        *_, sizes, _, new_run, weight, hessian, work, _, _, _ = self.arguments(
             run, 0, N_STEPS, self.touched
         )
         replay.carry(
-            0, N_STEPS, change, sources, growth, N_FEATURES, sizes, new_run, weights,
+            0, N_STEPS, change, sources, growth, N_FEATURES, sizes, new_run, weight,
             hessian, work, record,
         )  # fmt: skip
         return change
@@ -213,7 +213,7 @@ def naive_run(case, first=0, last=N_STEPS):
         if rate[step] > 0.0:
             sums = case.old_gradients(step, run.iterate)
             responses = np.zeros_like(sums)
-            for group, weight in enumerate(case.weight[step]):
+            for group, weight in enumerate(case.kept_weight[step]):
                 responses[group] = case.respond(step, group, run.drift)
                 change = responses[group] + length * case.residual[group]
                 sums[group] += weight * change
@@ -243,7 +243,7 @@ def naive_carry(case, change, sources, growth):
             sums[group] = case.respond(step, group, change)
             for source, grown in zip(sources, growth[:, step], strict=True):
                 sums[group] += grown * source[group]
-            sums[group] *= case.weight[step, group]
+            sums[group] *= case.kept_weight[step, group]
         of_sums[step] = sums[:-1]
         of_steps[step] = -rate[step] * np.tensordot(factor, sums, axes=1)
         of_steps[step] -= case.penalty(case.sizes, step, change)

@@ -119,7 +119,7 @@ def test_a_hard_edit_is_trained_anew_and_says_so():
     error, model = error_of(edit, X, y, {**GD, **parameters}, edit_tol=1e-6)
     report = model.update_report_
     assert report.refit
-    assert "estimated error" in report.reason
+    assert "between their points" in report.reason
     assert report.n_passes > 0  # that were spent in vain
     assert report.error_estimate is None
     assert error < 1e-12
@@ -129,7 +129,9 @@ def test_a_tighter_tolerance_takes_more_nodes_and_comes_nearer():
     X, y, parameters = load("three classes")
     parameters = {**GD, **parameters}
     loose, few = error_of(remove, X, y, parameters, edit_tol=0.1)
-    tight, many = error_of(remove, X, y, parameters, edit_tol=2e-4)
+    tolerance = 0.6 * few.update_report_.error_estimate
+    tight, many = error_of(remove, X, y, parameters, edit_tol=tolerance)
+    assert not many.update_report_.refit
     assert few.update_report_.n_passes < many.update_report_.n_passes
     assert tight < loose
 
@@ -185,10 +187,10 @@ def test_where_a_sample_is_too_noisy_all_rows_are_measured(monkeypatch):
     monkeypatch.setattr("skdeltagrad._seed._SAMPLE_OF_FIT", 0.0)
     monkeypatch.setattr("skdeltagrad._seed._ROWS_PER_COEFFICIENT", 1)
     X, y, parameters = load("two classes")
-    parameters = {**GD, **parameters}
+    parameters = {**GD, **parameters, "max_iter": 25}  # all rows are dear
     loose, sampled = error_of(remove, X, y, parameters, edit_tol=1.0)
     report = sampled.update_report_
-    assert report.n_passes < 1.0
+    assert report.n_passes < 2.0
     tolerance = 0.5 * report.error_estimate
     tight, on_all = error_of(remove, X, y, parameters, edit_tol=tolerance)
     report = on_all.update_report_
@@ -197,6 +199,66 @@ def test_where_a_sample_is_too_noisy_all_rows_are_measured(monkeypatch):
     assert tight < loose
     # The next edit begins with them.
     assert on_all.unlearn(position=200).update_report_.n_passes % 1.5 == 0.0
+
+
+def heavy_tailed():
+    """Standardised rows; some have an entry of 100 deviations in one column."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4_000, 6))
+    some = rng.choice(len(X), 12, replace=False)
+    X[some, 0] = 40.0 * rng.choice([-1.0, 1.0], 12)
+    X[some[0], 0] = 400.0
+    raw = X[:, 1] - 0.5 * X[:, 2] + np.arcsinh(X[:, 0])
+    y = (raw + rng.logistic(size=len(X)) > 0).astype(int)
+    return scale(X), y, some
+
+
+HEAVY_SGD = {**SGD, "batch_size": 1_000, "max_iter": 40, "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize("schedule", [GD, HEAVY_SGD], ids=["gd", "sgd"])
+@pytest.mark.parametrize("which", ["the largest", "the large ones", "others"])
+def test_rows_with_entries_of_a_hundred_deviations(schedule, which):
+    """What such a row does that leaves is known; what others do shows in checks."""
+    X, y, large = heavy_tailed()
+    assert np.abs(X).max() > 50.0
+    rows = {"the largest": large[:1], "the large ones": large[::2]}
+    rows = rows.get(which, np.arange(100, 200))
+
+    def edit(model):
+        model.unlearn(position=rows)
+
+    error, model = error_of(edit, X, y, schedule, edit_tol=1e6)
+    report = model.update_report_
+    assert not report.refit
+    assert error < 0.05
+    assert report.error_estimate / 4.0 <= error <= 4.0 * report.error_estimate
+
+
+@pytest.mark.parametrize("schedule", [GD, HEAVY_SGD], ids=["gd", "sgd"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_estimate_is_near_the_error(case, schedule):
+    X, y, parameters = load(case)
+    parameters = {**schedule, **parameters}
+    rng = np.random.default_rng(1)
+    for n_rows in (1, 5, 8):
+        rows = rng.choice(X.shape[0], n_rows, replace=False)
+
+        def edit(model, rows=rows):
+            model.unlearn(position=rows)
+
+        error, model = error_of(edit, X, y, parameters, edit_tol=1e6)
+        estimate = model.update_report_.error_estimate
+        assert estimate / 6.0 <= error <= 4.0 * estimate, (n_rows, error, estimate)
+
+
+def test_between_points_no_node_can_help():
+    """Two points are made of Hessians that the path between them belies."""
+    X, y, _ = heavy_tailed()
+    schedule = {**GD, "learning_rate": 1.0}
+    error, model = error_of(remove, X, y, schedule, edit_tol=1e-9)
+    assert "between their points" in model.update_report_.reason
+    assert error < 1e-12
 
 
 def test_an_edit_after_one_that_was_too_noisy_is_not_tried():

@@ -5,6 +5,7 @@ cached iterate and step, v = w + drift, and B the Hessian that predicts,
 
     gradient at w    g = -(s + shrinkage w) / rate             (intercepts not shrunk)
     at v             g' = g + S_b (B drift + r |drift|) + touched rows
+                     S_b, B, r: of the rows that stay
     new step         s' = -rate' g' - shrinkage' v
     next drift       drift + s' - s
 
@@ -16,8 +17,9 @@ argument    shape                                meaning
 first, last scalars                              steps to make: [first, last)
 iterate     (n_outputs, n_dof)                   w; OUT: at `last`
 drift       (n_outputs, n_dof)                   OUT: likewise
-touched     (n_groups, n_outputs, n_dof)         gradient sums of rows that join less
-                                                 those that leave, of the first step
+touched     (n_groups, n_outputs, n_dof)         gradient sums of rows that join, at v,
+                                                 less those of rows that leave, at w, of
+                                                 the first step
 residual    (n_groups, n_outputs, n_dof)         r, per unit of weight
 n_features  scalar                               columns from here on are intercepts
 work        (n_groups + 2, n_outputs, n_dof)     scratch
@@ -28,9 +30,8 @@ bends_out   (n_steps,)                           OUT: |B drift|, over all groups
 
 Tuples: `cached` and `sizes` hold rate (n_steps,), shrinkage (n_steps, n_outputs) and
 group_weight (n_groups,) of the old and the new run; `old_run` and `new_run` their steps
-(n_steps, n_outputs, n_dof) and the gradient sums of all groups but the last; `weights`
-the weights of the old batches and of their kept rows, (n_steps, n_groups) each; and
-`hessian` is
+(n_steps, n_outputs, n_dof) and the gradient sums of all groups but the last; `weight`
+those of the batches' rows that stay, (n_steps, n_groups); and `hessian` is
 
 =========== ==================================== ==================================
 frame       (n_outputs, m)                       Q, coordinates of the loss;
@@ -133,7 +134,7 @@ def respond(drift, step, hessian, products_out):
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
 def coast(
     first, last, iterate, drift, touched, residual, n_features, cached, sizes, old_run,
-    new_run, weights, hessian, work, lengths_out, moves_out,
+    new_run, weight, hessian, work, lengths_out, moves_out,
     bends_out,
 ):  # fmt: skip
     """Make steps of a replay; record them in `new_run`, which is OUT.
@@ -147,7 +148,6 @@ def coast(
     rate, shrinkage, factor = sizes
     old_steps, old_sums = old_run
     new_steps, new_sums = new_run
-    weight, kept_weight = weights
     responses, others, gradient = work[:-2], work[-2], work[-1]
     n_outputs, n_dof = drift.shape
     n_groups = responses.shape[0]
@@ -181,7 +181,7 @@ def coast(
             by_weight = weight[step, group]
             # Where nobody is left nothing may be: not even the prediction's error,
             # which points along the removed rows.
-            somebody = kept_weight[step, group] > 0.0
+            somebody = weight[step, group] > 0.0
             for k in range(n_outputs):
                 for j in range(n_dof):
                     known = old_sums[step, group, k, j]
@@ -198,7 +198,7 @@ def coast(
         inverse = 1.0 / of_last if of_last > 0.0 else 0.0
         response = responses[last_group]
         by_weight = weight[step, last_group]
-        somebody = kept_weight[step, last_group] > 0.0
+        somebody = weight[step, last_group] > 0.0
         square = square_of_move = 0.0
         for k in range(n_outputs):
             for j in range(n_dof):
@@ -231,7 +231,7 @@ def coast(
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
 def carry(
-    first, last, change, sources, growth, n_features, sizes, new_run, weights, hessian,
+    first, last, change, sources, growth, n_features, sizes, new_run, weight, hessian,
     work, record,
 ):  # fmt: skip
     """Carry a change of the new iterate on, by the word of the Hessians.
@@ -242,7 +242,6 @@ def carry(
     """
     rate, shrinkage, factor = sizes
     new_steps, new_sums = new_run
-    weight, kept_weight = weights
     responses = work[:-2]
     n_outputs, n_dof = change.shape
     n_groups = responses.shape[0]
@@ -257,7 +256,7 @@ def carry(
                 for k in range(n_outputs):
                     for j in range(n_dof):
                         response[k, j] += grown * sources[number, group, k, j]
-            by_weight = weight[step, group] if kept_weight[step, group] > 0.0 else 0.0
+            by_weight = weight[step, group]
             for k in range(n_outputs):
                 for j in range(n_dof):
                     response[k, j] *= by_weight
