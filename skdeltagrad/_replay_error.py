@@ -1,10 +1,9 @@
 """How far a replay is from the exact run: an estimate, in parts, not a bound.
 
-early      a *check*: at a step before the first node, what is wrong with the gradient
-           that the run has there is measured as at a node, and propagated as if it
-           had been so from the start.
-after      another one, at the last step, propagated as if it had grown since the last
-           node.
+checks     at two steps that are no nodes what is wrong with the gradient that the run
+           has there is measured as at a node. At one before the first node, as if it
+           had been so from the start; and at the last one, as if it had grown since
+           the last node.
 nodes      what nodes found, where the run is not corrected for it; and where the second
            check is not made, some of what it was corrected for.
 between    what interpolated Hessians are off by between their points, by their second
@@ -27,11 +26,14 @@ _TINY = np.finfo(float).tiny
 # Accuracy thresholds. The larger of two second differences is three times the error, in
 # the median of 300 edits of 17 data sets; the other parts need no factor. At ten times
 # the values estimates are ten times too high, and edits are retrained in vain.
-FACTORS = {"early": 1.0, "after": 1.0, "nodes": 1.0, "between": 1.0 / 3.0, "noise": 1.0}
+FACTORS = {"checks": 1.0, "nodes": 1.0, "between": 1.0 / 3.0, "noise": 1.0}
 # Of the same kind: how much is left of what nodes corrected.
 LEFT_BY_NODES = 0.3
-# A cost: runs of chance, where each is carried through the run and where they are not.
-_CARRIED_RUNS = 4
+# A cost: runs of chance where each is carried through the run; where that is cheap, for
+# Hessians of at most such an order; and where they are not carried.
+_CARRIED_RUNS = 1
+_CHEAP_RUNS = 4
+_CHEAP_ORDER = 128
 _RUNS = 16
 
 
@@ -60,7 +62,8 @@ def between_points(propagation, tally):
     """How far what Hessians are off by between their points leads astray: a norm."""
     seed, trajectory = propagation.seed, propagation.trajectory
     stretches = seed.stretches()
-    if not stretches:
+    # Of one direction that is next to nothing.
+    if not stretches or not seed.repairs:
         return 0.0
     bent = seed.second_differences(propagation.hessians)
     middles = [int(np.argmax(bow)) for _, _, bow in stretches]
@@ -74,20 +77,22 @@ def between_points(propagation, tally):
     return np.linalg.norm(propagation.astray(np.stack(sources), np.stack(growth)))
 
 
-def astray(propagation, tally, residual, shape):
-    """How far the residual that a check found leads astray: a norm.
+def astray(propagation, tally, residuals, shapes):
+    """How far the residuals that checks found lead astray: a norm.
 
     Parameters
     ----------
     propagation : Propagation
     tally : Tally
-    residual : ndarray of shape (n_groups, n_outputs, n_dof)
+    residuals : list of ndarray of shape (n_groups, n_outputs, n_dof)
         Per unit of weight and length of the drift.
-    shape : ndarray of shape (n_steps,)
-        How much of it there is at every step: see `until_node` and `since_node`.
+    shapes : list of ndarray of shape (n_steps,)
+        How much of each there is at every step: see `until_node` and `since_node`.
     """
-    growth = (shape * tally.lengths)[np.newaxis]
-    return np.linalg.norm(propagation.astray(residual[np.newaxis], growth))
+    if not residuals:
+        return 0.0
+    growth = np.stack(shapes) * tally.lengths
+    return np.linalg.norm(propagation.astray(np.stack(residuals), growth))
 
 
 def until_node(n_steps, step, node):
@@ -125,7 +130,8 @@ def by_chance(propagation, tally, of_sample, of_rows):
     steps = sorted(of_rows)
     sources = [of_sample[np.newaxis], *(of_rows[step] for step in steps)]
     sources = np.concatenate(sources)
-    if not sources.any():
+    is_whole = propagation.replay.batch_share == 1.0 and not of_sample.any()
+    if is_whole or not sources.any():
         return 0.0
     n_contrasts = (len(sources) - 1) // len(steps)
 
@@ -134,9 +140,11 @@ def by_chance(propagation, tally, of_sample, of_rows):
         return np.concatenate([tally.lengths[np.newaxis], chance])
 
     if propagation.seed.repairs:
+        is_cheap = of_sample[0].size <= _CHEAP_ORDER
+        n_runs = _CHEAP_RUNS if is_cheap else _CARRIED_RUNS
         by_run = [
             np.linalg.norm(propagation.astray(sources, growth(run)))
-            for run in range(_CARRIED_RUNS)
+            for run in range(n_runs)
         ]
         return np.sqrt(np.mean(np.square(by_run)))
     # By one curvature for all sources a run costs nothing.

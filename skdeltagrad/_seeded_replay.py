@@ -152,7 +152,7 @@ class SeededReplay:
         # Half a gap is left at the end.
         gap = n_steps / (n_nodes + 0.5)
         nodes = np.unique(np.rint(gap * np.arange(1, n_nodes + 1)).astype(int))
-        error, first = np.zeros_like(self._drift), 0
+        first, error = 0, np.zeros_like(self._drift)
         news = np.zeros_like(self._residual)
         advanced = self._propagation.advanced
         nodes = nodes[(nodes > 0) & (nodes < n_steps)]
@@ -162,50 +162,66 @@ class SeededReplay:
             grown = lengths.copy()
             if self._seed.repairs:
                 grown[first:node] *= np.arange(node - first) / (node - first)
-                error = advanced(first, node, error, np.zeros_like(news), grown)
-                repair = np.zeros_like(error)
-                self._propagation.carry(
-                    first, node, repair, news[np.newaxis], grown, record=True
-                )
-                self._drift += repair
-                error += repair
+                error = self._corrected(first, node, error, news, grown)
             else:
                 if first > 0:  # what no Hessian tells is there from the start
                     grown[first:node] *= np.arange(node - first) / (node - first)
                 error = advanced(first, node, error, news, grown)
             first = node
-        # After the last node the residual may go on as it did.
         self._coast(first, n_steps)
-        grown = lengths.copy()
-        grown[first:] *= np.arange(n_steps - first) / gap
-        error = advanced(first, n_steps, error, news, grown)
         self._trajectory.end[:] = self._iterate + self._drift
         self._trajectory.exact[:] = False
         moved = np.linalg.norm(self._drift)
         if not moved > 0.0:
             return 0.0, {}
-        parts = self._parts_of_error(nodes, np.linalg.norm(error))
+        of_nodes = 0.0
+        if not self._checks_stand_alone:
+            # After the last node the residual may go on as it did.
+            grown = lengths.copy()
+            grown[first:] *= np.arange(n_steps - first) / gap
+            error = advanced(first, n_steps, error, news, grown)
+            of_nodes = np.linalg.norm(error)
+            if self._seed.repairs:
+                of_nodes *= _replay_error.LEFT_BY_NODES
+        parts = self._parts_of_error(nodes, of_nodes)
         self.parts = {name: float(part / moved) for name, part in parts.items()}
         return _replay_error.combined(self.parts), self.parts
+
+    @property
+    def _checks_stand_alone(self):
+        """Whether what nodes found tells nothing besides of the error."""
+        return self._seed.repairs and "after" in self._checks
+
+    def _corrected(self, first, node, error, news, grown):
+        """Correct the steps up to a node; return what was corrected in all."""
+        if not self._checks_stand_alone:
+            nothing = np.zeros_like(news)
+            error = self._propagation.advanced(first, node, error, nothing, grown)
+        repair = np.zeros_like(self._drift)
+        self._propagation.carry(
+            first, node, repair, news[np.newaxis], grown, record=True
+        )
+        self._drift += repair
+        return error + repair
 
     def _parts_of_error(self, nodes, of_nodes):
         """Norms of the parts of the estimate, by name."""
         propagation, tally = self._propagation, self._tally
-        parts = {"nodes": of_nodes}
-        for name, step, shape in self._steps_to_check(nodes):
-            residual = self._residual_at(step)
-            parts[name] = _replay_error.astray(propagation, tally, residual, shape)
-        if self._seed.repairs:
-            left = 0.0 if "after" in parts else _replay_error.LEFT_BY_NODES
-            parts["nodes"] *= left
-        parts["between"] = _replay_error.between_points(propagation, tally)
-        parts["noise"] = _replay_error.by_chance(
-            propagation, tally, self._of_sample, self._of_rows
-        )
-        return parts
+        residuals, shapes = [], []
+        for step, shape in self._steps_to_check(nodes):
+            residuals.append(self._residual_at(step))
+            shapes.append(shape)
+        return {
+            "nodes": of_nodes,
+            "checks": _replay_error.astray(propagation, tally, residuals, shapes),
+            "between": _replay_error.between_points(propagation, tally),
+            "noise": _replay_error.by_chance(
+                propagation, tally, self._of_sample, self._of_rows
+            ),
+        }
 
     def _steps_to_check(self, nodes):
-        """Names of checks, their steps, and how much of their residual every step has.
+        """Steps of the checks, and how much of their residual every step has.
 
         Steps in whose batches every group has rows. The early one is at a point of the
         seed, if it can be: what is wrong between points is another part.
@@ -214,15 +230,17 @@ class SeededReplay:
         possible = (rate > 0.0) & (self._replay.base.rate > 0.0)
         possible &= (self._replay.kept_weight > 0.0).all(axis=1)
         steps = np.flatnonzero(possible)
-        before = steps[(steps > 0) & (steps < _EARLY * nodes[:1].sum())]
+        if not len(nodes):
+            return
+        before = steps[(steps > 0) & (steps < _EARLY * nodes[0])]
         points = before[self._seed.progress[before] == 0.0]
         if "early" in self._checks and len(before):
             some = points if len(points) else before
             step = int(some[np.argmin(np.abs(some - nodes[0] / 3))])
-            yield "early", step, _replay_error.until_node(n_steps, step, nodes[0])
-        if "after" in self._checks and len(nodes) and steps[-1:].sum() > nodes[-1]:
+            yield step, _replay_error.until_node(n_steps, step, nodes[0])
+        if "after" in self._checks and len(steps) and steps[-1] > nodes[-1]:
             step = int(steps[-1])
-            yield "after", step, _replay_error.since_node(n_steps, nodes[-1], step)
+            yield step, _replay_error.since_node(n_steps, nodes[-1], step)
 
     def _coast(self, first, last):
         """Make steps; those that a removed or added row takes part in one by one."""
@@ -310,8 +328,13 @@ class SeededReplay:
         old_sizes = base.rate, base.shrinkage, base.group_weight
         old = Playback(base.trajectory, *old_sizes, n_features)
         new = Playback(self._trajectory, *replay.sizes, n_features)
-        for playback in (old, new):
-            playback.go_to(step)
+        ends = self._iterate, self._trajectory.end
+        for playback, end in zip((old, new), ends, strict=True):
+            steps = playback.trajectory.steps
+            if 2 * step < len(steps):
+                playback.go_to(step)
+            else:  # from the end it is not so far
+                playback.jump_to(step, end - steps[step:].sum(axis=0, dtype=float))
         drift = new.iterate - old.iterate
         length = np.linalg.norm(drift)
         if not length > 0.0:

@@ -170,6 +170,10 @@ class Playback:
             self.iterate += between
         self._step = step
 
+    def jump_to(self, step, iterate):
+        """Go to a step of which the iterate is known."""
+        self._step, self.iterate = step, iterate
+
     def gradient_sums(self):
         """Gradient sums of the step that comes next, by group, without the penalty.
 

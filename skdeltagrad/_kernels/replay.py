@@ -253,6 +253,8 @@ def carry(
             response = responses[group]
             for number in range(sources.shape[0]):
                 grown = growth[number, step]
+                if grown == 0.0:
+                    continue
                 for k in range(n_outputs):
                     for j in range(n_dof):
                         response[k, j] += grown * sources[number, group, k, j]
