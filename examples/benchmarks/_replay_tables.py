@@ -2,8 +2,6 @@
 
 import numpy as np
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
 
 def cell(value, spec):
     """A number, or nothing."""
@@ -115,36 +113,6 @@ def hard_table(results):
                 anew(draws),
                 "; ".join(sorted(reasons)),
             ])  # fmt: skip
-    return table(head, lines)
-
-
-def estimate_table(results):
-    """A line for every set and solver, and one for all."""
-    head = [
-        "set", "edits", "trained anew", "no estimate", "within a factor of 3",
-        "error above 3 x estimate", "largest error",
-        "estimate / error: quantiles " + ", ".join(f"{q:g}" for q in QUANTILES),
-    ]  # fmt: skip
-    every = [pair for result in results for pair in result["pairs"]]
-    lines = []
-    for name, pairs in [(r["name"], r["pairs"]) for r in results] + [("all", every)]:
-        n_refits = sum(pair["refit"] for pair in pairs)
-        known = [
-            pair["estimate"] / pair["error"]
-            for pair in pairs
-            if pair["estimate"] is not None and not pair["refit"] and pair["error"] > 0
-        ]
-        errors = [pair["error"] for pair in pairs if pair["estimate"] is not None]
-        line = [name, f"{len(pairs)}", f"{n_refits}"]
-        line.append(f"{len(pairs) - n_refits - len(known)}")
-        if known:
-            known = np.array(known)
-            quantiles = np.quantile(known, QUANTILES)
-            line.append(f"{np.mean((known >= 1 / 3) & (known <= 3)):.0%}")
-            line.append(f"{np.mean(known < 1 / 3):.1%}")
-            line.append(f"{max(errors):.1e}")
-            line.append(", ".join(f"{value:.2g}" for value in quantiles))
-        lines.append(line + [""] * (len(head) - len(line)))
     return table(head, lines)
 
 

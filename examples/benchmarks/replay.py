@@ -28,14 +28,12 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import _data
 import numpy as np
 from _data import standardised
 from _environment import environment
 from _replay_tables import (
     cache_table,
     edits_table,
-    estimate_table,
     growth_table,
     hard_table,
     online_table,
@@ -44,7 +42,7 @@ from _replay_tables import (
 from _timing import timed
 from paper import LEARNING_RATE, WEIGHT_DECAY, Experiment, experiments
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, make_classification
+from sklearn.datasets import load_breast_cancer
 
 from skdeltagrad import DeltaGradLogisticRegression
 
@@ -58,10 +56,6 @@ EDIT_TOL = 2e-2
 EDIT_TOL_ONLINE = 3e-2
 GROWTH = (10_000, 100_000, 1_000_000, 10_000_000)
 AUTO = {"period": "auto"}
-# Sets of the section "estimate".
-ESTIMATED = (
-    "make_classification", "covtype, 20,000", "higgs, 20,000", "a9a", "mnist, 10,000",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -377,59 +371,6 @@ def _of_largest_loss(start, n_rows, rng):
     return np.argpartition(gain, n_rows)[:n_rows]
 
 
-def estimate(options):
-    """The estimated and the true error of random edits of some sets, however large."""
-    rng = options.rng()
-
-    def part(load, n_rows):
-        X, y = load(options.folder)
-        rows = rng.choice(len(y), n_rows, replace=False)
-        return X[rows], y[rows]
-
-    sets = {
-        "make_classification": lambda: make_classification(20_000, 20, random_state=0),
-        "covtype, 20,000": lambda: part(_data.covtype, 20_000),
-        "higgs, 20,000": lambda: part(_data.higgs, 20_000),
-        "a9a": lambda: _data.a9a(options.folder),
-        "mnist, 10,000": lambda: part(_data.mnist, 10_000),
-    }
-    n_edits = 4 if options.quick else 25
-    for number, (name, load) in enumerate(sets.items()):
-        if options.sets is not None and name not in options.sets:
-            continue
-        X, y = load()
-        schedules = {"gd": (None, 100), "sgd": (2_048, 30)}
-        for solver, (size, epochs) in schedules.items():
-            case = Case(name, None, size, epochs, 5, 10, None, None, None,
-                        solver=solver)  # fmt: skip
-            # No tolerance, or the larger errors would not be seen.
-            model = estimator(case, len(y)).set_params(edit_tol=1e6).fit(X, y)
-            edit_rng = options.rng(number, size or 0)
-            pairs = [_random_edit(model, X, y, edit_rng) for _ in range(n_edits)]
-            yield {"name": f"{name}, {solver}", "pairs": pairs}
-
-
-def _random_edit(fitted, X, y, rng):
-    """A random edit of a copy, in which 1 to 5% of the rows leave or join."""
-    n_samples = len(y)
-    n_rows = rng.integers(-(-n_samples // 100), n_samples // 20, endpoint=True)
-    of_one_class, is_addition = rng.random() < 0.2, rng.random() < 0.5
-    pool = np.flatnonzero(y == rng.choice(y)) if of_one_class else np.arange(n_samples)
-    rows = rng.choice(pool, min(n_rows, len(pool) // 2), replace=False)
-    model, edit = deepcopy(fitted), partial(remove, rows)
-    if is_addition:
-        model.set_params(period=1).unlearn(position=rows)
-        edit = lambda model: model.partial_refit(X[rows], y[rows])  # noqa: E731
-    found = replay(model, AUTO, edit)
-    names = ("estimate", "error", "n_passes", "refit", "reason")
-    return {
-        "kind": "addition" if is_addition else "deletion",
-        "of_one_class": of_one_class,
-        "n_rows": len(rows),
-        **{name: found[name] for name in names},
-    }
-
-
 def growth(options):
     """Ten rows out of more and more, next to the exact retrain."""
     for n_samples in GROWTH[:2] if options.quick else GROWTH:
@@ -522,7 +463,6 @@ SECTIONS = {
     "edits": Section("Edits", edits, edits_table),
     "online": Section("Single rows in sequence", online, online_table),
     "hard": Section("Hard edits", hard, hard_table),
-    "estimate": Section("The estimate", estimate, estimate_table),
     "growth": Section("Ten rows out of more and more", growth, growth_table),
     "tradeoff": Section("Speed against error", tradeoff, tradeoff_table),
     "cache": Section("Memory", cache, cache_table),
@@ -561,7 +501,7 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
-    known = [*cases(None), "breast_cancer", *ESTIMATED]
+    known = [*cases(None), "breast_cancer"]
     for name in set(asked.sets or ()) - set(known):
         parser.error(f"--sets: {name!r} is none of {', '.join(map(repr, known))}")
     options = Options(
