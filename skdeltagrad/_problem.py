@@ -34,7 +34,7 @@ _DEAR_DIGIT = 10.0
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
 _ROUNDING = 8 * np.finfo(float).eps
 # What a step for a quadratic loss may lose, by its bound, in units of what no step can
-# undercut: 2e-9 of the norm of the iterate. Rounding is mostly a hundredth of its bound.
+# undercut: 2e-9 of the norm of the iterate. The truth is mostly a hundredth of that.
 _QUADRATIC = 1e5
 # What a pass must gain to be worth it.
 _GAIN_OF_PASS = 4.0
