@@ -75,6 +75,7 @@ for number, person in enumerate(rng.permutation(np.unique(people))[:150], 1):
 
 assert np.all(np.array(errors) <= np.array(bounds)[np.array(checked) - 1] + 1e-7)
 print(f"{n_passes:g} passes over the rows for {len(seconds)} requests")
+est.purge()
 print(assert_erased(est, X[~remaining][:20]))
 
 # %%

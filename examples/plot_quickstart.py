@@ -33,8 +33,11 @@ est.unlearn(X[:30], y[:30])
 print(est.update_report_)
 
 # %%
-# Nothing that the estimator holds contains these rows any more:
+# A purge takes away what edits leave in memory, so that whoever has the model and the
+# other rows cannot solve for a removed one. Nothing that the estimator holds contains
+# these rows any more:
 
+est.purge()
 print(assert_erased(est, X[:30]))
 
 # %%

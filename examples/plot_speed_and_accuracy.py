@@ -86,7 +86,7 @@ for size in sizes:
 
 # %%
 # Few rows cost a small part of a refit, and the result is within the tolerance,
-# ``edit_tol``, of one hundredth of what the edit changes.
+# ``edit_tol``, of one hundredth of the way since the rows were last read.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
 styles = {"unlearn": "oC0", "warm start": "sC1", "cold start": "DC2"}

@@ -56,12 +56,16 @@ def tour(name, estimator, X, y, wrong, right):
 
     # Forget rows by their content, and see how far the model can be off.
     estimator.unlearn(X[:5], y[:5])
-    bound = estimator.update_report_.relative_bound
+    bound = estimator.update_report_.change_bound
     note = (
         "" if bound is None else f"certified: off by at most {bound:.0e} of the change"
     )
     show(name, "unlearn 5 rows", estimator, note)
     replayed = estimator.to_sklearn()
+
+    # Edits leave traces of removed rows, and a purge takes them away.
+    estimator.purge()
+    show(name, "purge", estimator)
     print(f"{'':18}{assert_erased(estimator, X[:5])}")
 
     # The yardstick: the model trained anew on the remaining rows.

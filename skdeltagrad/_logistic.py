@@ -65,8 +65,9 @@ class DeltaGradLogisticRegression(
         weight is at most this, and what is left is at most a thousandth of what a
         median row does to the optimum (a hundredth where no Hessian is kept).
     edit_tol : float, default=1e-2
-        For "newton": how far from the exact optimum an edit may end, as a share of the
-        way from where the rows were last read. Held by a bound where there is one.
+        For "newton": how far from the exact optimum an edit may end, as a fraction of
+        the way since the rows were last read (not of what this edit changes, which the
+        report gives as `change_bound`). Held by a bound where there is one.
         For a replay with ``period="auto"``: how far from an exact retrain, as a share
         of what the edit moves; held by an estimate.
     curvature : {"auto", "exact", "kronecker", "diagonal"}, default="auto"
