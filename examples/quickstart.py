@@ -63,16 +63,16 @@ def tour(name, estimator, X, y, wrong, right):
     show(name, "unlearn 5 rows", estimator, note)
     replayed = estimator.to_sklearn()
 
-    # Edits leave traces of removed rows, and a purge takes them away.
-    estimator.purge()
-    show(name, "purge", estimator)
-    print(f"{'':18}{assert_erased(estimator, X[:5])}")
-
     # The yardstick: the model trained anew on the remaining rows.
     estimator.partial_refit()
     error = distance(replayed, estimator) / distance(before, estimator)
     note = f"the edit was off by {error:.0e} of the change"
     show(name, "exact retrain", estimator, note)
+
+    # Edits leave traces of removed rows, and a purge takes them away.
+    estimator.purge()
+    show(name, "purge", estimator)
+    print(f"{'':18}{assert_erased(estimator, X[:5])}")
 
     # Rows that arrive later, and a target that was wrong, addressed by position.
     estimator.partial_refit(X_late, y_late)
@@ -83,7 +83,7 @@ def tour(name, estimator, X, y, wrong, right):
     # Tomorrow, in another process: the run and the rows come back with the model.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.joblib"
-        joblib.dump(estimator, path)
+        estimator.save(path, purge=True)
         loaded = joblib.load(path)
     same = np.array_equal(loaded.predict(X), estimator.predict(X))
     loaded.unlearn(position=[10, 11, 12])

@@ -418,7 +418,8 @@ class Endpoint:
             Whether it is fitted from nothing in any case.
         """
         if self.is_clean and not exact:
-            return self
+            ledger = replace(self.ledger, n_passes=0.0, n_hessians=0.0)
+            return replace(self, ledger=ledger)
         census = self._count(roster, roster.live_slots())
         problem = self._problem(rows, roster, NO_CHANGE, census)
         polished = None
