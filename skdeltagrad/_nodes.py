@@ -27,10 +27,13 @@ def begins_on_all(kind, n_epochs):
 def checks(kind, on_all, n_epochs):
     """Which checks are made: before the first node, and after the last one.
 
-    Where one is dear the second is not made, and what nodes corrected stands in for it.
+    Where one is dear the second is not made, and where it is twice as dear none is:
+    what nodes corrected stands in for them.
     """
-    dear = _PASSES_EACH * _share(kind, on_all) > _DEAR * n_epochs
-    return ("early",) if dear else ("early", "after")
+    price = _PASSES_EACH * _share(kind, on_all) / (_DEAR * n_epochs)
+    if price > 2.0:
+        return ()
+    return ("early",) if price > 1.0 else ("early", "after")
 
 
 def passes(kind, n_nodes, on_all, n_epochs):

@@ -182,7 +182,7 @@ class SeededReplay:
             error = advanced(first, n_steps, error, news, grown)
             of_nodes = np.linalg.norm(error)
             if self._seed.repairs:
-                of_nodes *= _replay_error.LEFT_BY_NODES
+                of_nodes *= _replay_error.LEFT_BY_NODES[len(self._checks)]
         parts = self._parts_of_error(nodes, of_nodes)
         self.parts = {name: float(part / moved) for name, part in parts.items()}
         return _replay_error.combined(self.parts), self.parts

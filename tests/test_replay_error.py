@@ -33,12 +33,15 @@ def test_rows_that_are_measured_and_their_price():
     # A pass and a half for a node and for each of two checks.
     assert _nodes.begins_on_all(WHOLE, 4)
     assert _nodes.passes(WHOLE, 1, True, n_epochs=100) == 4.5
-    # Where all rows are dear, a sample is taken; where that is dear, too, one check.
+    # Where all rows are dear, a sample is taken; where that is dear, too, one check; or
+    # none.
     assert _nodes.begins_on_all(SAMPLED, 30)
     assert not _nodes.begins_on_all(SAMPLED, 29)
     assert_allclose(_nodes.passes(SAMPLED, 2, False, n_epochs=10), 0.6)
     assert_allclose(_nodes.passes(SAMPLED, 2, False, n_epochs=2), 0.45)
-    assert _nodes.passes(SAMPLED, 1, True, n_epochs=10) == 3.0
+    assert_allclose(_nodes.passes(SAMPLED, 2, False, n_epochs=1), 0.3)
+    assert _nodes.passes(SAMPLED, 1, True, n_epochs=20) == 3.0
+    assert _nodes.passes(SAMPLED, 1, True, n_epochs=10) == 1.5
 
 
 def test_the_two_halves_of_a_change():

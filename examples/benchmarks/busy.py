@@ -14,6 +14,7 @@ import multiprocessing
 import os
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from time import sleep
 
 import numpy as np
@@ -73,22 +74,24 @@ class Edits:
         return estimator(random_state=0, **parameters).fit(X, y)
 
     def kinds(self):
-        """A function that prepares each kind: it returns what is timed."""
+        """What makes, for each kind, a function that prepares what is timed."""
         y = self.X[:, 0] + np.random.default_rng(1).standard_normal(len(self.X))
         return {
-            "gd, first edit": self._first(**GD),
-            "gd, later edit": self._later(**GD),
-            "sgd, first edit": self._first(**SGD),
-            "sgd, later edit": self._later(**SGD),
-            "sgd, first edit, 30 columns": self._first(few_columns=True, **SGD),
-            "sgd, period=5": self._first(period=5, **SGD),
-            "default solver, first edit, 30 columns": self._first(few_columns=True),
-            "default solver, later edit, 30 columns": self._later(few_columns=True),
-            "default solver, no Hessian": self._first(curvature="kronecker"),
-            "Ridge, first edit": self._first(target=y),
-            'fit, learning_rate="auto"': self._fit_auto,
-            "leave_one_out, 30 columns": self._left_out(few_columns=True),
-            "assert_erased": self._searched(few_columns=True),
+            "gd, first edit": partial(self._first, **GD),
+            "gd, later edit": partial(self._later, **GD),
+            "sgd, first edit": partial(self._first, **SGD),
+            "sgd, later edit": partial(self._later, **SGD),
+            "sgd, first edit, 30 columns": partial(
+                self._first, few_columns=True, **SGD
+            ),
+            "sgd, period=5": partial(self._first, period=5, **SGD),
+            "first edit, 30 columns": partial(self._first, few_columns=True),
+            "later edit, 30 columns": partial(self._later, few_columns=True),
+            "no Hessian": partial(self._first, curvature="kronecker"),
+            "Ridge, first edit": partial(self._first, target=y),
+            "learning_rate=auto": self._fit_auto,
+            "leave_one_out, 30 columns": self._left_out,
+            "assert_erased": self._searched,
         }
 
     def _first(self, **parameters):
@@ -111,15 +114,16 @@ class Edits:
         return prepare
 
     def _fit_auto(self):
-        return lambda: self.fitted(solver="gd", max_iter=1, learning_rate="auto")
+        auto = partial(self.fitted, solver="gd", max_iter=1, learning_rate="auto")
+        return lambda: auto
 
-    def _left_out(self, **parameters):
-        fitted = self.fitted(**parameters)
-        groups = np.arange(len(self.X)) * 50 // len(self.X)
+    def _left_out(self):
+        fitted = self.fitted(few_columns=True)
+        groups = np.arange(len(self.X)) * 10 // len(self.X)
         return lambda: lambda: leave_one_out(fitted, groups=groups)
 
-    def _searched(self, **parameters):
-        fitted = self.fitted(**parameters)
+    def _searched(self):
+        fitted = self.fitted(few_columns=True)
         gone = self.X[self.gone][:, :30]
         fitted.unlearn(position=self.gone)
         return lambda: lambda: assert_erased(fitted, gone)
@@ -138,8 +142,13 @@ def main():
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
+    parser.add_argument("--only", default="", help="kinds with this in their name")
     asked = parser.parse_args()
-    kinds = Edits(asked.rows).kinds()
+    kinds = {
+        name: make()
+        for name, make in Edits(asked.rows).kinds().items()
+        if asked.only in name
+    }
     medians(kinds, 1)  # kernels are compiled
     idle = medians(kinds, asked.repeats)
     with busy(asked.cores):
