@@ -167,6 +167,28 @@ def test_twin_histories_are_the_same_after_a_purge(kind, name):
     assert differences(one, other) == {}
 
 
+@pytest.mark.parametrize("kind", ["logistic", "ridge"])
+def test_no_number_tells_which_of_many_suspects_left(kind):
+    X, y, (last, _) = _rows(kind)
+    cls = DeltaGradLogisticRegression if kind == "logistic" else DeltaGradRidge
+    # Of one class, or else the numbers of rows by class would differ.
+    suspects = np.flatnonzero(y == y[last]) if kind == "logistic" else np.arange(last)
+    suspects = suspects[:8]
+    rest = np.setdiff1d(np.arange(len(y)), suspects)
+    models = []
+    for suspect in suspects:
+        chosen = [*rest, suspect]
+        model = cls().fit(X[chosen], y[chosen]).unlearn(position=len(rest))
+        model.unlearn(position=[0, 5]).partial_refit(X[suspects[:1]], y[suspects[:1]])
+        models.append(model.purge())
+    for model in models[1:]:
+        assert differences(models[0], model) == {}
+        ours, theirs = models[0].update_report_, model.update_report_
+        for name in ("distance_bound", "decision_bound", "gradient_norm"):
+            one, other = getattr(ours, name), getattr(theirs, name)
+            assert one == other or one == pytest.approx(other, rel=1e-9)
+
+
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_an_exact_purge_is_the_same_to_the_bit(kind, name):
     make, how = _case(kind, name)
