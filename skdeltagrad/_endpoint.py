@@ -28,6 +28,7 @@ from . import _threads
 from ._account import Account, power_of_ten, rounded_down
 from ._budget import MOST_PASSES, TO_BEGIN, Budget
 from ._census import Census, balanced_factors
+from ._centring import recentred
 from ._change import NO_CHANGE
 from ._kept_curvature import Curvature, order, survey_cost
 from ._losses import AbstractLoss
@@ -401,6 +402,16 @@ class Endpoint:
             noise=noise.of_sums, raw_noise=noise.of_predictions,
             raw_growth=noise.growth, curvature=curvature, converged=True,
             ledger=ledger, is_clean=False,
+        )  # fmt: skip
+
+    def about(self, centre, n_features):
+        """The same model with its columns centred elsewhere, and no curvature then."""
+        if centre is None or np.array_equal(centre, self.centre):
+            return self
+        iterate = recentred(self.iterate, n_features, self.centre, centre)
+        return replace(
+            self, centre=centre, iterate=iterate, reference=iterate, curvature=None,
+            is_clean=False,
         )  # fmt: skip
 
     @_with_few_threads

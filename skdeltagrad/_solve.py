@@ -240,10 +240,8 @@ def purged(settings, transaction, training_set, engine, exact):
         )  # fmt: skip
         engine = replace(engine, centre=centre, schedule=schedule)
         return engine.train(rows, roster), None
-    is_centred = centre is None or np.array_equal(centre, engine.centre)
-    engine = replace(_adjusted(settings, training_set, engine), centre=centre)
-    engine = engine.purged(rows, roster, exact or not is_centred)
-    return engine, None
+    engine = _adjusted(settings, training_set, engine).about(centre, rows.n_features)
+    return engine.purged(rows, roster, exact), None
 
 
 def problem_of(engine, training_set, slots):
