@@ -201,9 +201,12 @@ class MultinomialLoss(AbstractLoss):
         """``Q' (diag(p) - p p') Q``."""
         basis, m = self._basis, self.n_coordinates
         probability = softmax(raw, axis=1)
-        squares = (basis[:, :, np.newaxis] * basis[:, np.newaxis]).reshape(-1, m * m)
         mean = probability @ basis
-        second = (probability @ squares).reshape(-1, m, m)
+        if self.is_factored:  # one product for each row, and nothing of size m^3
+            second = (basis.T * probability[:, np.newaxis]) @ basis
+        else:  # one product for all rows
+            squares = basis[:, :, np.newaxis] * basis[:, np.newaxis]
+            second = (probability @ squares.reshape(-1, m * m)).reshape(-1, m, m)
         curvatures = second - mean[:, :, np.newaxis] * mean[:, np.newaxis]
         # Where classes are equally likely coordinates do not meet, but for rounding,
         # which is another in other company: a row that is taken out of a sum of such

@@ -1,5 +1,7 @@
 """Losses as the objective sees them; their derivatives are in test_kernels.py."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -259,3 +261,13 @@ def test_ranges_are_the_largest_contrasts(loss):
 def test_ranges_of_many_targets():
     raw = np.array([[1.0, -3.0, 2.0], [0.0, 0.0, 0.0], [5.0, 4.0, -1.0]])
     assert_array_equal(HalfSquaredLoss(3).ranges(raw), [3.0, 0.0, 5.0])
+
+
+def test_second_derivatives_of_a_few_rows_take_memory_for_these_rows_only():
+    loss = MultinomialLoss(200)
+    raw = np.random.default_rng(0).standard_normal((2, 200))
+    tracemalloc.start()
+    curvatures = loss.curvatures(raw)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * curvatures.nbytes
