@@ -122,6 +122,12 @@ def replay_always(monkeypatch):
     monkeypatch.setattr(_path_replay, "_WORTHWHILE", np.inf)
 
 
+@pytest.fixture
+def search_unpurged(monkeypatch):
+    """`assert_erased` searches what edits leave, and does not ask for a purge first."""
+    monkeypatch.setattr(BaseDeltaGrad, "_purge_state", lambda self: ("yes", None))
+
+
 @pytest.fixture(scope="session")
 def gradient_sums_of():
     """A function to all gradient sums of an estimator's cached run.

@@ -81,11 +81,13 @@ def test_a_mapped_file_is_checked_at_its_first_edit_or_copy(use, tmp_path):
     assert "_unchecked_state" not in vars(mapped)
 
 
-def test_dumps_without_a_checksum_load():
-    model = fitted()
-    state = model.__getstate__()
+def test_dumps_of_schema_3_load_without_a_checksum():
+    state = fitted().__getstate__()
     del state["_skdeltagrad_checksum"]
     loaded = object.__new__(DeltaGradRidge)
+    with pytest.raises(ValueError, match=MESSAGE):
+        loaded.__setstate__(state)
+    state["_skdeltagrad_schema"] = 3
     loaded.__setstate__(state)
     assert loaded.unlearn(position=3).update_report_.n_samples == 441
 

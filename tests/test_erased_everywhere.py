@@ -17,7 +17,6 @@ from scipy import sparse
 from skdeltagrad import (
     DeltaGradLogisticRegression,
     DeltaGradRidge,
-    _path_replay,
     assert_erased,
 )
 
@@ -138,8 +137,8 @@ def data(loss):
     "combination, dump", CASES, ids=lambda part: "-".join(np.atleast_1d(part))
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_nothing_is_left(combination, dump, tmp_path, monkeypatch):
-    monkeypatch.setattr(_path_replay, "_WORTHWHILE", np.inf)  # replay rather than fit
+def test_nothing_is_left(combination, dump, tmp_path, replay_always, search_unpurged):
+    """After edits, which leave no multiple of a row, and after a purge."""
     solver, storage, loss = combination
     kind, parameters, X, y = data(loss)
     parameters = parameters | SOLVERS[solver]
@@ -159,6 +158,10 @@ def test_nothing_is_left(combination, dump, tmp_path, monkeypatch):
     else:
         for row in gone:
             model.partial_unfit(stored[row : row + 1], y[row : row + 1])
-    report = assert_erased(DUMPS[dump](model, tmp_path / "model"), X[gone])
-    assert report.n_checked == len(gone)
-    assert not report.multiples_not_checkable
+    for purge in (False, True):
+        if purge:
+            model.purge()
+        report = assert_erased(DUMPS[dump](model, tmp_path / "model"), X[gone])
+        assert report.n_checked == len(gone)
+        assert not report.multiples_not_checkable
+    assert model.purged_ != "no"

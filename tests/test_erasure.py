@@ -843,7 +843,7 @@ def test_estimators_of_another_width_are_not_asked(data, row):
 def test_ids_alone():
     X = np.random.default_rng(0).normal(size=(30, 5))
     model = DeltaGradRidge().fit(X, X[:, 0], sample_id=[f"user {i}" for i in range(30)])
-    model.unlearn(sample_id="user 3")
+    model.unlearn(sample_id="user 3").purge()
     report = assert_erased(model, sample_id=["user 3"])
     assert (report.n_rows, report.n_ids) == (0, 1)
     assert str(report) == "1 id checked: found nowhere"

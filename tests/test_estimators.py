@@ -170,7 +170,8 @@ def test_learning_rates(diabetes):
     rate = automatic.learning_rate_
     moment = np.hstack([X, np.ones((100, 1))])
     moment = moment.T @ moment / 100
-    assert rate == pytest.approx(1 / (np.linalg.eigvalsh(moment)[-1] + 0.01), rel=0.02)
+    assert rate == pytest.approx(1 / (np.linalg.eigvalsh(moment)[-1] + 0.01), rel=0.05)
+    assert rate == float(f"{rate:.1e}")  # rounded down to two digits
     # Decided by fit, and kept through edits.
     automatic.unlearn(position=range(50))
     assert automatic.learning_rate_ == rate
@@ -698,6 +699,9 @@ def test_grid_search(wine):
     twin = clone(best).fit(X, y).unlearn(position=[0, 1, 2])
     assert best.unlearn(X[:3], y[:3]) is best
     assert_allclose(best.coef_, twin.coef_, rtol=1e-10)
+    with pytest.raises(AssertionError, match="best_estimator_ is not purged"):
+        assert_erased(search, X[:3])
+    best.purge()
     assert assert_erased(search, X[:3]).n_checked == 3
     assert_array_equal(search.predict(X), best.predict(X))
 
@@ -904,7 +908,7 @@ def test_report_as_text_and_dict(wine, replay_always):
     fit, positions, content, both, retrain, refit = map(str, reports)
     assert fit.startswith("fit (solver='gd'): 90 rows\n  100 of 100 steps exact, ")
     assert positions.startswith("partial_unfit (solver='gd'): 5 removed, 85 rows\n")
-    assert "0 of 100 steps exact, 1.5 passes" in positions
+    assert "0 of 100 steps exact, 4.5 passes" in positions
     assert "of the change (an estimate)" in positions
     assert "indexed" in content
     assert "1 removed, 2 added, 1 not found, 84 rows" in both
@@ -1016,7 +1020,8 @@ def arrays_of(model):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("solver", ["gd", "sgd"])
 @pytest.mark.parametrize("target", ["classes", "balanced", "ridge"])
-def test_removed_rows_are_gone(wine, form, solver, target):
+def test_removed_rows_are_gone(wine, form, solver, target, search_unpurged):
+    """What edits leave is no multiple of a row, even before a purge."""
     X, y = wine
     stored = FORMS[form](X)
     parameters = {"solver": solver, "max_iter": 5, "batch_size": 10, "random_state": 0}
@@ -1053,7 +1058,7 @@ def test_removed_rows_are_gone(wine, form, solver, target):
     assert set(kept.not_checkable) == {0, 1}
 
 
-def test_refused_rows_are_gone(wine):
+def test_refused_rows_are_gone(wine, search_unpurged):
     """Rows that were to be added, by an edit that failed, are not kept either."""
     X, y = wine
     model = DeltaGradLogisticRegression(solver="gd", max_iter=5).fit(X[:80], y[:80])
@@ -1080,7 +1085,7 @@ def parallel_steps(gradient_sums, x):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("edit", ["remove", "replace", "remove and add"])
 def test_gradients_of_batches_of_one_row_are_gone(
-    cancer, gradient_sums_of, form, kind, weighted, edit
+    cancer, gradient_sums_of, form, kind, weighted, edit, search_unpurged
 ):
     """They are multiples of the row."""
     X, y = cancer[0][:12], -np.ones(12)

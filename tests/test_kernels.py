@@ -784,9 +784,7 @@ from skdeltagrad import DeltaGradRidge
 
 X = np.arange(20.0).reshape(10, 2) % 7
 y = X @ [1.0, 2.0]
-model = DeltaGradRidge(
-    alpha=1e-3, fit_intercept=False, learning_rate=0.03, max_iter=300
-).fit(X, y)
+model = DeltaGradRidge(alpha=1e-3, fit_intercept=False).fit(X, y)
 assert abs(model.coef_ - [1.0, 2.0]).max() < 0.01, model.coef_
 assert numba.config.CACHE_DIR == "", numba.config.CACHE_DIR
 assert any(Path(tempfile.gettempdir()).glob("skdeltagrad-*/**/*.nbi"))

@@ -136,6 +136,7 @@ def test_a_pipeline_that_remembers_nothing(adult):
         pipeline.decision_function(X), anew.decision_function(X), 1e-6, 1e-7
     )
     assert_allclose(pipeline[-1].scale_, anew[-1].scale_, rtol=1e-12)
+    pipeline[-1].purge()
     assert assert_erased(pipeline, X.iloc[ROWS]).n_checked == len(ROWS)
 
 

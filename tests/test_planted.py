@@ -335,7 +335,7 @@ def test_ids(ids):
     X = rows_of("normal")
     ids = np.asarray(ids)
     model = DeltaGradLogisticRegression().fit(X, np.arange(60) % 2, sample_id=ids)
-    model.partial_unfit(sample_id=ids[[3, GONE]])
+    model.partial_unfit(sample_id=ids[[3, GONE]]).purge()
     given = X[[GONE]], ids[[3, GONE, 8]]
     carried = f"sample_id {ids[8]}: current training rows carry it, and it was not"
     with pytest.raises(AssertionError, match=carried):
@@ -385,7 +385,7 @@ def test_multiples_that_are_still_there(storage):
     X[20] = -2.5 * X[GONE]
     y = np.arange(N_SAMPLES) % 2
     model = DeltaGradLogisticRegression().fit(storage(X), y)
-    model.partial_unfit(position=GONE)
+    model.partial_unfit(position=GONE).purge()
     report = assert_erased(model, X[[GONE]])
     reason = "a multiple of it is still in the training set"
     assert report.multiples_not_checkable == {0: reason}
@@ -436,7 +436,7 @@ def test_no_false_alarms(maker):
         assert_erased(model, X[:10])
 
 
-def test_the_direction_that_a_seed_looks_in_is_no_mean(replay_always):
+def test_the_direction_that_a_seed_looks_in_is_no_mean(replay_always, search_unpurged):
     """Of sparse rows the direction of their mean is kept, whatever rows leave."""
     rng = np.random.default_rng(0)
     X = rng.random((300, 1100)) * (rng.random((300, 1100)) < 0.1)

@@ -150,7 +150,7 @@ def test_edits_one_after_the_other_stay_as_near_as_one():
     assert online < max(2.0 * at_once, 1e-2)
 
 
-def test_nothing_of_removed_rows_is_left():
+def test_nothing_of_removed_rows_is_left(search_unpurged):
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
     model.unlearn(X[:5], y[:5])

@@ -259,7 +259,7 @@ def left_out(**parameters):
 
 def searched():
     X, y = digits()
-    model = DeltaGradLogisticRegression().fit(X, y).unlearn(X[:2], y[:2])
+    model = DeltaGradLogisticRegression().fit(X, y).unlearn(X[:2], y[:2]).purge()
     assert_erased(model, X[:2])
 
 
