@@ -27,6 +27,11 @@ def power_of_ten(value):
     return float(10.0 ** np.ceil(np.log10(value))) if value else value
 
 
+def power_of_thousand(value):
+    """The least power of a thousand that is not below a number; None of None."""
+    return float(1e3 ** np.ceil(np.log10(value) / 3.0)) if value else value
+
+
 @dataclass(frozen=True)
 class Account:
     """What the last fit or edit cost, and what is certain about its result.
@@ -70,7 +75,7 @@ class Account:
         """What is still true when nothing was done, without digits that could tell."""
         return Account(
             curvature=self.curvature,
-            distance_bound=power_of_ten(self.distance_bound),
-            decision_bound=power_of_ten(self.decision_bound),
+            distance_bound=power_of_thousand(self.distance_bound),
+            decision_bound=power_of_thousand(self.decision_bound),
             no_bound=self.no_bound,
         )

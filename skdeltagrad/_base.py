@@ -112,7 +112,7 @@ class BaseDeltaGrad(PersistentState):
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         with self._changing("fit", is_one_run=True, X=X, y=y, metadata=weights):
             self._fit(X, y, sample_weight, sample_id, started)
-        return self._tell()
+        return self
 
     def _fit(self, X, y, sample_weight, sample_id, started):
         X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
@@ -404,7 +404,7 @@ class BaseDeltaGrad(PersistentState):
                 facts["purged"] = self.purged_  # nothing has changed
                 report = self._report(operation, None, training_set, started, **facts)
                 self._take_on({}, report)
-            return self._tell()
+            return self
         self._check_what_is_left(roster, edit)
         targets = self._edit_targets(
             roster.y[edit.removed], None if edit.added is None else edit.added.y
@@ -428,7 +428,7 @@ class BaseDeltaGrad(PersistentState):
             )
             self._take_on(state, report)
         training_set.give_back()
-        return self._tell()
+        return self
 
     def _facts(self, roster, edit, request_id):
         """What the report says about a request."""
@@ -472,4 +472,4 @@ class BaseDeltaGrad(PersistentState):
                 n_samples_before=training_set.roster.n_live, purged="no",
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
-        return self._tell()
+        return self

@@ -16,7 +16,7 @@ from ._sklearn import callback_management_context
 N_LEAVES = 100
 _ATTRIBUTES = ("_skl_callbacks", "_parent_callback_ctx")
 # Attributes of an estimator while it is followed.
-OF_A_RUN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+OF_A_RUN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown", "_is_stand_in")
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def followed(estimator, operation, n_steps=None, **given):
 def stand_in(estimator):
     """An object with all the attributes of an estimator, to be followed instead."""
     other = object.__new__(type(estimator))
-    vars(other).update(vars(estimator))
+    vars(other).update(vars(estimator), _is_stand_in=True)
     return other
 
 

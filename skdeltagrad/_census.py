@@ -5,6 +5,9 @@ import numpy as np
 # How much larger than the rest a part that is taken out of sums may be: it costs them
 # eight of sixteen digits.
 LARGEST_PART = 1e8
+# The same of weights, whose rounding no bound counts: so many times what is left may
+# have been there when they were last added up.
+_MOST_LEFT_BEHIND = 16.0
 
 
 class Census:
@@ -17,12 +20,17 @@ class Census:
         row.
     weight : ndarray of shape (n_steps, n_groups)
         Total sample weight of the batch's rows.
+    counted : ndarray of shape (n_steps, n_groups), optional
+        At least that weight at any time since it was last added up; by default now.
     """
 
-    def __init__(self, count, weight):
+    counted = None  # of dumps of schema 3
+
+    def __init__(self, count, weight, counted=None):
         self.count = count
         self.weight = weight
         self.weight[count == 0] = 0.0  # not what rounding left
+        self.counted = weight if counted is None else counted
 
     @classmethod
     def of_all(cls, weight, group, n_groups):
@@ -33,16 +41,34 @@ class Census:
 
     def plus(self, other):
         """After rows joined."""
-        return Census(self.count + other.count, self.weight + other.weight)
+        return Census(
+            self.count + other.count, self.weight + other.weight,
+            self._counted + other.weight,
+        )  # fmt: skip
+
+    @property
+    def _counted(self):
+        return self.weight if self.counted is None else self.counted
+
+    def coarse(self):
+        """With `counted` as a power of two: its digits would tell of rows that left."""
+        exponents = np.ceil(np.log2(np.maximum(self._counted, np.finfo(float).tiny)))
+        return Census(self.count, self.weight, np.exp2(exponents))
 
     def minus(self, other):
         """After rows left, or None where that costs a batch's weight its digits.
 
-        Next to a row of weight 1e15 few digits are left of the others' weights.
+        Next to a row of weight 1e15 few digits are left of the others' weights, and
+        little is left of a class that nearly all rows have left one by one.
         """
-        rest = Census(self.count - other.count, self.weight - other.weight)
-        kept = other.weight <= LARGEST_PART * rest.weight
-        return rest if (kept | (rest.count == 0)).all() else None
+        rest = Census(
+            self.count - other.count, self.weight - other.weight, self._counted
+        )
+        kept = self._counted <= _MOST_LEFT_BEHIND * rest.weight
+        kept |= rest.count == 0
+        # Sums of integers are exact.
+        kept |= (self.weight % 1.0 == 0.0) & (other.weight % 1.0 == 0.0)
+        return rest if kept.all() else None
 
 
 def balanced_factors(by_group):

@@ -60,19 +60,13 @@ class ColumnMoments:
         Number of rows with an entry other than 0.
     sums, squares : ndarray of shape (n_features,)
         Weighted sums of x and of x^2.
-    has_lost_digits : bool
-        Whether rows have left that were larger than the rest: their rounding is then
-        more than that of a fresh sum.
     """
 
-    has_lost_digits = True  # of dumps of earlier versions nobody knows
-
-    def __init__(self, weight, counts, sums, squares, has_lost_digits=False):
+    def __init__(self, weight, counts, sums, squares):
         self.weight = weight
         self.counts = counts
         self.sums = np.where(counts > 0, sums, 0.0)  # not what rounding left
         self.squares = np.where(counts > 0, squares, 0.0)
-        self.has_lost_digits = has_lost_digits
 
     @classmethod
     def of(cls, rows, slots, weight):
@@ -87,7 +81,6 @@ class ColumnMoments:
             self.counts + other.counts,
             self.sums + other.sums,
             self.squares + other.squares,
-            self.has_lost_digits,
         )
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -106,9 +99,6 @@ class ColumnMoments:
         kept = other.squares <= LARGEST_PART * np.abs(rest.squares)
         kept |= rest.counts == 0
         kept &= other.weight <= LARGEST_PART * rest.weight
-        is_more = (other.squares > np.abs(rest.squares)) & (rest.counts > 0)
-        is_more |= other.weight > rest.weight
-        rest.has_lost_digits = self.has_lost_digits or bool(is_more.any())
         return rest if kept.all() else None
 
     # Columns whose squares overflow are left alone.

@@ -7,7 +7,7 @@ their plain form (`_state`).
 
 from . import _state
 from ._callbacks import OF_A_RUN
-from ._turns import turn_to_copy, turn_to_pickle
+from ._turns import is_in_use, turn_to_copy, turn_to_pickle
 
 # What says how arrays of an estimator are stored, not what they are.
 _OF_STORAGE = ("_is_mapped", "_unchecked_state")
@@ -15,6 +15,9 @@ _OF_STORAGE = ("_is_mapped", "_unchecked_state")
 
 class CopiedBetweenEdits:
     """A fitted or unfitted estimator, a scikit-learn one, that can be copied."""
+
+    # Whether it stands in for another one, whose rows it shares: see `_callbacks`.
+    _is_stand_in = False
 
     def __copy__(self):
         """A copy that can be edited: it has rows of its own, and shares the rest."""
@@ -35,9 +38,11 @@ class CopiedBetweenEdits:
         return copied
 
     def __getstate__(self):
+        is_busy = self._is_stand_in or is_in_use(self)
         with turn_to_pickle(self) as is_kept:
             self._check_file()
-            return _state.dump(self._attributes_to_write(), as_views=is_kept)
+            attributes = self._attributes_to_write(is_busy)
+            return _state.dump(attributes, as_views=is_kept)
 
     def __setstate__(self, state):
         is_mapped = _state.is_mapped(state)
@@ -47,8 +52,12 @@ class CopiedBetweenEdits:
             # To check it takes reading all of the file: that can wait.
             vars(self).update(_is_mapped=True, _unchecked_state=state)
 
-    def _attributes_to_write(self):
-        """Attributes of a pickle or dump, for whoever holds the estimator's turn."""
+    def _attributes_to_write(self, is_busy):
+        """Attributes of a pickle or dump, for whoever holds the estimator's turn.
+
+        `is_busy`: whether the thread is inspecting the estimator, which must then not
+        be changed.
+        """
         return self._attributes_of_copies()
 
     def _attributes_of_copies(self):

@@ -25,7 +25,7 @@ from time import perf_counter
 import numpy as np
 
 from . import _threads
-from ._account import Account, power_of_ten, rounded_down
+from ._account import Account, power_of_ten, power_of_thousand
 from ._budget import MOST_PASSES, TO_BEGIN, Budget
 from ._census import Census, balanced_factors
 from ._centring import recentred
@@ -63,7 +63,11 @@ _TOO_LARGE = "the Hessian of so many coefficients is not kept"
 _TOO_MUCH = "the edit is too large for steps from the old optimum"
 _WITHOUT_ROWS = (
     "without its rows (store_data=False) a logistic model cannot be brought to their "
-    "exact optimum: its coefficients keep a trace of second order"
+    "exact optimum, nor its Hessian be computed there: both keep traces of removed rows"
+)
+_LARGE_ROWS = (
+    "rows that left were so much larger than the others that the sums which are kept "
+    "(store_data=False) hold their rounding"
 )
 
 
@@ -249,7 +253,10 @@ class Endpoint:
             seconds *= n_hessians * problem.hessian_cost
             return {"n_hessians": n_hessians, "seconds": seconds}
         started = perf_counter()
-        curvature = self.curvature.changed(problem, roster, change, self.reference)
+        try:
+            curvature = self.curvature.changed(problem, roster, change, self.reference)
+        except np.linalg.LinAlgError:
+            curvature = None
         if curvature is None:
             return refit
         sums, measured = self._gradient_sums_after(problem, change)
@@ -317,6 +324,10 @@ class Endpoint:
         sums, measured = self._gradient_sums_after(problem, change)
         if self._is_surveyed_by(change, roster.n_live):
             curvature = Curvature.survey(problem, roster, reference)
+            if self.curvature is not None and self.curvature.uncertainty:
+                # The sums were predicted, and how far they are off was known in the
+                # norm of the Hessian that is given up.
+                sums = problem.measure(reference).gradient_sums
         else:
             curvature = self.curvature.changed(problem, roster, change, reference)
             if curvature is None:
@@ -468,15 +479,17 @@ class Endpoint:
         """
         ledger = self.ledger.coarse()
         cleaned = replace(
-            self, noise=power_of_ten(self.noise),
-            raw_noise=power_of_ten(self.raw_noise),
-            raw_growth=power_of_ten(self.raw_growth), ledger=ledger,
+            self, census=self.census.coarse(),
+            noise=power_of_thousand(self.noise),
+            raw_noise=power_of_thousand(self.raw_noise),
+            raw_growth=power_of_thousand(self.raw_growth), ledger=ledger,
         )  # fmt: skip
         if self.loss.is_quadratic:
+            obstacle = _LARGE_ROWS if self.curvature.has_lost_digits else None
             return replace(
                 cleaned, curvature=self.curvature.forgetting(self.iterate),
                 is_clean=True, ledger=replace(ledger, decision_bound=None),
-            ), None  # fmt: skip
+            ), obstacle  # fmt: skip
         problem = self._problem(rows, roster, NO_CHANGE, self.census)
         reference = problem.vectors(self.reference)
         step = problem.vectors(self.iterate) - reference
@@ -489,7 +502,7 @@ class Endpoint:
         _, sums, _ = predicted(problem, hessian, self.reference, sums, step)
         return replace(
             cleaned, reference=self.iterate, gradient_sums=sums, curvature=curvature,
-            way=rounded_down(self.way + hessian.norm(step)),
+            way=power_of_ten(self.way + hessian.norm(step)) / 10.0,
         ), _WITHOUT_ROWS  # fmt: skip
 
     def _polished(self, problem, roster, census):

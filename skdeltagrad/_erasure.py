@@ -9,12 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from . import _dumps, _html
 from ._search import Search, row_text, shortened
 from ._twins import LIVE_ID, LIVE_ROW
+from ._walk import iter_objects
 
 _NOTHING_CHECKED = "none could be searched for"
 
@@ -47,6 +49,9 @@ class ErasureReport:
         keeps is a function of the current ones.
     purged_reason : dict of str to str
         Why an estimator cannot be purged, by place.
+    membership_unknown : tuple of str
+        Places of estimators that keep no rows, so that it is not known whether the rows
+        are still training rows.
     """
 
     n_rows: int
@@ -59,6 +64,7 @@ class ErasureReport:
     ids_not_checkable: dict[int | str, str] = field(default_factory=dict)
     purged: dict[str, str] = field(default_factory=dict)
     purged_reason: dict[str, str] = field(default_factory=dict)
+    membership_unknown: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -92,6 +98,11 @@ class ErasureReport:
         elif n_ids:
             ids = "id" if n_ids == 1 else "ids"
             lines.append(f"0 of {n_ids} {ids} checked: {_NOTHING_CHECKED}")
+        if self.membership_unknown:
+            lines.append(
+                "not known whether they are still training rows, since no rows are "
+                f"kept (store_data=False): {', '.join(self.membership_unknown)}"
+            )
         lines += [
             f"ids not checkable, {reason}: {shortened(ids)}"
             for reason, ids in _by_reason(self.ids_not_checkable)
@@ -207,7 +218,7 @@ def assert_erased(
     estimator fitted on 100,000 rows of 100 columns the search takes some 9 seconds on
     one core and no more memory than a few portions; in its dump of 84 MB, 23 seconds.
     """
-    if X is None and sample_id is None:
+    if X is None and (sample_id is None or np.size(sample_id) == 0):
         raise TypeError("Give the removed rows as X, or their ids as sample_id.")
     if equal_rows not in ("raise", "warn"):
         raise ValueError(f'equal_rows must be "raise" or "warn", got {equal_rows!r}.')
@@ -239,6 +250,7 @@ def assert_erased(
             for place, (state, reason, _) in search.states.items()
             if state != "yes"
         },
+        membership_unknown=tuple(search.without_rows),
     )
     kept = _about_training_rows(report)
     wrong = search.findings()
@@ -332,7 +344,8 @@ def _forms_of(estimator: Any, X: Any) -> list[sparse.csr_array]:
     """Give the forms of X that the estimator may hold, as float64 rows."""
     if X is None:
         return [sparse.csr_array((0, 1))]
-    if not isinstance(estimator, Pipeline) or len(estimator.steps) == 1:
+    pipelines = _fitted_pipelines(estimator)
+    if not pipelines:
         return [_as_rows(X, getattr(estimator, "n_features_in_", None))]
     if isinstance(X, str):
         raise ValueError(
@@ -343,14 +356,32 @@ def _forms_of(estimator: Any, X: Any) -> list[sparse.csr_array]:
         X = list(X)  # it is looked at twice
     if _is_documents(X):
         _check_some(len(X), (len(X),))
-        return [_as_rows(estimator[:-1].transform(X), None)]
+        return [_as_rows(steps.transform(X), None) for steps in pipelines]
     _check_two_dimensional(X)
-    transformed = _as_rows(estimator[:-1].transform(X), None)
+    transformed = [_as_rows(steps.transform(X), None) for steps in pipelines]
     try:
         given = _as_rows(X, None)
     except (TypeError, ValueError):  # text, or missing values to be imputed
-        return [transformed]
-    return [given, transformed]
+        return transformed
+    return [given, *transformed]
+
+
+def _fitted_pipelines(estimator: Any) -> list[Pipeline]:
+    """Give the steps before the last of every fitted pipeline in an object.
+
+    A search holds the pipeline that it chose, and a log may hold several: their models
+    know the rows as these steps transform them.
+    """
+    found = {}
+    for _, obj in iter_objects(estimator):
+        # By its type: an object may run code when it is asked for its class.
+        if issubclass(type(obj), Pipeline) and len(obj.steps) > 1:
+            try:
+                check_is_fitted(obj)
+            except NotFittedError:
+                continue
+            found[id(obj)] = obj[:-1]
+    return list(found.values())
 
 
 def _is_documents(X: Any) -> bool:

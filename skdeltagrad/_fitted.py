@@ -198,6 +198,8 @@ class FittedState(
         vars(self).update(state | {"update_report_": report, "history_": history})
         if self.callback is not None:
             self.callback(report)
+        # Last, for where this raises (a warning that is an error) the edit is undone.
+        self._tell()
 
     def _as_it_is_now(self):
         """This estimator, whatever an edit in another thread makes of it meanwhile."""
@@ -218,9 +220,8 @@ class FittedState(
                 "edit at what its plan allows, before it converged. Raise max_iter, or "
                 "standardise the columns of X; partial_refit() fits without a limit.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=6,
             )
-        return self
 
     def _state_of(self, engine, training_set):
         n_features = training_set.rows.n_features
@@ -244,16 +245,23 @@ class FittedState(
             facts = engine.account() | facts
         return UpdateReport(
             operation,
-            self.solver,
-            training_set.roster.n_live,
+            n_samples=training_set.roster.n_live,
             cache_bytes=(engine or self._path).nbytes,
             seconds=perf_counter() - started,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
-            parameters=_receipt.parameters_of(self),
             seed=(engine or self._path).random_seed,
             versions=_receipt.versions(),
-            **facts,
+            **self._parameters_now() | facts,
         )
+
+    def _parameters_now(self):
+        return {"solver": self.solver, "parameters": _receipt.parameters_of(self)}
+
+    def _parameters_of_fit(self):
+        """The same with those that `fit` fixed, whatever was set since."""
+        of_fit = {n: _receipt.plain(v) for n, v in self._fit_parameters.items()}
+        parameters = _receipt.parameters_of(self) | of_fit
+        return {"solver": self._fit_parameters["solver"], "parameters": parameters}
 
     def _settings(self):
         return Settings(
@@ -292,6 +300,9 @@ class FittedState(
 
     # What `assert_erased` asks.
 
+    def _knows_rows(self):
+        return self._training_set.roster.is_stored
+
     def _count_live_copies(self, X):
         """Number of training rows equal to each row of X."""
         if not self._training_set.roster.is_stored:
@@ -308,7 +319,8 @@ class FittedState(
     def _count_live_ids(self, ids):
         """Number of training rows that carry each id."""
         roster = self._training_set.roster
-        if not roster.is_stored or roster.ids is None:
+        is_kept = roster.is_stored and roster.ids is not None
+        if not is_kept or (roster.ids.dtype.kind == "U") != (ids.dtype.kind == "U"):
             return np.zeros(len(ids), np.int64)
         which, _ = roster.slots_of_ids(ids)
         return np.bincount(which, minlength=len(ids))

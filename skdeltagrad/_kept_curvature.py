@@ -27,6 +27,9 @@ _N_SQUARES = 6
 _BUFFER_BYTES = 2**26
 # What the square of Q may be too large by before it is made anew.
 _LOOSEST = 4.0
+# Rounding: what edits of ordinary rows leave in an entry of the Hessian, in units of
+# its own rounding, is below this. A row 40 times as large as the others leaves more.
+_MOST_LOST = 100.0
 # Cost of the leverages and of Q, in Hessians: see `Curvature.rent`.
 _COMPLETION = 2.0
 # One row in so many tells whether half a pass may do.
@@ -189,6 +192,11 @@ class Curvature(Rounding):
         problem.meter.spend(n_hessians=1)
         return replace(known, fourth=fourth, surveyed_at=place, moved=0.0)
 
+    @property
+    def has_lost_digits(self):
+        """Whether rows that left were so large that the rest's digits were lost."""
+        return self.lost > _MOST_LOST
+
     def forgetting(self, place):
         """Without what has been the largest of rows that may have left.
 
@@ -198,7 +206,7 @@ class Curvature(Rounding):
         """
         return replace(
             self, hessian=self.hessian.factorised(), place=place, leverage=np.inf,
-            inflation=1.0, lost=rounded_up(self.lost),
+            inflation=1.0, lost=max(self.lost, _MOST_LOST),
         )  # fmt: skip
 
     def paid(self, problem, roster, n_passes):

@@ -55,6 +55,10 @@ class LiveRows(ABC):
         """
         return "yes", None
 
+    def _knows_rows(self) -> bool:
+        """Tell whether the training rows are kept, so that they can be counted."""
+        return True
+
     @abstractmethod
     def _count_live_copies(self, X: np.ndarray) -> np.ndarray:
         """Count the present training rows that are equal to each row of X.

@@ -414,7 +414,15 @@ class DeltaGradLogisticRegression(
         present = present[np.argsort(labels[present])]
         recode = np.zeros(len(labels), np.int64)
         recode[present] = np.arange(len(present))
-        return self._targets(codes, factor, labels[present], counts[present], recode)
+        labels = _narrowed(labels[present])
+        return self._targets(codes, factor, labels, counts[present], recode)
 
     def _publish(self, coef, intercept):
         return {"coef_": coef, "intercept_": intercept}
+
+
+def _narrowed(labels):
+    """Labels without the room that NumPy keeps for a longer one, which has left."""
+    if labels.dtype.kind != "U":
+        return labels
+    return labels.astype(f"U{np.strings.str_len(labels).max()}")

@@ -95,11 +95,12 @@ class PersistentState(FittedState):
             report = self._report(
                 "purge", engine, training_set, started, n_samples_before=n_samples,
                 purged="yes" if obstacle is None else "cannot", not_purged=obstacle,
+                **self._parameters_of_fit(),
             )  # fmt: skip
             state = self._state_of(engine, training_set)
             self._take_on(state | {"history_": self.history_.redacted()}, report)
         training_set.give_back()
-        return self._tell()
+        return self
 
     def save(
         self,
@@ -140,19 +141,25 @@ class PersistentState(FittedState):
         check_is_fitted(self)
         _save.save(self, path, compress=compress, purge=purge, receipt_key=receipt_key)
 
-    def _attributes_to_write(self):
+    def _attributes_to_write(self, is_busy):
         if "_path" not in vars(self):
-            return super()._attributes_to_write()
+            return super()._attributes_to_write(is_busy)
         options = _save.options()
-        self._purge_for_dump(options.purge)
-        attributes = super()._attributes_to_write()
+        self._purge_for_dump(options.purge, is_busy)
+        attributes = super()._attributes_to_write(is_busy)
         return attributes if options.receipt_key else attributes | {"_key": None}
 
-    def _purge_for_dump(self, wanted):
+    def _purge_for_dump(self, wanted, is_busy):
         if self.purged_ != "no":
             return
         if wanted is None:
-            wanted = self.solver == "newton"
+            wanted = self._fit_parameters["solver"] == "newton"
+        if wanted and is_busy:
+            raise RuntimeError(
+                "A dump or pickle would purge the estimator, which is being inspected "
+                "in this thread: call purge() before the inspection, or write the dump "
+                "after it."
+            )
         if wanted:
             self._purge()
         else:

@@ -16,10 +16,10 @@ import numpy as np
 
 from ._newton import KeptFactor
 
-# Accuracy: how far from the optimum is rounding, relative to the iterate, both in the
-# norm of the Hessian. For a condition number of 1e6 coefficients then agree to 1e-9;
-# rounding alone leaves some 1e-15.
-_POLISHED = 1e-12
+# Rounding: how far from the optimum a polish may end, relative to the iterate, both in
+# the norm of the Hessian. The gradient itself has no more digits. At 1e-12 what was
+# left of the steps told which of a hundred suspects had been removed.
+_POLISHED = 0.5 * np.finfo(float).eps
 # Accuracy: where steps get no shorter, rounding has been reached if they are at most
 # this long, relative to the iterate.
 _STALLED = 1e-10

@@ -270,6 +270,11 @@ class Roster:
         self._slot = GrowingArray(np.full(self._n_first + len(self._settled), GONE))
         self._slot.values[self._places(position)] = np.arange(len(slots))
 
+    def forget_gaps(self, transaction):
+        """Forget what removed rows have left between others, and how long ids were."""
+        self._index = None
+        self.narrow_ids(transaction)
+
     def narrow_ids(self, transaction):
         """Give ids the width of the longest one: not of one that was removed."""
         if self._ids is not None:

@@ -31,6 +31,8 @@ class Search:
         Row numbers: those to be searched for, and those to be searched for multiples.
     places : dict of (str, str) to set of int
         Row numbers, by what was found and where.
+    without_rows : list of str
+        Places of estimators that do not keep their training rows.
     states : dict of str to (str, str or None, str or None)
         By place of an estimator that knows its rows: its purge state, the reason for
         it, and the solver where it has one.
@@ -50,6 +52,11 @@ class Search:
         self.scalable = np.setdiff1d(self.checkable, list(self.multiples_not_checkable))
         self.places = {}
         self.ids_found = []
+        self.without_rows = [
+            place
+            for place, obj in twins.fitted_ones(self.objects)
+            if not obj._knows_rows()
+        ]
         self.states = {
             place: (*obj._purge_state(), getattr(obj, "solver", None))
             for place, obj in twins.fitted_ones(self.objects)

@@ -227,11 +227,12 @@ def purged(settings, transaction, training_set, engine, exact):
         rows, roster = training_set.rows, training_set.roster
         engine, obstacle = engine.purged_without_rows(rows, roster)
         return engine, obstacle or training_set.remainder()
-    training_set.close_holes(transaction, exact)
-    training_set.renew_sums(transaction, exact)
     rows, roster = training_set.rows, training_set.roster
+    # Before rows change their slots, and so restored after they have them again.
     transaction.undo(setattr, roster, "leverages", roster.leverages)
     roster.leverages = None
+    training_set.close_holes(transaction, exact)
+    training_set.renew_sums(transaction)
     centre = training_set.centre()
     if isinstance(engine, Path):
         schedule = _schedule(

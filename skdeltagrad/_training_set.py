@@ -105,16 +105,14 @@ class TrainingSet:
             weight = self.roster.given_weight[slots]
             self.spread = ColumnSpread.of(self.rows, slots, weight)
 
-    def renew_sums(self, transaction, exact=False):
+    def renew_sums(self, transaction):
         """Compute the columns' sums again from the current training rows.
 
-        Unless `exact`, the sums that only say where columns are centred stay as long as
-        they have lost no digits next to rows that left.
+        Those of now hold the rounding of rows that left, however large these were.
         """
-        slots = self.roster.live_slots()
-        if self.moments is not None and (exact or self.moments.has_lost_digits):
+        if self.moments is not None:
             transaction.undo(setattr, self, "moments", self.moments)
-            self.moments = self._moments_of(slots)
+            self.moments = self._moments_of(self.roster.live_slots())
         self.recount(transaction)
 
     def remainder(self):
@@ -130,8 +128,12 @@ class TrainingSet:
         """Compact storage where the room of removed rows tells something of them.
 
         That of a sparse row tells its number of entries; that of a dense row nothing,
-        and it stays unless `everywhere`.
+        and it stays unless `everywhere`. The indices by content and by id are made
+        again when they are needed: in those of now removed rows have left gaps.
         """
+        transaction.undo(self._forget_content)
+        self._forget_content()
+        self.roster.forget_gaps(transaction)
         if self.rows.is_sparse or everywhere:
             self.compact(transaction)
 

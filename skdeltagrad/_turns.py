@@ -18,6 +18,15 @@ from weakref import WeakKeyDictionary
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
+class _Held(threading.local):
+    """How many turns this thread has, and waited for."""
+
+    count = 0
+
+
+_held = _Held()
+
+
 class _Turn:
     """The lock of one object.
 
@@ -48,7 +57,33 @@ class _Turn:
 
     @contextmanager
     def taken(self):
-        """Wait for the lock, and hold it within the context."""
+        """Wait for the lock, and hold it within the context.
+
+        Raises
+        ------
+        RuntimeError
+            Where another thread has it, and this one has that of another object: two
+            threads could wait for each other for ever.
+        """
+        if _held.count and self.lock.locked():
+            raise RuntimeError(
+                "Another thread uses this estimator, and waiting for it was refused in "
+                "the middle of an edit, a copy or an inspection of another one (by a "
+                "callback for example): the two could wait for each other for ever. "
+                "Do it after that has returned."
+            )
+        with self.lock:
+            self.holder = get_ident()
+            _held.count += 1
+            try:
+                yield
+            finally:
+                _held.count -= 1
+                self.holder = None
+
+    @contextmanager
+    def taken_in_order(self):
+        """The same for whoever takes several turns by increasing number."""
         with self.lock:
             self.holder = get_ident()
             try:
@@ -147,6 +182,11 @@ def _in_turn(method, starts_over):
                 turn.is_half, turn.holder = False, None
 
     return cast(_Method, in_turn)
+
+
+def is_in_use(owner: Any) -> bool:
+    """Whether this thread has the object's turn: it edits, saves or inspects it."""
+    return _turn_of(owner).is_mine
 
 
 def edit_of(owner: Any) -> AbstractContextManager[_Turn]:
@@ -260,7 +300,7 @@ def write_in_turn(write: Callable[[], Any]) -> Any:
             with ExitStack() as turns:
                 for turn in sorted(wanted, key=lambda turn: turn.number):
                     if not turn.is_mine:
-                        turns.enter_context(turn.taken())
+                        turns.enter_context(turn.taken_in_order())
                 _writing.turns, _writing.has_one = turns, bool(wanted)
                 return write()
         except _Busy as busy:

@@ -659,3 +659,77 @@ def test_bounds_hold_for_the_published_coefficients_of_float32_rows(shift):
     off = np.abs(ours - exact.decision_function(X[1:].astype(float))).max()
     assert off <= model.update_report_.decision_bound + 1e-11  # of the reference
     assert model.coef_.dtype == model.intercept_.dtype == np.float64
+
+
+# What an attacker found.
+
+
+def _truth(X, y, model, weight=None):
+    """The optimum in long double, and the Hessian there, in the model's coordinates."""
+    path = model._path
+    design = X.astype(np.longdouble) - path.centre
+    design = np.column_stack([design, np.ones(len(X), np.longdouble)])
+    n_outputs, q = path.iterate.shape
+    penalty = np.tile(np.append(np.full(q - 1, path.alpha[0]), 0.0), (n_outputs, 1))
+    w = path.iterate.astype(np.longdouble)
+    weight = np.ones(len(X)) if weight is None else weight
+    one_hot = np.eye(n_outputs)[y]
+    for _ in range(6):
+        raw = design @ w.T
+        raw -= raw.max(axis=1, keepdims=True)
+        p = np.exp(raw)
+        p /= p.sum(axis=1, keepdims=True)
+        residual = p.copy()
+        own = np.arange(len(y)), y
+        residual[own] = 0.0
+        residual[own] = -residual.sum(axis=1)
+        gradient = (weight * residual.T) @ design + penalty * w
+        away = residual - (p - one_hot)
+        assert np.abs(away).max() < 1e-15
+        gradient = path.loss.to_coordinates(gradient.astype(float)).reshape(1, -1)
+        step = path.curvature.hessian.solve(gradient)
+        w = w - path.loss.to_outputs(step.reshape(-1, q))
+    return w
+
+
+def test_bounds_hold_for_several_classes_that_are_certain():
+    # The probability of a row's own class, minus one, has no digits there.
+    n_bounds = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        X, y = rng.standard_normal((40, 50)), np.arange(40) % 3
+        model = DeltaGradLogisticRegression(C=1e8, edit_tol=1e-8).fit(X, y)
+        model.unlearn(position=0)
+        report = model.update_report_
+        if report.distance_bound is None:
+            continue
+        n_bounds += 1
+        away = model._path.iterate - _truth(X[1:], y[1:], model)
+        assert _norm(model, away) <= report.distance_bound
+    assert n_bounds >= 6
+
+
+def test_what_a_purge_predicted_is_measured_where_the_curvature_is_made_again():
+    rng = np.random.default_rng(3)
+    X, y = rng.standard_normal((60, 3)), rng.integers(2, size=60)
+    weight = np.where(np.arange(60) < 40, 1e-14, 1.0)
+    model = DeltaGradLogisticRegression(edit_tol=1e-6)
+    model.fit(X, y, sample_weight=weight).unlearn(position=59).purge()
+    assert model._path.curvature.uncertainty > 0.0
+    model.unlearn(position=range(40))  # more rows than stay
+    assert model._path.curvature.uncertainty == 0.0
+    assert model.update_report_.n_passes >= 1.0
+
+
+@pytest.mark.parametrize("heavy", [1e3, 1e7])
+def test_totals_of_classes_have_all_digits_next_to_a_row_that_left(heavy):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 3)), rng.integers(2, size=200)
+    weight = rng.uniform(0.1, 2.0, 200)
+    weight[0] = heavy
+    model = DeltaGradLogisticRegression(class_weight="balanced")
+    model.fit(X, y, sample_weight=weight).unlearn(position=0)
+    model.unlearn(position=range(5, 20))
+    left = np.setdiff1d(np.arange(1, 200), np.arange(5, 20))
+    exact = np.bincount(y[left], weight[left])
+    assert_allclose(model._path.census.weight[0], exact, rtol=1e-14)

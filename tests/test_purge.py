@@ -6,10 +6,12 @@ whatever it is called.
 """
 
 import copy
+import dataclasses
 import os
 import pickle
 import re
 import threading
+import warnings
 
 import joblib
 import numpy as np
@@ -18,12 +20,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
 
 import skdeltagrad
-from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _polish
+from skdeltagrad import (
+    DeltaGradLogisticRegression,
+    DeltaGradRidge,
+    _polish,
+    inspection,
+)
 from skdeltagrad._state import plain
 
 # What may differ, by place: requests are public, times and salts are new every time,
@@ -251,6 +258,66 @@ def _best_cosine(model, X, y, row):
     return best
 
 
+@pytest.mark.parametrize("kind", ["logistic", "ridge"])
+def test_what_is_left_of_the_optimum_is_rounding(kind):
+    """Next to the optimum in long double: what steps leave would tell of the row."""
+    X, y, (last, _) = _rows(kind)
+    cls = DeltaGradLogisticRegression if kind == "logistic" else DeltaGradRidge
+    for n_rows in (60, 150, last):
+        model = cls().fit(X[:n_rows], y[:n_rows]).unlearn(position=n_rows - 1)
+        iterate = model.purge()._path.iterate[0].astype(np.longdouble)
+        design = X[: n_rows - 1].astype(np.longdouble) - model._path.centre
+        design = np.column_stack([design, np.ones(n_rows - 1, np.longdouble)])
+        penalty = np.append(np.ones(X.shape[1]), 0.0)
+        optimum = iterate.copy()
+        for _ in range(4):
+            raw = design @ optimum
+            mean = 1 / (1 + np.exp(-raw)) if kind == "logistic" else raw
+            gradient = (mean - y[: n_rows - 1]) @ design + penalty * optimum
+            weights = mean * (1 - mean) if kind == "logistic" else np.ones(n_rows - 1)
+            hessian = (design.T * weights) @ design + np.diag(penalty)
+            hessian = hessian.astype(float)
+            optimum -= np.linalg.solve(hessian, gradient.astype(float))
+        away = (iterate - optimum).astype(float)
+        size = np.sqrt(optimum.astype(float) @ hessian @ optimum.astype(float))
+        assert np.sqrt(away @ hessian @ away) <= 5e-16 * size
+
+
+def test_neither_index_keeps_the_place_of_a_removed_row():
+    X, y, (last, _) = _rows("logistic")
+    ids = [f"C{number:04}" for number in range(len(y))]
+    model = DeltaGradLogisticRegression().fit(X, y, sample_id=ids)
+    model.unlearn(X[[3]], y[[3]]).unlearn(sample_id="C0123").purge()
+    assert model._training_set._content is None
+    assert model._training_set.roster._index is None
+    model.unlearn(X[[4]], y[[4]]).unlearn(sample_id="C0124")  # made again
+
+
+def test_widths_of_ids_and_labels_are_those_of_the_current_rows():
+    X, y, (last, _) = _rows("logistic")
+    ids = np.array([f"{number}" for number in range(len(y))], dtype=object)
+    ids[7] = "x" * 100
+    labels = np.where(y == 1, "yes", "no").astype(object)
+    labels[8] = "c" * 50
+    model = DeltaGradLogisticRegression().fit(X, labels.astype(str), sample_id=ids)
+    model.unlearn(position=[7, 8]).purge()
+    assert model._training_set.roster.ids.dtype.itemsize == 4 * 3
+    assert model.classes_.dtype == "<U3"
+
+
+def test_many_rows_that_left_one_after_the_other_leave_no_rounding():
+    X, y, _ = _rows("ridge")
+    sums = []
+    for size in (2.0, 1.2):
+        outliers = np.ones((40, X.shape[1])) * size ** np.arange(40)[:, np.newaxis]
+        model = DeltaGradRidge()
+        model.fit(np.vstack([X, outliers]), np.append(y, np.arange(40) % 2))
+        for position in range(len(y) + 39, len(y) - 1, -1):
+            model.unlearn(position=position)
+        sums.append(model.purge()._training_set.moments.squares)
+    assert_allclose(sums[0], sums[1], rtol=1e-13)
+
+
 # What a purge costs, and what comes after it.
 
 
@@ -269,7 +336,8 @@ def test_a_purge_takes_few_passes_and_a_hessian_and_the_next_edit_none():
     for positions in (0, range(1, 20), range(200, 400)):
         report = model.unlearn(position=positions).purge().update_report_
         assert report.operation == "purge"
-        assert report.n_passes <= 3.0
+        # Three for gradients, and half of one for the norms that bound leverages.
+        assert report.n_passes <= 3.5
         assert report.n_hessians <= 1.0
         report = model.unlearn(position=1000 + np.max(positions)).update_report_
         assert report.n_hessians == 0.0
@@ -379,6 +447,58 @@ def test_edits_go_on_after_a_purge(solver):
     model.partial_refit(X[3:5], y[3:5]).purge()
     fresh = DeltaGradRidge(**settings).fit(X, y)
     assert_allclose(model.coef_, fresh.coef_, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("exact", [False, True])
+def test_after_a_purge_that_was_refused_everything_goes_on(storage, exact, unchanged):
+    # Leverages are kept, and rows have left holes, which a purge closes.
+    X, y, (last, _) = _rows("logistic")
+    model = DeltaGradLogisticRegression().fit(storage(X), y)
+    model.unlearn(position=[0, 5, 9])
+
+    def refuse(report):
+        raise RuntimeError("not now")
+
+    model.callback = refuse
+    with unchanged(model), pytest.raises(RuntimeError, match="not now"):
+        model.purge(exact=exact)
+    model.callback = None
+    model.unlearn(position=1).partial_refit(storage(X[:2]), y[:2])
+    assert model.purge(exact=exact).purged_ == "yes"
+    assert model.history_.verify(model) == 5
+
+
+def test_a_receipt_of_a_purge_tells_the_parameters_of_fit():
+    X, y, (last, _) = _rows("logistic")
+    model = DeltaGradLogisticRegression().fit(X, y).unlearn(position=last)
+    report = model.set_params(solver="gd", C=7.0).purge().update_report_
+    assert report.solver == report.parameters["solver"] == "newton"
+    assert report.parameters["C"] == 1.0
+
+
+def test_a_warning_that_is_an_error_undoes_a_fit_anew(unchanged):
+    X, y, (last, _) = _rows("logistic")
+    model = DeltaGradLogisticRegression(max_iter=100).fit(X, y)
+    model._path = dataclasses.replace(model._path, max_iter=1)
+    with warnings.catch_warnings(), unchanged(model):
+        warnings.simplefilter("error")
+        with pytest.raises(ConvergenceWarning):
+            model.partial_refit()
+
+
+def test_an_inspection_is_not_disturbed_by_a_pickle():
+    X, y, _ = _rows("logistic")
+    model = DeltaGradLogisticRegression().fit(sparse.csr_array(X), y)
+    model.unlearn(position=[0, 5])
+
+    def scorer(estimator, X, y):
+        pickle.dumps(model)
+        return 0.0
+
+    with pytest.raises(RuntimeError, match="purge"):
+        inspection.data_values(model, X[:5], y[:5], scoring=scorer)
+    assert model.purged_ == "no"
 
 
 # Dumps.
@@ -557,6 +677,23 @@ def test_ridge_without_rows_is_purged(tmp_path):
         assert models[-1].update_report_.decision_bound is None
     found = differences(*models)
     assert {place for place in found if "fingerprint" not in place} == set()
+
+
+@pytest.mark.parametrize("size", [3.0, 10.0, 300.0])
+def test_ridge_without_rows_does_not_tell_how_large_a_row_was(size):
+    X, y, (last, _) = _rows("ridge")
+    models = []
+    for factor in (1.0, size):
+        rows = X.copy()
+        rows[last] *= factor
+        model = DeltaGradRidge(store_data=False, edit_tol=1.0).fit(rows, y)
+        models.append(model.unlearn(rows[[last]], y[[last]]).purge())
+    if models[1].purged_ == "yes":
+        found = differences(*models)
+        assert {place for place in found if "fingerprint" not in place} == set()
+    else:
+        assert size > 100.0
+        assert "larger than the others" in models[1].update_report_.not_purged
 
 
 def test_a_logistic_model_without_rows_cannot_be_purged():

@@ -42,14 +42,16 @@ def multinomial(raw, y, weight, slots):
         largest = row[0]
         for k in range(1, n_outputs):
             largest = max(largest, row[k])
-        total = 0.0
+        others = 0.0
         for k in range(n_outputs):
             row[k] = math.exp(row[k] - largest)
-            total += row[k]
-        scale = weight[slot] / total
+            if k != y[slot]:
+                others += row[k]
+        scale = weight[slot] / (others + row[y[slot]])
         for k in range(n_outputs):
             row[k] *= scale
-        row[y[slot]] -= weight[slot]
+        # Not the probability minus one, which has lost its digits where it is certain.
+        row[y[slot]] = -others * scale
 
 
 @njit(nogil=True, cache=True)
@@ -92,15 +94,21 @@ def evaluate_multinomial(raw, y, weight, slots):
         for k in range(1, n_outputs):
             largest = max(largest, row[k])
         of_class = row[y[slot]] - largest
-        total = 0.0
+        others = 0.0
         for k in range(n_outputs):
             row[k] = math.exp(row[k] - largest)
-            total += row[k]
-        loss += weight[slot] * (math.log(total) - of_class)
-        scale = weight[slot] / total
+            if k != y[slot]:
+                others += row[k]
+        own = row[y[slot]]
+        if own == 1.0:
+            loss += weight[slot] * math.log1p(others)
+        else:
+            loss += weight[slot] * (math.log(others + own) - of_class)
+        scale = weight[slot] / (others + own)
         for k in range(n_outputs):
             row[k] *= scale
-        row[y[slot]] -= weight[slot]
+        # Not the probability minus one, which has lost its digits where it is certain.
+        row[y[slot]] = -others * scale
     return loss
 
 
