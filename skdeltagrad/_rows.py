@@ -382,14 +382,19 @@ class CsrRows(AbstractRows):
                 gram[n_features, n_features] += weight.sum()
 
     def add_squares(self, slots, weights, centre, squares_out):
-        X = self.read(slots).astype(np.float64, copy=False)
         n_features = self.n_features
         inner = squares_out[:, :n_features]
-        inner += (X.multiply(X).T @ weights).T
+        of_row = self.n_entries(slots) // max(1, len(slots))
+        block_size = max(_GRAM_ENTRIES // max(1, of_row), 64)
+        for first in range(0, len(slots), block_size):
+            block = slice(first, first + block_size)
+            X = self.read(slots[block]).astype(np.float64, copy=False)
+            inner += (X.multiply(X).T @ weights[block]).T
+            if centre is not None:
+                # (x - c)^2 = x^2 - 2 c x + c^2, without a dense row.
+                inner -= 2.0 * centre * (X.T @ weights[block]).T
         if centre is not None:
             total = weights.sum(axis=0)
-            # (x - c)^2 = x^2 - 2 c x + c^2, without a dense row.
-            inner -= 2.0 * centre * (X.T @ weights).T
             inner += np.outer(total, centre**2)
             squares_out[:, n_features] += total
 
