@@ -279,6 +279,8 @@ class Path:
         while True:
             passes = _nodes.passes(kind, n_nodes, on_all, self.n_epochs)
             if n_passes + passes + read > most:
+                # Of a few epochs even the first try may be: then nothing is estimated.
+                reason = reason if n_passes else _TOO_DEAR
                 break
             n_passes += passes
             read += touched
