@@ -673,7 +673,6 @@ def _truth(X, y, model, weight=None):
     penalty = np.tile(np.append(np.full(q - 1, path.alpha[0]), 0.0), (n_outputs, 1))
     w = path.iterate.astype(np.longdouble)
     weight = np.ones(len(X)) if weight is None else weight
-    one_hot = np.eye(n_outputs)[y]
     for _ in range(6):
         raw = design @ w.T
         raw -= raw.max(axis=1, keepdims=True)
@@ -684,8 +683,6 @@ def _truth(X, y, model, weight=None):
         residual[own] = 0.0
         residual[own] = -residual.sum(axis=1)
         gradient = (weight * residual.T) @ design + penalty * w
-        away = residual - (p - one_hot)
-        assert np.abs(away).max() < 1e-15
         gradient = path.loss.to_coordinates(gradient.astype(float)).reshape(1, -1)
         step = path.curvature.hessian.solve(gradient)
         w = w - path.loss.to_outputs(step.reshape(-1, q))
