@@ -18,15 +18,6 @@ from weakref import WeakKeyDictionary
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-class _Held(threading.local):
-    """How many turns this thread has, and waited for."""
-
-    count = 0
-
-
-_held = _Held()
-
-
 class _Turn:
     """The lock of one object.
 
@@ -57,29 +48,10 @@ class _Turn:
 
     @contextmanager
     def taken(self):
-        """Wait for the lock, and hold it within the context.
-
-        Raises
-        ------
-        RuntimeError
-            Where another thread has it, and this one has that of another object: two
-            threads could wait for each other for ever.
-        """
-        if _held.count and self.lock.locked():
-            raise RuntimeError(
-                "Another thread uses this estimator, and waiting for it was refused in "
-                "the middle of an edit, a copy or an inspection of another one (by a "
-                "callback for example): the two could wait for each other for ever. "
-                "Do it after that has returned."
-            )
-        with self.lock:
-            self.holder = get_ident()
-            _held.count += 1
-            try:
-                yield
-            finally:
-                _held.count -= 1
-                self.holder = None
+        """Wait for the lock, and hold it within the context."""
+        self.check_can_wait()
+        with self.taken_in_order():
+            yield
 
     @contextmanager
     def taken_in_order(self):
@@ -120,6 +92,26 @@ class _Turn:
             yield
         finally:
             self.is_half = True
+
+    def check_can_wait(self):
+        """Refuse to wait where two threads could wait for each other for ever.
+
+        Raises
+        ------
+        RuntimeError
+            Where another thread has the lock, and this one that of another object.
+        """
+        if not self.lock.locked():
+            return
+        with _lock:
+            others = list(_turns.values())
+        if any(turn.is_mine for turn in others):
+            raise RuntimeError(
+                "Another thread uses this estimator, and waiting for it was refused in "
+                "the middle of an edit, a copy or an inspection of another one (by a "
+                "callback for example): the two could wait for each other for ever. "
+                "Do it after that has returned."
+            )
 
     def check_not_left_half(self, what):
         """Refuse to go on with half an edit of a process that this one is a fork of."""
@@ -169,6 +161,7 @@ def _in_turn(method, starts_over):
                 "example. "
                 "Call it afterwards, or for a deepcopy that was made before."
             )
+        turn.check_can_wait()
         # Not by `taken`: Ctrl-C may come between any two lines of Python.
         with turn.lock:
             turn.holder = get_ident()

@@ -292,3 +292,35 @@ def test_coefficients_and_reports_come_together():
     finally:
         sys.settrace(before)
     assert not apart
+
+
+def test_callbacks_that_pickle_each_other_do_not_wait_for_ever():
+    X, y = _diabetes()
+    one, other = DeltaGradRidge().fit(X, y), DeltaGradRidge().fit(X, y)
+    both_edit, refused = threading.Barrier(2, timeout=20), []
+
+    def pickling(estimator):
+        def callback(report):
+            if report.operation != "partial_unfit":
+                return
+            both_edit.wait()
+            pickle.dumps(estimator)
+
+        return callback
+
+    one.callback, other.callback = pickling(other), pickling(one)
+
+    def edit(estimator):
+        try:
+            estimator.unlearn(position=0)
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=edit, args=(e,)) for e in (one, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert refused
+    assert all("wait for each other for ever" in message for message in refused)
