@@ -64,7 +64,9 @@ class Census:
         rest = Census(
             self.count - other.count, self.weight - other.weight, self._counted
         )
-        kept = self._counted <= _MOST_LEFT_BEHIND * rest.weight
+        # Replays by batches are estimated, and adding all batches up takes long.
+        most = _MOST_LEFT_BEHIND if len(self.count) == 1 else LARGEST_PART
+        kept = self._counted <= most * rest.weight
         kept |= rest.count == 0
         # Sums of integers are exact.
         kept |= (self.weight % 1.0 == 0.0) & (other.weight % 1.0 == 0.0)

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from . import _dumps, _html
+from ._live_rows import LiveRows
 from ._search import Search, row_text, shortened
 from ._twins import LIVE_ID, LIVE_ROW
 from ._walk import iter_objects
@@ -367,7 +368,7 @@ def _forms_of(estimator: Any, X: Any) -> list[sparse.csr_array]:
 
 
 def _fitted_pipelines(estimator: Any) -> list[Pipeline]:
-    """Give the steps before the last of every fitted pipeline in an object.
+    """Give the steps before the last of every fitted pipeline to a model in an object.
 
     A search holds the pipeline that it chose, and a log may hold several: their models
     know the rows as these steps transform them.
@@ -375,13 +376,21 @@ def _fitted_pipelines(estimator: Any) -> list[Pipeline]:
     found = {}
     for _, obj in iter_objects(estimator):
         # By its type: an object may run code when it is asked for its class.
-        if issubclass(type(obj), Pipeline) and len(obj.steps) > 1:
-            try:
-                check_is_fitted(obj)
-            except NotFittedError:
-                continue
+        if not issubclass(type(obj), Pipeline) or len(obj.steps) < 2:
+            continue
+        if obj is estimator or _ends_in_a_model(obj):
             found[id(obj)] = obj[:-1]
     return list(found.values())
+
+
+def _ends_in_a_model(pipeline: Pipeline) -> bool:
+    try:
+        check_is_fitted(pipeline)
+    except NotFittedError:
+        return False
+    return any(
+        issubclass(type(obj), LiveRows) for _, obj in iter_objects(pipeline.steps[-1])
+    )
 
 
 def _is_documents(X: Any) -> bool:

@@ -292,7 +292,7 @@ def test_tries_that_read_many_touched_rows_are_few(monkeypatch, replay_always):
 def test_a_replay_that_is_not_tried_was_too_dear(replay_always):
     """The report tells of no estimate where none was made."""
     X = np.random.default_rng(0).normal(size=(150, 4))
-    model = DeltaGradRidge(solver="gd", max_iter=4, edit_tol=10.0).fit(X, X[:, 0])
+    model = DeltaGradRidge(solver="gd", max_iter=2, edit_tol=10.0).fit(X, X[:, 0])
     report = model.unlearn(position=3).update_report_
     assert report.reason == "a replay within edit_tol would take as long"
     assert report.n_passes == 0
