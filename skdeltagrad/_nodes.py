@@ -27,13 +27,26 @@ def begins_on_all(kind, n_epochs):
 def checks(kind, on_all, n_epochs):
     """Which checks are made: before the first node, and after the last one.
 
-    Where one is dear the second is not made, and where it is twice as dear none is:
-    what nodes corrected stands in for them.
+    Where the run is corrected for what nodes find, what was corrected tells as much as
+    a check before the first node, for no pass: one after the last node is enough. Of a
+    run that is not, both are made, or where one is dear the first. Where one is twice
+    as dear none is.
     """
     price = _PASSES_EACH * _share(kind, on_all) / (_DEAR * n_epochs)
     if price > 2.0:
         return ()
+    if kind.name != "mean":
+        return ("after",)
     return ("early",) if price > 1.0 else ("early", "after")
+
+
+def gap(kind, n_nodes, n_steps):
+    """Steps between nodes, from the start on.
+
+    Half a gap is left at the end, where the residual is little more than at the last
+    node. That of a block is more, and a whole one is.
+    """
+    return n_steps / (n_nodes + (1.0 if kind.name == "block" else 0.5))
 
 
 def passes(kind, n_nodes, on_all, n_epochs):

@@ -36,6 +36,9 @@ _WORTHWHILE = 0.8
 # Noise of an edit, over what is allowed, after which the next one is not tried; half as
 # much of it is remembered every time.
 _HOPELESS = 3.0
+# A cost: nodes that are remembered of an edit that was too hard, over epochs; half as
+# many every time.
+_MOST_REMEMBERED = 2
 # Rows whose entries tell those of all.
 _N_LOOKED_AT = 2**10
 # Rows that a replay may read, in retrains. With exact steps it reads removed rows in
@@ -66,7 +69,8 @@ class Path:
     seed : Seed or None
         None until an edit needs it.
     n_nodes : int or None
-        How many the next edit begins with.
+        How many the next edit begins with: of one that was replayed as many as it took,
+        of one that was too hard as many as it would have taken.
     on_all : bool
         Whether the last edit's nodes were measured on all rows, not on a sample.
     noise : float
@@ -165,8 +169,9 @@ class Path:
         estimated error of edit_tol, or trained anew.
         """
         if settings.period == "auto":
-            if self._is_hopeless(settings.edit_tol):
-                return self._untried(rows, roster, change)
+            reason = self._why_hopeless(settings.edit_tol)
+            if reason is not None:
+                return self._untried(rows, roster, change, reason)
             n_rows = roster.n_live + len(change.removed_slots)
             kind = self._seed_kind(rows, roster, n_rows, change)
             if kind is None:
@@ -227,16 +232,27 @@ class Path:
         steps = np.arange(self.schedule.n_steps)
         return int(np.sum(is_exact(steps, settings.burn_in, settings.period)))
 
-    def _is_hopeless(self, edit_tol):
-        """Whether the last edit was too noisy for the next one to be tried."""
-        return self.seed is not None and self.noise > _HOPELESS * edit_tol
+    def _why_hopeless(self, edit_tol):
+        """Why the last edit shows that the next one is not to be tried, or None."""
+        if self.seed is None:
+            return None
+        if self.noise > _HOPELESS * edit_tol:
+            return _TOO_NOISY
+        kind, n_nodes = self.seed.kind, self.n_nodes or 0
+        passes = _nodes.passes(kind, n_nodes, self.on_all, self.n_epochs)
+        return _TOO_HARD if passes > _nodes.MOST_TRIED * self.n_epochs else None
 
-    def _untried(self, rows, roster, change):
-        """The path trained anew where the last one was too noisy to be replayed."""
+    def _untried(self, rows, roster, change, reason):
+        """The path trained anew where the last edit was too hard to be replayed.
+
+        Half of what the last one wanted is remembered, so that in a while one is tried.
+        """
         seed = self.seed.changed(self._objective(rows, roster), change)
+        n_nodes = None if self.n_nodes is None else max(1, self.n_nodes // 2)
         return replace(
             self.train(rows, roster, change), seed=seed, noise=self.noise / 2.0,
-            ledger={"refit": True, "reason": _TOO_NOISY},
+            n_nodes=n_nodes, on_all=self.on_all,
+            ledger={"refit": True, "reason": reason},
         )  # fmt: skip
 
     def _edited_by_seed(self, replay, kind, roster, change, census, edit_tol):
@@ -266,8 +282,7 @@ class Path:
         """The path by as many nodes as it takes, or None; and facts of why none."""
         kind, shape = seed.kind, replay.objective.shape
         least = _nodes.first_nodes(kind)
-        n_nodes = self.n_nodes or least
-        on_all = self.on_all or _nodes.begins_on_all(kind, self.n_epochs)
+        n_nodes, on_all = self._first_try(kind)
         n_passes = noise = read = 0.0
         reason = _TOO_HARD
         witnesses = self._witnesses(seed, roster, on_all)
@@ -310,6 +325,7 @@ class Path:
                 # The error falls with the square of the gap between nodes.
                 needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
                 n_nodes = max(n_nodes + 1, int(np.ceil(needed)))
+                reason = _TOO_HARD
                 continue
             by_chance = _replay_error.combined(by_part, ("noise",))
             reason = _TOO_NOISY if by_chance > edit_tol else _TOO_COARSE
@@ -320,7 +336,18 @@ class Path:
             on_all, n_nodes = True, least
             witnesses = self._witnesses(seed, roster, on_all)
         ledger = {"n_passes": n_passes, "refit": True, "reason": reason}
-        return None, {"ledger": ledger, "noise": noise, "on_all": on_all}
+        facts = {"ledger": ledger, "noise": noise, "on_all": on_all}
+        # The next edit begins with what this one lacked; where that is too dear, it and
+        # a few more are not tried.
+        if reason == _TOO_HARD:
+            wanted = n_nodes if n_passes > 0.0 else n_nodes // 2
+            facts["n_nodes"] = min(wanted, _MOST_REMEMBERED * self.n_epochs)
+        return None, facts
+
+    def _first_try(self, kind):
+        """How many nodes an edit begins with, and whether on all rows."""
+        on_all = self.on_all or _nodes.begins_on_all(kind, self.n_epochs)
+        return self.n_nodes or _nodes.first_nodes(kind), on_all
 
     def _survey(self, kind, rows, roster):
         """Hessians along the path, of the rows that stay."""
@@ -399,12 +426,11 @@ class Path:
             n_exact = self._n_exact(settings)
             seconds = retrain * n_exact / n_steps
             return facts | {"n_exact_steps": n_exact, "seconds": seconds}
-        hopeless = self._is_hopeless(settings.edit_tol)
-        kind = None if hopeless else self._seed_kind(rows, roster, n_live, change)
+        reason = self._why_hopeless(settings.edit_tol)
+        kind = None if reason else self._seed_kind(rows, roster, n_live, change)
         if kind is None:
-            reason = _TOO_NOISY if hopeless else _TOO_DEAR
-            return facts | {"refit": True, "reason": reason}
-        passes = _nodes.first_passes(kind, self.n_epochs)
+            return facts | {"refit": True, "reason": reason or _TOO_DEAR}
+        passes = _nodes.passes(kind, *self._first_try(kind), self.n_epochs)
         most = _nodes.MOST_TRIED * self.n_epochs
         facts |= {"n_exact_steps": 0, "n_passes": passes, "n_passes_at_most": most}
         if self.seed is None:

@@ -27,9 +27,9 @@ _TINY = np.finfo(float).tiny
 # the median of 300 edits of 17 data sets; the other parts need no factor. At ten times
 # the values estimates are ten times too high, and edits are retrained in vain.
 FACTORS = {"checks": 1.0, "nodes": 1.0, "between": 1.0 / 3.0, "noise": 1.0}
-# Of the same kind: how much is left of what nodes corrected, besides what no check and
-# one check tells.
-LEFT_BY_NODES = (0.6, 0.3)
+# Of the same kind: how much is left of what nodes corrected: without a check, and
+# besides what one after the last node tells.
+LEFT_BY_NODES = {False: 0.6, True: 1.0 / 3.0}
 # A cost: runs of chance where each is carried through the run; where that is cheap, for
 # Hessians of at most such an order; and where they are not carried.
 _CARRIED_RUNS = 1

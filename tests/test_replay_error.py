@@ -13,6 +13,8 @@ from skdeltagrad._seeded_replay import SeededReplay
 
 WHOLE = SeedKind("whole", 1.0, 9)
 SAMPLED = SeedKind("whole", 0.1, 5)
+BLOCK = SeedKind("block", 1.0, 4)
+MEAN = SeedKind("mean", 1.0, 9)
 
 
 def test_shapes_of_checks():
@@ -30,18 +32,29 @@ def test_the_estimate_is_made_of_its_parts():
 
 
 def test_rows_that_are_measured_and_their_price():
-    # A pass and a half for a node and for each of two checks.
+    # A pass and a half for a node and for a check.
     assert _nodes.begins_on_all(WHOLE, 4)
-    assert _nodes.passes(WHOLE, 1, True, n_epochs=100) == 4.5
-    # Where all rows are dear, a sample is taken; where that is dear, too, one check; or
-    # none.
+    assert _nodes.passes(WHOLE, 1, True, n_epochs=100) == 3.0
+    # Where all rows are dear, a sample is taken; where that is dear, too, no check.
     assert _nodes.begins_on_all(SAMPLED, 30)
     assert not _nodes.begins_on_all(SAMPLED, 29)
-    assert_allclose(_nodes.passes(SAMPLED, 2, False, n_epochs=10), 0.6)
+    assert_allclose(_nodes.passes(SAMPLED, 2, False, n_epochs=10), 0.45)
     assert_allclose(_nodes.passes(SAMPLED, 2, False, n_epochs=2), 0.45)
     assert_allclose(_nodes.passes(SAMPLED, 2, False, n_epochs=1), 0.3)
     assert _nodes.passes(SAMPLED, 1, True, n_epochs=20) == 3.0
     assert _nodes.passes(SAMPLED, 1, True, n_epochs=10) == 1.5
+
+
+def test_a_run_that_is_not_corrected_is_checked_twice():
+    assert _nodes.checks(MEAN, True, n_epochs=100) == ("early", "after")
+    assert _nodes.passes(MEAN, 3, True, n_epochs=100) == 7.5
+    assert _nodes.checks(MEAN, True, n_epochs=20) == ("early",)
+    assert _nodes.checks(MEAN, True, n_epochs=10) == ()
+
+
+def test_nodes_of_a_block_are_nearer_to_the_start():
+    assert _nodes.gap(WHOLE, 1, 30) == 20
+    assert _nodes.gap(BLOCK, 1, 30) == 15
 
 
 def test_the_two_halves_of_a_change():

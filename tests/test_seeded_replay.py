@@ -128,9 +128,13 @@ def test_a_hard_edit_is_trained_anew_and_says_so():
 def test_a_tighter_tolerance_takes_more_nodes_and_comes_nearer():
     X, y, parameters = load("three classes")
     parameters = {**GD, **parameters}
-    loose, few = error_of(remove, X, y, parameters, edit_tol=0.1)
+
+    def remove_many(model):
+        model.unlearn(position=range(40))
+
+    loose, few = error_of(remove_many, X, y, parameters, edit_tol=0.1)
     tolerance = 0.6 * few.update_report_.error_estimate
-    tight, many = error_of(remove, X, y, parameters, edit_tol=tolerance)
+    tight, many = error_of(remove_many, X, y, parameters, edit_tol=tolerance)
     assert not many.update_report_.refit
     assert few.update_report_.n_passes < many.update_report_.n_passes
     assert tight < loose
@@ -232,7 +236,9 @@ def test_rows_with_entries_of_a_hundred_deviations(schedule, which):
     report = model.update_report_
     assert not report.refit
     assert error < 0.05
-    assert report.error_estimate / 4.0 <= error <= 4.0 * report.error_estimate
+    assert error <= 4.0 * report.error_estimate
+    # Where it is next to nothing, it may be less by chance.
+    assert report.error_estimate <= max(4.0 * error, 2e-3)
 
 
 @pytest.mark.parametrize("schedule", [GD, HEAVY_SGD], ids=["gd", "sgd"])
@@ -259,6 +265,36 @@ def test_between_points_no_node_can_help():
     error, model = error_of(remove, X, y, schedule, edit_tol=1e-9)
     assert "between their points" in model.update_report_.reason
     assert error < 1e-12
+
+
+FEW_EPOCHS = {**GD, "max_iter": 15, "learning_rate": 0.3}
+
+
+def test_an_edit_after_one_that_was_too_hard_begins_with_what_that_lacked():
+    """Half of fifteen epochs pay for one try, and one node is not enough."""
+    X, y, parameters = load("three classes")
+    model = DeltaGradLogisticRegression(**FEW_EPOCHS, **parameters, edit_tol=0.01)
+    first = model.fit(X, y).unlearn(position=range(40)).update_report_
+    assert first.refit
+    assert first.n_passes == 3.0
+    plan = model.plan_unfit(position=50)
+    second = model.unlearn(position=50).update_report_
+    assert not second.refit
+    assert plan.n_passes == second.n_passes == 4.5
+    assert second.error_estimate <= 0.01
+
+
+def test_what_would_take_too_many_nodes_is_not_tried_every_time():
+    X, y, parameters = load("three classes")
+    model = DeltaGradLogisticRegression(**FEW_EPOCHS, **parameters, edit_tol=1e-3)
+    model.fit(X, y).unlearn(position=range(40))
+    tried = []
+    for position in range(50, 58):
+        report = model.unlearn(position=position).update_report_
+        assert report.refit
+        assert report.seed_bytes > 0
+        tried.append(report.n_passes > 0.0)
+    assert 1 <= sum(tried) <= 5
 
 
 def test_an_edit_after_one_that_was_too_noisy_is_not_tried():
