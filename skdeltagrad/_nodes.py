@@ -28,13 +28,16 @@ def checks(kind, on_all, n_epochs):
     """Which checks are made: before the first node, and after the last one.
 
     Where the run is corrected for what nodes find, what was corrected tells as much as
-    a check before the first node, for no pass: one after the last node is enough. Of a
-    run that is not, both are made, or where one is dear the first. Where one is twice
-    as dear none is.
+    a check before the first node, for no pass: one after the last node is enough. But
+    of a squared error there is hardly more than what rows are by chance, and that is
+    told best where the run begins. Of a run that is not corrected both are made, or
+    where one is dear the first. Where one is twice as dear none is.
     """
     price = _PASSES_EACH * _share(kind, on_all) / (_DEAR * n_epochs)
     if price > 2.0:
         return ()
+    if kind.n_points == 1:
+        return ("early",)
     if kind.name != "mean":
         return ("after",)
     return ("early",) if price > 1.0 else ("early", "after")

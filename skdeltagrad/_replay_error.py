@@ -1,11 +1,11 @@
 """How far a replay is from the exact run: an estimate, in parts, not a bound.
 
-checks     at two steps that are no nodes what is wrong with the gradient that the run
-           has there is measured as at a node. At one before the first node, as if it
-           had been so from the start; and at the last one, as if it had grown since
-           the last node.
-nodes      what nodes found, where the run is not corrected for it; and where the second
-           check is not made, some of what it was corrected for.
+checks     at one or two steps that are no nodes what is wrong with the gradient that
+           the run has there is measured as at a node: at the last one, as if it had
+           grown since the last node; and, see `_nodes.checks`, at one before the first
+           node, as if it had been so from the start.
+nodes      what nodes found, where the run is not corrected for it; else some of what it
+           was corrected for.
 between    what interpolated Hessians are off by between their points, by their second
            differences. That is most of the error where a few rows have very large
            entries: their second derivatives vanish within the first steps.

@@ -52,6 +52,10 @@ def test_a_run_that_is_not_corrected_is_checked_twice():
     assert _nodes.checks(MEAN, True, n_epochs=10) == ()
 
 
+def test_of_a_squared_error_rows_are_compared_early():
+    assert _nodes.checks(SeedKind("whole", 1.0, 1), True, n_epochs=100) == ("early",)
+
+
 def test_nodes_of_a_block_are_nearer_to_the_start():
     assert _nodes.gap(WHOLE, 1, 30) == 20
     assert _nodes.gap(BLOCK, 1, 30) == 15
