@@ -54,10 +54,11 @@ class PersistentState(FittedState):
         public: how many rows left and joined, when, and at which positions. Receipts of
         earlier edits lose their figures. `save` and pickling do this first.
 
-        With ``solver="newton"`` the optimum is polished to rounding, in some three passes
-        after small edits, and the Hessian is computed there; where no Hessian is kept, or steps do
-        not arrive, the model is fitted again from nothing. With "gd" and "sgd" the path
-        is trained again, and ``learning_rate="auto"`` is resolved again.
+        With ``solver="newton"`` the optimum is polished to rounding, in some three
+        passes after small edits, and the Hessian is computed there; where no Hessian is
+        kept, or steps do not arrive, the model is fitted again from nothing. With "gd"
+        and "sgd" the path is trained again, and ``learning_rate="auto"`` is resolved
+        again.
 
         Parameters
         ----------
