@@ -240,7 +240,8 @@ class Path:
             return _TOO_NOISY
         kind, n_nodes = self.seed.kind, self.n_nodes or 0
         passes = _nodes.passes(kind, n_nodes, self.on_all, self.n_epochs)
-        return _TOO_HARD if passes > _nodes.MOST_TRIED * self.n_epochs else None
+        most = _nodes.most_passes(kind, self.n_epochs)
+        return _TOO_HARD if passes > most else None
 
     def _untried(self, rows, roster, change, reason):
         """The path trained anew where the last edit was too hard to be replayed.
@@ -290,7 +291,7 @@ class Path:
         n_after = roster.n_live + len(change.added_slots)
         # Every try reads the rows that leave and join, in every step.
         touched = self.n_epochs * len(change) / n_rows
-        most = _nodes.MOST_TRIED * self.n_epochs * n_after / n_rows
+        most = _nodes.most_passes(kind, self.n_epochs) * n_after / n_rows
         while True:
             passes = _nodes.passes(kind, n_nodes, on_all, self.n_epochs)
             if n_passes + passes + read > most:
@@ -431,7 +432,7 @@ class Path:
         if kind is None:
             return facts | {"refit": True, "reason": reason or _TOO_DEAR}
         passes = _nodes.passes(kind, *self._first_try(kind), self.n_epochs)
-        most = _nodes.MOST_TRIED * self.n_epochs
+        most = _nodes.most_passes(kind, self.n_epochs)
         facts |= {"n_exact_steps": 0, "n_passes": passes, "n_passes_at_most": most}
         if self.seed is None:
             facts |= self._announced(kind, objective, roster)
