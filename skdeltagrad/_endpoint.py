@@ -536,7 +536,8 @@ class Endpoint:
         """At an optimum that was polished, with its bound."""
         vectors = problem.vectors(found.iterate)
         uncertainty = found.uncertainty * curvature.hessian.norm(vectors)
-        curvature = replace(curvature, uncertainty=uncertainty)
+        # Of a squared error the Hessian was computed before: it is that of any place.
+        curvature = replace(curvature, uncertainty=uncertainty, place=found.iterate)
         # What is left of the gradient is in the uncertainty.
         noise = Noise(found.noise, curvature.noise_of_predictions(vectors))
         bound, no_bound = curvature.bound(0.0 * vectors, noise, vectors)
