@@ -908,7 +908,7 @@ def test_report_as_text_and_dict(wine, replay_always):
     fit, positions, content, both, retrain, refit = map(str, reports)
     assert fit.startswith("fit (solver='gd'): 90 rows\n  100 of 100 steps exact, ")
     assert positions.startswith("partial_unfit (solver='gd'): 5 removed, 85 rows\n")
-    assert "0 of 100 steps exact, 4.5 passes" in positions
+    assert "0 of 100 steps exact, 3 passes" in positions
     assert "of the change (an estimate)" in positions
     assert "indexed" in content
     assert "1 removed, 2 added, 1 not found, 84 rows" in both

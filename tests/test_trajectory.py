@@ -255,7 +255,7 @@ def test_edits_in_single_precision_come_near_the_retrain(
     loss, schedule, period, monkeypatch
 ):
     # Of four epochs, one try takes more passes than tries may.
-    monkeypatch.setattr(_nodes, "MOST_TRIED", np.inf)
+    monkeypatch.setattr(_nodes, "most_passes", lambda kind, n_epochs: np.inf)
     X, y, _ = make_rows(loss)
     parameters = {"edit_tol": 10.0} if period == "auto" else {"burn_in": 4}
     parameters["period"] = period
