@@ -1,35 +1,8 @@
 """What an optimum's last fit or edit cost, and what is certain about its result."""
 
 from dataclasses import dataclass, replace
-from decimal import ROUND_DOWN, ROUND_UP, Context
 
-import numpy as np
-
-_TWO_DIGITS_UP = Context(prec=2, rounding=ROUND_UP)
-_TWO_DIGITS_DOWN = Context(prec=2, rounding=ROUND_DOWN)
-
-
-def rounded_up(value):
-    """A positive number by its first two digits, or one more.
-
-    All of its digits would tell of the rows that it came from.
-    """
-    return float(_TWO_DIGITS_UP.create_decimal_from_float(float(value)))
-
-
-def rounded_down(value):
-    """A positive number by its first two digits."""
-    return float(_TWO_DIGITS_DOWN.create_decimal_from_float(float(value)))
-
-
-def power_of_ten(value):
-    """The least power of ten that is not below a number; None of None."""
-    return float(10.0 ** np.ceil(np.log10(value))) if value else value
-
-
-def power_of_thousand(value):
-    """The least power of a thousand that is not below a number; None of None."""
-    return float(1e3 ** np.ceil(np.log10(value) / 3.0)) if value else value
+from ._coarse import power_of_thousand
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ from time import perf_counter
 import numpy as np
 
 from . import _threads
-from ._account import Account, power_of_ten, power_of_thousand
+from ._account import Account
 from ._budget import MOST_PASSES, TO_BEGIN, Budget
 from ._census import Census, balanced_factors
 from ._centring import recentred
 from ._change import NO_CHANGE
+from ._coarse import power_of_ten, power_of_thousand
 from ._kept_curvature import Curvature, order, survey_cost
 from ._losses import AbstractLoss
 from ._meter import Cost
@@ -109,7 +110,7 @@ class Endpoint:
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         Of the rows that are there, at the reference, without the penalty.
     noise, raw_noise, raw_growth : float
-        What rounding may have done to them: see `_kept_curvature.Noise`. The last two
+        What rounding may have done to them: see `_rounding.Noise`. The last two
         count from the first edit on, when the curvature is known.
     curvature : Curvature or None
         None until the first edit.
@@ -337,23 +338,21 @@ class Endpoint:
         before = np.inf
         while True:
             # 2) a step, and how far it can be from the optimum
-            step, length, bound, no_bound = curvature.step(
-                gradient, noise, problem.vectors(reference)
-            )
+            start = problem.vectors(reference)
+            step, length, bound, no_bound = curvature.step(gradient, noise, start)
             iterate = reference + problem.by_output(step)
             norm = curvature.hessian.norm
             moved = self.way + norm(problem.vectors(iterate - self.reference))
             floor = _FLOOR * norm(problem.vectors(iterate))
-            rounding = curvature.rounding(noise, problem.vectors(reference))
+            rounding = curvature.rounding(noise, start)
             was_measured = reference is not self.reference
-            least = curvature.noise_of_predictions(problem.vectors(reference))
+            least = curvature.noise_of_predictions(start)
             allowed = problem.tolerance(edit_tol * moved, floor, least)
             too_far = bound is None or bound.distance > allowed
             if curvature.is_certain and too_far and not meter.spent.n_passes:
                 nearer, n_read = curvature.half_pass(
-                    problem, allowed, step, gradient, noise,
-                    problem.vectors(reference),
-                )  # fmt: skip
+                    problem, allowed, step, gradient, noise, start
+                )
                 meter.spend(n_read)
                 bound = nearer or bound
             if bound is not None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import _certificate, _memory
-from ._account import rounded_up
 from ._certificate import Bound
+from ._coarse import rounded_up
 from ._hessian import Hessian, over_groups, roots
 from ._leverages import Leverages
 from ._rounding import OF_HESSIAN, Rounding, offsets
@@ -438,26 +438,21 @@ class Curvature(Rounding):
 
     def _left(self, gradient, step, length, noise, reference):
         """At most the gradient where a step leads, in the norm of H^-1."""
-        hessian = self.hessian
+        hessian, fourth = self.hessian, None
         left = self.slack(gradient, step, noise, reference)
-        if self.is_quadratic:
-            return left
-        fourth = None
         if self.fourth is not None:
             weighted = over_groups(self.fourth, hessian.group_weight)
             squared = np.sum(step * (step @ weighted))
             looseness = self.inflation * np.exp(self.moved)
             fourth = np.sqrt(looseness * max(0.0, squared))
-        return left + _certificate.gradient_after_step(
-            length, self.leverage, self._off, fourth
-        )
+        return left + self.unpredicted(length, self._off, fourth)
 
     @property
     def origin(self):
         """Where distances in raw predictions count from; None where they do not."""
         return None if self.is_quadratic else self.place
 
-    def unpredicted(self, length, stale):
+    def unpredicted(self, length, stale, fourth=None):
         """At most what H mispredicts of a change of the gradient, in the norm of H^-1.
 
         Parameters
@@ -466,10 +461,12 @@ class Curvature(Rounding):
             Of the step, in the norm of H.
         stale : float
             R between `place` and where the step begins.
+        fourth : float, optional
+            See `_certificate.gradient_after_step`.
         """
         if self.is_quadratic:
             return 0.0
-        return _certificate.gradient_after_step(length, self.leverage, stale)
+        return _certificate.gradient_after_step(length, self.leverage, stale, fourth)
 
     def half_pass(self, problem, allowed, step, gradient, noise, reference):
         """Where a step certainly leads, by the rows' own predictions along it.

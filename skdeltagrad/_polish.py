@@ -98,13 +98,14 @@ def polish(problem, curvature, iterate, before):
             return None
         # 3) the gradient where the last step leads
         if remainder <= _POLISHED * size or has_stalled:
-            sums = measured.gradient_sums
-            end = predicted(problem, hessian, iterate, sums, -direction)
+            end, sums, off = predicted(
+                problem, hessian, iterate, measured.gradient_sums, -direction
+            )
             # The norms are those of the kept Hessian; at the end others by e^stale.
-            off = (len(end[1]) * left + end[2]) * np.exp(measured.largest_change)
+            off = (len(sums) * left + off) * np.exp(measured.largest_change)
             certain = _CERTAIN_QUADRATIC if curvature.is_quadratic else _CERTAIN
             if off <= certain * size:
-                return Polished(*end[:2], problem.noise(measured), certain)
+                return Polished(end, sums, problem.noise(measured), certain)
         before = iterate, gradient
         iterate = iterate - problem.by_output(direction)
     return None

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from . import _threads
-from ._account import rounded_down
+from ._coarse import rounded_down
 from ._losses import HalfSquaredLoss
 from ._objective import Objective
 

@@ -291,9 +291,12 @@ def write_in_turn(write: Callable[[], Any]) -> Any:
     while True:
         try:
             with ExitStack() as turns:
-                for turn in sorted(wanted, key=lambda turn: turn.number):
-                    if not turn.is_mine:
-                        turns.enter_context(turn.taken_in_order())
+                in_order = sorted(wanted, key=lambda turn: turn.number)
+                in_order = [turn for turn in in_order if not turn.is_mine]
+                for number, turn in enumerate(in_order):
+                    # The first one must not be waited for within another's turn.
+                    taken = turn.taken_in_order() if number else turn.taken()
+                    turns.enter_context(taken)
                 _writing.turns, _writing.has_one = turns, bool(wanted)
                 return write()
         except _Busy as busy:

@@ -83,6 +83,7 @@ FLOORS = {
         "_change",
         "_compaction",
         "_checksum",
+        "_coarse",
         "_html",
         "_intervals",
         "_kernels",
