@@ -12,20 +12,10 @@ ROOT = Path(__file__).parents[1]
 
 WHAT = {
     "face": "what is imported",
-    "facades": "losses and labels",
-    "sweep": "every model without a row",
-    "scores": "of many models at once",
-    "base": "fit, edit, publish",
-    "fitted": "what a fitted estimator holds",
-    "dumps": "what is pickled",
-    "contract": "requests, rows, reports",
-    "engines": "the end of a path, or all of it",
-    "replays": "the paper's, and by Hessians",
-    "kept": "curvature, and its seed",
-    "loop": "gradient descent, Newton",
-    "problem": "objective, rows and penalty",
-    "data term": "sums over rows",
-    "parts": "know nothing of each other",
+    "estimators": "scikit-learn's contract",
+    "engines": "fit a model, follow edits",
+    "seam": "what engines and reports are",
+    "parts": "rows, sums over rows, search",
     "ground": "know nothing of learning",
 }
 

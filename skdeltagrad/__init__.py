@@ -1,16 +1,19 @@
 """scikit-learn estimators that forget, add and correct training rows after fit."""
 
-from ._display import TrajectoryDisplay
-from ._erasure import ErasureReport, assert_erased
-from ._history import History
-from ._logistic import DeltaGradLogisticRegression
-from ._pipeline import unlearn
-from ._plan import EditPlan
-from ._report import UpdateReport
-from ._ridge import DeltaGradRidge
-from ._save import save
-from ._trajectory import Trajectory
+from ._erasure.assert_erased import ErasureReport, assert_erased
+from ._estimators import earlier_names
+from ._estimators.display import TrajectoryDisplay
+from ._estimators.logistic import DeltaGradLogisticRegression
+from ._estimators.pipeline import unlearn
+from ._estimators.ridge import DeltaGradRidge
+from ._estimators.saving import save
+from ._path.trajectory import Trajectory
+from ._reports.history import History
+from ._reports.plan import EditPlan
+from ._reports.report import UpdateReport
 from ._version import __version__
+
+earlier_names.register()
 
 __all__ = [
     "DeltaGradLogisticRegression",

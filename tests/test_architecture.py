@@ -10,247 +10,126 @@ import skdeltagrad
 
 PACKAGE = Path(skdeltagrad.__file__).parent
 
-# From high to low. A module imports from floors below its own only, except for the
-# pairs in SIDEWAYS.
+# From high to low. What a folder holds imports from floors below its own only; the
+# parts of one floor know nothing of each other.
 FLOORS = {
-    "face": ["__init__", "_display", "_pipeline", "inspection"],
-    "facades": ["_logistic", "_ridge"],
-    "sweep": ["_sweep"],
-    "scores": ["_scores"],
-    "base": ["_base"],
-    "persistence": ["_persistence"],
-    "fitted": ["_fitted"],
-    "copies": ["_copies"],
-    "dumps": ["_state"],
-    "contract": [
-        "_callbacks",
-        "_commit",
-        "_content",
-        "_erasure",
-        "_findings",
-        "_history",
-        "_ignored",
-        "_plan",
-        "_positions",
-        "_receipt",
-        "_report",
-        "_requests",
-        "_scaler",
-        "_search",
-        "_sklearn",
-        "_solve",
-        "_targets",
-        "_training_set",
-        "_twins",
-        "_unstored",
-    ],
-    "engines": ["_endpoint", "_path_replay", "_step_size"],
-    "replays": ["_periodic_replay", "_seeded_replay"],
-    "errors of replays": ["_replay_error"],
-    "propagation": ["_propagation"],
-    "kept": ["_kept_curvature", "_leave_out", "_nodes", "_polish", "_seed"],
-    "loop": ["_descent", "_newton", "_seed_sums"],
-    "problem": ["_downdates", "_many_iterates", "_problem"],
-    "data term": ["_objective", "_spread"],
-    "parts": [
-        "_account",
-        "_budget",
-        "_centring",
-        "_certificate",
-        "_combinations",
-        "_curvature",
-        "_dumps",
-        "_fingerprints",
-        "_hessian",
-        "_leverages",
-        "_losses",
-        "_marks",
-        "_moments",
-        "_multiples",
-        "_products",
-        "_roster",
-        "_rounding",
-        "_rows",
-        "_sampling",
-        "_save",
-        "_schedule",
-        "_second_derivatives",
-        "_trajectory",
-    ],
-    "ground": [
-        "_arrays",
-        "_census",
-        "_change",
-        "_compaction",
-        "_checksum",
-        "_coarse",
-        "_html",
-        "_intervals",
-        "_kernels",
-        "_live_rows",
-        "_memory",
-        "_meter",
-        "_progress",
-        "_row_search",
-        "_sorted_index",
-        "_text",
-        "_threads",
-        "_turns",
-        "_typing",
-        "_version",
-        "_walk",
-    ],
-}
-
-SIDEWAYS = {
-    ("__init__", "_display"),
-    ("__init__", "_pipeline"),
-    ("_callbacks", "_sklearn"),
-    ("_training_set", "_content"),
-    ("_erasure", "_search"),
-    ("_erasure", "_twins"),
-    ("_history", "_receipt"),
-    ("_history", "_report"),
-    ("_plan", "_report"),
-    ("_report", "_receipt"),
-    ("_requests", "_positions"),
-    ("_requests", "_receipt"),
-    ("_search", "_twins"),
-    ("_unstored", "_requests"),
-    ("_unstored", "_training_set"),
+    "face": ["__init__", "inspection"],
+    "estimators": ["_estimators"],
+    "engines": ["_optimum", "_path"],
+    "seam": ["_reports"],
+    "parts": ["_data", "_erasure", "_objective"],
+    "ground": ["_kernels", "_utils", "_version"],
 }
 
 # The floors that know nothing of scikit-learn.
-WITHOUT_SKLEARN = [
-    "engines",
-    "replays",
-    "errors of replays",
-    "propagation",
-    "kept",
-    "loop",
-    "problem",
-    "data term",
-    "parts",
-    "ground",
-]
+WITHOUT_SKLEARN = ["_optimum", "_path", "_data", "_objective", "_kernels"]
 
-FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules}
+FLOOR_OF = {folder: floor for floor, folders in FLOORS.items() for folder in folders}
 HEIGHT = {floor: -number for number, floor in enumerate(FLOORS)}
 
-
-def sources():
-    """Every file of the library, by the path within it."""
-    return {
-        str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))
-    }
-
-
-SOURCES = sources()
-MODULES = {name for name in SOURCES if "/" not in name}
-KERNELS = sorted(set(SOURCES) - MODULES)
+# Every file of the library, by its path as a tuple: ("_data", "rows").
+SOURCES = {
+    path.relative_to(PACKAGE).with_suffix("").parts: path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+TREES = {module: ast.parse(path.read_text()) for module, path in SOURCES.items()}
+IDS = list(map(".".join, SOURCES))
+every_module = pytest.mark.parametrize("module", SOURCES, ids=IDS)
 
 
-def imports(name):
-    """What a file imports, anywhere in it: pairs of a dotted module and a name.
+def imports(module):
+    """What a file imports, anywhere in it: pairs of an absolute path and a name.
 
-    `import a.b` gives ("a.b", None). A relative import starts with its dots, and
-    `from . import a` gives (".a", None).
+    `import a.b` gives (("a", "b"), None), and within the library the paths begin with
+    "skdeltagrad".
     """
-    found = []
-    for node in ast.walk(ast.parse(SOURCES[name].read_text())):
+    package = ("skdeltagrad", *module[:-1])
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
-            found += [(alias.name, None) for alias in node.names]
+            for alias in node.names:
+                yield tuple(alias.name.split(".")), None
         elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            if module.strip("."):
-                found += [(module, alias.name) for alias in node.names]
-            else:
-                found += [(module + alias.name, None) for alias in node.names]
-    return found
+            start = package[: len(package) + 1 - node.level] if node.level else ()
+            path = (*start, *(node.module or "").split(".")) if node.module else start
+            for alias in node.names:
+                yield path, alias.name
 
 
-def ours(name):
-    """Modules of the library that a file imports."""
+def ours(module):
+    """Modules of the library that a file imports, as keys of `SOURCES`."""
     found = set()
-    for module, imported in imports(name):
-        if module.startswith("skdeltagrad"):
-            found.add(module.partition(".")[2].split(".")[0] or imported or "__init__")
-        elif module.startswith("."):
-            found.add(module.lstrip(".").split(".")[0])
+    for path, name in imports(module):
+        if path[0] != "skdeltagrad":
+            continue
+        inner = path[1:]
+        for candidate in (
+            (*inner, name),
+            (*inner, name, "__init__"),
+            inner,
+            (*inner, "__init__"),
+        ):
+            if candidate in SOURCES:
+                found.add(candidate)
+                break
+        else:
+            raise AssertionError(f"{'.'.join(module)} imports {path}, {name}")
     return found
 
 
-def of_sklearn(name):
+def of_sklearn(module):
     """What a file imports from scikit-learn, as dotted names."""
     return [
-        module if imported is None else f"{module}.{imported}"
-        for module, imported in imports(name)
-        if module.split(".")[0] == "sklearn"
+        ".".join(path if name is None else (*path, name))
+        for path, name in imports(module)
+        if path[0] == "sklearn"
     ]
 
 
-def floor_of(name):
-    return FLOOR_OF.get("_kernels" if name in KERNELS else name.removesuffix(".py"))
-
-
-def test_every_module_has_one_place():
-    listed = [module for modules in FLOORS.values() for module in modules]
+def test_every_folder_has_one_place():
+    listed = [folder for folders in FLOORS.values() for folder in folders]
     assert len(listed) == len(set(listed))
-    packages = {name.split("/")[0] for name in KERNELS}
-    assert set(listed) == {name.removesuffix(".py") for name in MODULES} | packages
+    assert set(listed) == {module[0] for module in SOURCES}
 
 
 def test_the_imports_are_found():
     """Lest the tests below pass because they look at nothing."""
-    assert ours("_base.py") >= {"_receipt", "_requests", "_rows"}
-    assert "sklearn.base._fit_context" in of_sklearn("_sklearn.py")
-    assert ("numba", "njit") in imports("_kernels/dense.py")
-    assert ("numba", None) in imports("_kernels/__init__.py")  # within a function
+    found = ours(("_estimators", "base"))
+    assert found >= {("_reports", "plan"), ("_estimators", "requests")}
+    private = of_sklearn(("_utils", "sklearn_compat"))
+    assert "sklearn.base._fit_context" in private
+    assert (("numba",), "njit") in set(imports(("_kernels", "dense")))
+    assert (("numba",), None) in set(imports(("_kernels", "__init__")))
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_imports_go_down(name):
-    module = name.removesuffix(".py")
-    for imported in sorted(ours(name)):
-        assert imported in FLOOR_OF, f"{name} imports {imported}"
-        if (module, imported) in SIDEWAYS:
-            continue
-        assert HEIGHT[FLOOR_OF[imported]] < HEIGHT[FLOOR_OF[module]], (
-            f"{module} ({FLOOR_OF[module]}) imports {imported} ({FLOOR_OF[imported]})"
-        )
-
-
-def test_sideways_imports_are_few():
-    """Parts of one floor know nothing of each other."""
-    for module, imported in SIDEWAYS:
-        assert FLOOR_OF[module] == FLOOR_OF[imported]
-        assert FLOOR_OF[module] in ("face", "contract")
-        assert imported in ours(f"{module}.py"), f"{module} imports {imported} no more"
+@every_module
+def test_imports_go_down(module):
+    for imported in ours(module):
+        if imported[0] != module[0]:
+            above, below = FLOOR_OF[module[0]], FLOOR_OF[imported[0]]
+            assert HEIGHT[below] < HEIGHT[above], f"{module} imports {imported}"
 
 
 def test_no_imports_go_round():
-    graph = {name.removesuffix(".py"): ours(name) for name in MODULES}
+    graph = {module: ours(module) for module in SOURCES}
     graphlib.TopologicalSorter(graph).prepare()  # raises where there is a circle
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_kernels_import_nothing_of_ours(name):
+@pytest.mark.parametrize("module", [m for m in SOURCES if m[0] == "_kernels"])
+def test_kernels_import_nothing_of_ours(module):
     """Numba's cache does not see that a helper in another file was changed."""
-    assert ours(name) == set()
+    assert ours(module) == set()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in SOURCES if floor_of(name) in WITHOUT_SKLEARN]
-)
-def test_engines_know_nothing_of_scikit_learn(name):
-    assert of_sklearn(name) == []
+@pytest.mark.parametrize("module", [m for m in SOURCES if m[0] in WITHOUT_SKLEARN])
+def test_engines_know_nothing_of_scikit_learn(module):
+    assert of_sklearn(module) == []
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_private_names_of_scikit_learn_are_in_one_place(name):
+@every_module
+def test_private_names_of_scikit_learn_are_in_one_place(module):
     private = [
         dotted
-        for dotted in of_sklearn(name)
+        for dotted in of_sklearn(module)
         if any(part.startswith("_") for part in dotted.split("."))
     ]
-    assert bool(private) == (name == "_sklearn.py"), private
+    assert bool(private) == (module == ("_utils", "sklearn_compat")), private

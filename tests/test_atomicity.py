@@ -20,7 +20,8 @@ from sklearn.datasets import load_diabetes, load_wine
 from sklearn.preprocessing import scale
 
 import skdeltagrad
-from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _training_set
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+from skdeltagrad._data import training_set
 
 pytestmark = pytest.mark.usefixtures("replay_always")
 
@@ -53,7 +54,7 @@ class Scenario:
         Rows to fit on, and `N_NEW` more.
     kind_of_id : {"int", "str", None}
     least_to_compact : int
-        See `skdeltagrad._training_set`.
+        See `skdeltagrad._data.training_set`.
     """
 
     def __init__(self, model, edit, X, y, kind_of_id=None, least_to_compact=1024):
@@ -246,79 +247,79 @@ for _name in (
 # What belongs to an edit, as module and name. A fault is raised in one at a time.
 POINTS = [
     "_kernels.step:descend",
-    "_objective:Objective.add_gradient_sums",
-    "_losses:MultinomialLoss.differentiate",
-    "_curvature:CompactLBFGS.update",
-    "_curvature:CompactLBFGS.predict",
-    "_arrays:GrowingArray.append",
-    "_rows:DenseRows.append",
-    "_rows:DenseRows.read",
-    "_rows:DenseRows.wipe",
-    "_rows:DenseRows.compact",
-    "_rows:DenseRows.matvec",
-    "_rows:DenseRows.column_moments",
-    "_rows:CsrRows.append",
-    "_rows:CsrRows.read",
-    "_rows:CsrRows.wipe",
-    "_rows:CsrRows.compact",
-    "_rows:CsrRows.rmatvec",
-    "_roster:Roster.append",
-    "_roster:Roster.give_positions",
-    "_roster:Roster.detach",
-    "_roster:Roster.index_ids",
-    "_roster:Roster.read",
-    "_roster:Roster.wipe",
-    "_roster:Roster.attach",
-    "_roster:Roster.recode",
-    "_roster:Roster.compact",
-    "_compaction:Shift.run",
-    "_roster:Roster.live_slots",
-    "_sorted_index:SortedIndex.insert",
-    "_sorted_index:SortedIndex.strike",
-    "_content:ContentIndex.insert",
-    "_content:ContentIndex.strike",
-    "_content:ContentIndex.match",
-    "_centring:ColumnMoments.centre",
-    "_centring:ColumnMoments.minus",
-    "_centring:ColumnMoments.plus",
-    "_training_set:TrainingSet.append",
-    "_training_set:TrainingSet.detach",
-    "_training_set:TrainingSet.recode",
-    "_training_set:TrainingSet.centre_after",
-    "_training_set:TrainingSet.settle",
-    "_training_set:TrainingSet.compact",
-    "_schedule:FullBatch.census",
-    "_schedule:MiniBatches.census",
-    "_schedule:MiniBatches.members",
-    "_schedule:MiniBatches.dealt",
-    "_schedule:AbstractSchedule.step_sizes",
-    "_trajectory:Trajectory.allocate",
-    "_path_replay:Path.edited",
-    "_path_replay:Path._edited_by_seed",
-    "_seed_sums:Sums.of",
-    "_seed:Seed.changed",
-    "_seeded_replay:Replay.touched",
-    "_seeded_replay:SeededReplay._measure",
-    "_seeded_replay:SeededReplay._residual_at",
-    "_replay_error:by_chance",
-    "_propagation:Propagation.carry",
+    "_objective.data_term:Objective.add_gradient_sums",
+    "_objective.losses:MultinomialLoss.differentiate",
+    "_path.lbfgs:CompactLBFGS.update",
+    "_path.lbfgs:CompactLBFGS.predict",
+    "_data.growing_array:GrowingArray.append",
+    "_data.rows:DenseRows.append",
+    "_data.rows:DenseRows.read",
+    "_data.rows:DenseRows.wipe",
+    "_data.rows:DenseRows.compact",
+    "_data.rows:DenseRows.matvec",
+    "_data.rows:DenseRows.column_moments",
+    "_data.rows:CsrRows.append",
+    "_data.rows:CsrRows.read",
+    "_data.rows:CsrRows.wipe",
+    "_data.rows:CsrRows.compact",
+    "_data.rows:CsrRows.rmatvec",
+    "_data.row_table:Roster.append",
+    "_data.row_table:Roster.give_positions",
+    "_data.row_table:Roster.detach",
+    "_data.row_table:Roster.index_ids",
+    "_data.row_table:Roster.read",
+    "_data.row_table:Roster.wipe",
+    "_data.row_table:Roster.attach",
+    "_data.row_table:Roster.recode",
+    "_data.row_table:Roster.compact",
+    "_data.compaction:Shift.run",
+    "_data.row_table:Roster.live_slots",
+    "_data.sorted_index:SortedIndex.insert",
+    "_data.sorted_index:SortedIndex.strike",
+    "_data.content_index:ContentIndex.insert",
+    "_data.content_index:ContentIndex.strike",
+    "_data.content_index:ContentIndex.match",
+    "_data.centring:ColumnMoments.centre",
+    "_data.centring:ColumnMoments.minus",
+    "_data.centring:ColumnMoments.plus",
+    "_data.training_set:TrainingSet.append",
+    "_data.training_set:TrainingSet.detach",
+    "_data.training_set:TrainingSet.recode",
+    "_data.training_set:TrainingSet.centre_after",
+    "_data.training_set:TrainingSet.settle",
+    "_data.training_set:TrainingSet.compact",
+    "_path.schedule:FullBatch.census",
+    "_path.schedule:MiniBatches.census",
+    "_path.schedule:MiniBatches.members",
+    "_path.schedule:MiniBatches.dealt",
+    "_path.schedule:AbstractSchedule.step_sizes",
+    "_path.trajectory:Trajectory.allocate",
+    "_path.engine:Path.edited",
+    "_path.engine:Path._edited_by_seed",
+    "_path.checkpoint_sums:Sums.of",
+    "_path.checkpoints:Seed.changed",
+    "_path.checkpoint_replay:Replay.touched",
+    "_path.checkpoint_replay:SeededReplay._measure",
+    "_path.checkpoint_replay:SeededReplay._residual_at",
+    "_path.replay_error:by_chance",
+    "_path.propagation:Propagation.carry",
     "_kernels.replay:coast",
     "_kernels.replay:carry",
-    "_endpoint:Endpoint.edited",
-    "_endpoint:Endpoint.train",
-    "_kept_curvature:Curvature.changed",
-    "_kept_curvature:Curvature.step",
-    "_hessian:Hessian.changed",
-    "_problem:Problem.measure",
-    "_problem:Problem.hessian",
-    "_path_replay:Path.train",
-    "_commit:Transaction.undo",
-    "_fitted:FittedState._state_of",
-    "_fitted:FittedState._report",
-    "_logistic:DeltaGradLogisticRegression._publish",
-    "_logistic:DeltaGradLogisticRegression._edit_targets",
-    "_ridge:DeltaGradRidge._publish",
-    "_ridge:DeltaGradRidge._edit_targets",
+    "_optimum.engine:Endpoint.edited",
+    "_optimum.engine:Endpoint.train",
+    "_optimum.curvature:Curvature.changed",
+    "_optimum.curvature:Curvature.step",
+    "_optimum.hessian:Hessian.changed",
+    "_optimum.problem:Problem.measure",
+    "_optimum.problem:Problem.hessian",
+    "_path.engine:Path.train",
+    "_utils.transaction:Transaction.undo",
+    "_estimators.fitted:FittedState._state_of",
+    "_estimators.fitted:FittedState._report",
+    "_estimators.logistic:DeltaGradLogisticRegression._publish",
+    "_estimators.logistic:DeltaGradLogisticRegression._edit_targets",
+    "_estimators.ridge:DeltaGradRidge._publish",
+    "_estimators.ridge:DeltaGradRidge._edit_targets",
 ]
 
 ERRORS = cycle([RuntimeError, KeyboardInterrupt, MemoryError])
@@ -369,7 +370,7 @@ def test_fault_in_a_function(point, monkeypatch, contents, results):
     wrong, n_faults = [], 0
     for name, scenario in SCENARIOS.items():
         monkeypatch.setattr(
-            _training_set, "_LEAST_TO_COMPACT", scenario.least_to_compact
+            training_set, "_LEAST_TO_COMPACT", scenario.least_to_compact
         )
         fault = Fault(monkeypatch, point)
         twin = scenario.prepare()
@@ -463,7 +464,7 @@ N_CALL_POINTS = 12
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_fault_at_a_call(name, monkeypatch, contents, results):
     scenario = SCENARIOS[name]
-    monkeypatch.setattr(_training_set, "_LEAST_TO_COMPACT", scenario.least_to_compact)
+    monkeypatch.setattr(training_set, "_LEAST_TO_COMPACT", scenario.least_to_compact)
     twin = scenario.prepare()
     with FaultAtCall() as calls:
         scenario.edit(twin, scenario)
@@ -515,7 +516,7 @@ N_INTERRUPTS = 20
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_interrupt_at_a_line(name, monkeypatch, contents, results):
     scenario = SCENARIOS[name]
-    monkeypatch.setattr(_training_set, "_LEAST_TO_COMPACT", scenario.least_to_compact)
+    monkeypatch.setattr(training_set, "_LEAST_TO_COMPACT", scenario.least_to_compact)
     twin = scenario.prepare()
     with Interrupt() as lines:
         scenario.edit(twin, scenario)
@@ -540,7 +541,7 @@ def test_predictions_after_a_fault(monkeypatch):
     probabilities = model.predict_proba(scenario.X)
     iterates = model.trajectory_.iterates.copy()
     steps = model.trajectory_.steps.copy()
-    fault = Fault(monkeypatch, "_roster:Roster.attach")
+    fault = Fault(monkeypatch, "_data.row_table:Roster.attach")
     fault.plant(1, after=True, error=KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         scenario.edit(model, scenario)
@@ -560,10 +561,13 @@ def test_a_fault_in_fit_leaves_the_old_fit(monkeypatch, unchanged):
     scenario = SCENARIOS["remove by position, dense"]
     model = scenario.prepare()
     for point in (
-        "_rows:DenseRows.matvec", "_objective:Objective.add_gradient_sums",
-        "_kernels.step:descend", "_trajectory:Trajectory.allocate",
-        "_fitted:FittedState._state_of", "_fitted:FittedState._report",
-    ):  # fmt: skip
+        "_data.rows:DenseRows.matvec",
+        "_objective.data_term:Objective.add_gradient_sums",
+        "_kernels.step:descend",
+        "_path.trajectory:Trajectory.allocate",
+        "_estimators.fitted:FittedState._state_of",
+        "_estimators.fitted:FittedState._report",
+    ):
         fault = Fault(monkeypatch, point)
         fault.plant(1, error=next(ERRORS))
         with unchanged(model), pytest.raises(BaseException, match="a fault before"):
@@ -576,19 +580,19 @@ def test_saved_copies_of_rows_are_wiped(monkeypatch):
     """While an edit is under way its rows are saved; not longer than that."""
     scenario = SCENARIOS["remove by position, dense"]
     saved = []
-    undo = skdeltagrad._commit.Transaction.undo
+    undo = skdeltagrad._utils.transaction.Transaction.undo
 
     def spy(transaction, function, *args, saved_rows=saved, saved=None):
         if saved is not None:
             saved_rows.append(saved)
         return undo(transaction, function, *args, saved=saved)
 
-    monkeypatch.setattr(skdeltagrad._commit.Transaction, "undo", spy)
+    monkeypatch.setattr(skdeltagrad._utils.transaction.Transaction, "undo", spy)
     for fails in (False, True):
         model = scenario.prepare()
         saved.clear()
         if fails:
-            fault = Fault(monkeypatch, "_roster:Roster.attach")
+            fault = Fault(monkeypatch, "_data.row_table:Roster.attach")
             fault.plant(1, error=RuntimeError)
             with pytest.raises(RuntimeError):
                 scenario.edit(model, scenario)

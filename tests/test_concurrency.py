@@ -19,7 +19,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import scale
 
 import skdeltagrad
-from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, _threads
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+from skdeltagrad._utils import threads as _threads
 
 ROOT = str(Path(skdeltagrad.__file__).parents[1])
 N_THREADS = 8

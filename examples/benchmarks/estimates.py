@@ -33,13 +33,8 @@ from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.datasets import make_classification
 
-from skdeltagrad import (
-    DeltaGradLogisticRegression,
-    DeltaGradRidge,
-    _path_replay,
-    _replay_error,
-    _seeded_replay,
-)
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+from skdeltagrad._path import checkpoint_replay, engine, replay_error
 
 MOST_ROWS = 20_000
 # Errors that are rounding, for the most part.
@@ -273,14 +268,14 @@ class Parts:
     @classmethod
     def record(cls):
         """From now on."""
-        run = _seeded_replay.SeededReplay.run
+        run = checkpoint_replay.SeededReplay.run
 
         def recorded(replay, n_nodes):
             found = run(replay, n_nodes)
             cls.last = dict(replay.parts)
             return found
 
-        _seeded_replay.SeededReplay.run = recorded
+        checkpoint_replay.SeededReplay.run = recorded
 
 
 # Tables ---------------------------------------------------------------------------
@@ -299,7 +294,7 @@ def estimates(edits, factors):
 
 def chosen(edits):
     """Factors for which the estimate is nearest to the error, by its logarithm."""
-    names = list(_replay_error.FACTORS)
+    names = list(replay_error.FACTORS)
     error = np.array([e["error"] for e in edits])
 
     def off(logs):
@@ -373,7 +368,7 @@ def main():
     asked = parser.parse_args()
     folder = Path(asked.out)
     folder.mkdir(parents=True, exist_ok=True)
-    _path_replay._WORTHWHILE = np.inf
+    engine._WORTHWHILE = np.inf
     Parts.record()
     warnings.simplefilter("ignore")
     for name in [] if asked.tables else asked.only:

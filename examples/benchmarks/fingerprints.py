@@ -23,8 +23,8 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 
 from skdeltagrad import DeltaGradLogisticRegression
-from skdeltagrad._fingerprints import Fingerprints
-from skdeltagrad._rows import AbstractRows
+from skdeltagrad._data.fingerprints import Fingerprints
+from skdeltagrad._data.rows import AbstractRows
 
 AT_ONCE = 200_000
 

@@ -37,7 +37,7 @@ from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from skdeltagrad import DeltaGradLogisticRegression
-from skdeltagrad._threads import limit_threads
+from skdeltagrad._utils.threads import limit_threads
 
 WEIGHT_DECAY = 0.005
 LEARNING_RATE = 0.1

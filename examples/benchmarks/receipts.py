@@ -13,7 +13,8 @@ from time import thread_time
 
 import numpy as np
 
-from skdeltagrad import DeltaGradLogisticRegression, _receipt
+from skdeltagrad import DeltaGradLogisticRegression
+from skdeltagrad._reports import digests
 
 SHAPES = [(20_000, 10, 2), (20_000, 50, 2), (5_000, 780, 2), (4_000, 200, 10)]
 
@@ -53,9 +54,9 @@ def seconds_of_receipt(model):
     report, slots = model.update_report_, np.array([5])
     roster, history = model._training_set.roster, model.history_
     started = thread_time()
-    _receipt.hashed(_receipt.names_of(roster, slots), model._key)
-    _receipt.parameters_of(model)
-    _receipt.versions()
+    digests.hashed(digests.names_of(roster, slots), model._key)
+    digests.parameters_of(model)
+    digests.versions()
     sealed = history.sealed(report, model.coef_, model.intercept_)
     history.followed_by(sealed)
     return thread_time() - started

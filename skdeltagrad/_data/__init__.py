@@ -1,0 +1,1 @@
+"""The training rows: stored, found, removed and added under a transaction."""

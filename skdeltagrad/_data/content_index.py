@@ -1,0 +1,369 @@
+"""Find stored rows by what they contain.
+
+Rows that went through a transformer alone may differ in the last bits from the same
+rows in a big batch (BLAS adds in another order), so a hash of the bytes would miss
+them. A random projection of every row, sorted, finds in O(log n) the few that can be
+close enough; they are then compared in full.
+
+The direction of the projection is a secret of the process. Whoever knew it could store
+many rows that differ and have the same projection, and every request that meets them
+would be compared with them all. What is found does not depend on it, but for the choice
+among more than 64 rows that are equal up to rounding.
+
+The cost of a request grows with the number of its rows and of the rows that may equal
+them, not with the product of the two, even where thousands are equal to each other:
+
+1. Rows that are the same to the bit are found by a dictionary. It holds the rows whose
+   projections are the same up to its rounding; they are read in portions, each once.
+2. The others are compared with the rows in their window that have their target, until
+   64 are found that are close enough, and take the nearest of these.
+"""
+
+import secrets
+from collections import deque
+from itertools import pairwise
+
+import numpy as np
+from scipy import sparse
+
+from .fingerprints import EQUAL_ULPS
+from .row_table import GONE
+from .rows import AbstractRows
+from .sorted_index import SortedIndex
+
+# The same for all indexes of a process, so that `assert_erased` recognises a number
+# that is left of an index that was made again since. No dump holds it, nor an index.
+_SECRET = np.frombuffer(secrets.token_bytes(64), np.uint32)
+# Entries compared at a time: a cost.
+_CHUNK_ENTRIES = 2**22
+# Where more rows than this are close enough, they are copies up to rounding, and to
+# look at all of them for each row of a request would be quadratic.
+_ENOUGH = 64
+# Rows that are taken are dropped from a list of candidates when there are so many more.
+_MOST_TAKEN = 1024
+# A window that is a smaller part of its group than this is sorted by itself: a cost.
+_SMALL_PART = 0.25
+
+
+class ContentIndex:
+    """Sorted projections of stored rows.
+
+    Parameters
+    ----------
+    rows : AbstractRows
+    slots : ndarray of shape (n_rows,)
+        The rows to index.
+    """
+
+    def __init__(self, rows, slots):
+        self._direction = _secret_direction(rows.n_features)[np.newaxis]
+        self._index = SortedIndex(self._project(rows, slots), slots)
+
+    def insert(self, rows, slots):
+        """Index added rows."""
+        self._index.insert(self._project(rows, slots), slots)
+
+    def strike(self, rows, slots):
+        """Remove rows; their data must still be stored."""
+        low, high, _ = self._windows(rows, slots)
+        self._index.strike(low, high, slots)
+
+    @np.errstate(over="ignore", invalid="ignore")  # no copies, then
+    def match(self, rows, roster, X, y, weight=None):
+        """The stored row that equals each given one.
+
+        Rows are equal when ``||x - x'|| <= 1e3 eps ||x||`` and their targets (and
+        weights, where given) are. Equal rows of the request match different stored
+        rows. Rows that are the same to the bit come first, in the order of their slots;
+        then the nearest ones.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_rows, n_features)
+        y : ndarray of shape (n_rows,) or (n_rows, n_targets)
+        weight : ndarray of shape (n_rows,), optional
+
+        Returns
+        -------
+        slots : ndarray of shape (n_rows,)
+            GONE where no stored row is left.
+        """
+        low, high, tolerance = self._windows_of(X)
+        keys, slots = self._between(roster, low, high)
+        found = self._same_to_the_bit(rows, roster, keys, slots, X, y, weight)
+        others = np.flatnonzero(found == GONE)
+        if len(others):
+            is_free = np.ones(len(slots), bool)
+            is_free[found[found != GONE]] = False
+            windows = _places_in(keys, low[others], high[others])
+            nearby = _Nearby(rows, roster, slots, is_free, windows)
+            for which, i in enumerate(others):
+                wanted = y[i], None if weight is None else weight[i]
+                found[i] = nearby.take(which, X[[i]], tolerance[i], *wanted)
+        return np.append(slots, GONE)[found]  # GONE is the last place
+
+    def count(self, rows, roster, X):
+        """Number of live stored rows that equal each given one in X."""
+        low, high, tolerance = self._windows_of(X)
+        keys, slots = self._between(roster, low, high)
+        first, last = _places_in(keys, low, high)
+        counts = np.zeros(X.shape[0], np.int64)
+        for i in range(len(counts)):
+            for chunk in _chunks(slots[first[i] : last[i]], rows.n_features):
+                distance = _distances(rows.read(chunk), X[[i]])
+                is_near = distance <= tolerance[i]  # both may be infinite
+                counts[i] += np.count_nonzero(is_near & np.isfinite(distance))
+        return counts
+
+    def marks(self, X):
+        """What given rows are indexed by, and what rounding may do to it.
+
+        Returns
+        -------
+        marks, rounding : ndarray of shape (n_rows,)
+        """
+        request, everyone = AbstractRows.of(X), np.arange(X.shape[0])
+        rounding = (4.0 + np.sqrt(X.shape[1])) * np.finfo(float).eps
+        rounding *= np.linalg.norm(self._direction)
+        return self._project(request, everyone), rounding * _lengths(request, everyone)
+
+    def _same_to_the_bit(self, rows, roster, keys, slots, X, y, weight):
+        """Which of some entries each given row is the same as, GONE where none is."""
+        mark, rounding = self.marks(X)
+        wanted = _contents(X, y.astype(roster.y.dtype, copy=False), weight)
+        found = np.full(len(y), GONE)
+        windows = _places_in(keys, mark - rounding, mark + rounding)
+        for members, start, stop in _groups(*windows):
+            entries = start + np.argsort(slots[start:stop], kind="stable")
+            unread = _chunks(entries, rows.n_features)
+            by_content = {}
+            for i in members:
+                while not by_content.get(wanted[i]):
+                    chunk = next(unread, None)
+                    if chunk is None:
+                        break
+                    chosen = slots[chunk]
+                    their_weight = None if weight is None else roster.weight[chosen]
+                    theirs = rows.read(chosen), roster.y[chosen], their_weight
+                    for entry, content in zip(chunk, _contents(*theirs), strict=True):
+                        by_content.setdefault(content, deque()).append(entry)
+                else:
+                    found[i] = by_content[wanted[i]].popleft()
+        return found
+
+    def _between(self, roster, low, high):
+        """Projections and slots of live rows in any of some windows, ascending."""
+        order = np.argsort(low, kind="stable")
+        low, high = low[order], np.maximum.accumulate(high[order])
+        starts = np.ones(len(low), bool)
+        starts[1:] = low[1:] > high[:-1]
+        ends = np.append(starts[1:], True)[: len(low)]
+        keys, slots = self._index.entries(low[starts], high[ends])
+        live = roster.position[slots] != GONE
+        return keys[live], slots[live]
+
+    def _windows_of(self, X):
+        return self._windows(AbstractRows.of(X), np.arange(X.shape[0]))
+
+    def _windows(self, rows, slots):
+        tolerance = EQUAL_ULPS * np.finfo(rows.dtype).eps * _lengths(rows, slots)
+        # A projection is off by its own rounding, too; and it depends, in its last
+        # bits, on how many rows are projected together.
+        width = (2.0 * tolerance) * np.linalg.norm(self._direction)
+        centre = self._project(rows, slots)
+        # That of a row too large for a projection is beyond all that are stored.
+        known = np.isfinite(centre) & np.isfinite(width)
+        low = np.where(known, centre, np.inf) - np.where(known, width, 0.0)
+        high = np.where(known, centre, np.inf) + np.where(known, width, 0.0)
+        return low, high, tolerance
+
+    def _project(self, rows, slots):
+        projection = np.empty((len(slots), 1))
+        coef = rows.layout(self._direction)
+        rows.matvec(coef, np.zeros(1), slots, projection)
+        return projection.ravel()
+
+
+class _Nearby:
+    """Stored rows that are equal to those of a request up to rounding.
+
+    Parameters
+    ----------
+    rows : AbstractRows
+    roster : Roster
+    slots : ndarray of shape (n_entries,)
+        Of stored rows, in the order of their projections.
+    is_free : ndarray of shape (n_entries,), dtype bool
+        Which of them are not taken; changed in place.
+    windows : (ndarray, ndarray) of shape (n_rows,)
+        Where among the entries the candidates for each row begin and end.
+    """
+
+    def __init__(self, rows, roster, slots, is_free, windows):
+        self._rows, self._roster = rows, roster
+        self._slots, self._is_free = slots, is_free
+        self._first, self._last = windows
+        # Numbers by which candidates with the same target stand together.
+        self._mark, self._target_direction = roster.y[slots], None
+        if self._mark.ndim == 2:
+            self._target_direction = _secret_direction(self._mark.shape[1])
+            self._mark = self._mark @ self._target_direction
+        self._group_of = {}
+        for members, start, stop in _groups(*windows):
+            group = {"start": start, "stop": stop, "order": None, "n_taken": 0}
+            self._group_of |= dict.fromkeys(members.tolist(), group)
+
+    def take(self, which, x, tolerance, y, weight):
+        """The entry that is taken for a row, or GONE."""
+        entries, distances = np.zeros(0, np.int64), np.zeros(0)
+        for some in self._equal_but_for_the_row(which, y, weight):
+            distance = _distances(self._rows.read(self._slots[some]), x)
+            near = (distance <= tolerance) & np.isfinite(distance)
+            entries = np.append(entries, some[near])
+            distances = np.append(distances, distance[near])
+            if len(entries) >= _ENOUGH:
+                break
+        if not len(entries):
+            return GONE
+        taken = entries[np.argmin(distances[:_ENOUGH])]
+        self._is_free[taken] = False
+        self._group_of[which]["n_taken"] += 1
+        return taken
+
+    def _equal_but_for_the_row(self, which, y, weight):
+        """Candidates that are free and have the target, and weight, in portions."""
+        n_features = self._rows.n_features
+        for chunk in _chunks(self._candidates(which, y), n_features, _ENOUGH):
+            slots = self._slots[chunk]
+            equal = self._is_free[chunk] & _same_target(self._roster.y[slots], y)
+            if weight is not None:
+                equal &= _close(self._roster.weight[slots], weight)
+            yield from _chunks(chunk[equal], n_features, _ENOUGH)
+
+    def _candidates(self, which, y):
+        """Entries in the window of a row that may have its target, in order of these.
+
+        Those with the same target are in the order of their slots. Some may be taken.
+        """
+        group = self._group_of.get(which)
+        if group is None:
+            return np.zeros(0, np.int64)
+        low, high = self._marks_of(y)
+        first, last = self._first[which], self._last[which]
+        if last - first < _SMALL_PART * (group["stop"] - group["start"]):
+            entries = self._ordered(first, last)
+            mark = self._mark[entries]
+            return entries[(mark >= low) & (mark <= high)]
+        if group["order"] is None:
+            group["order"] = self._ordered(group["start"], group["stop"])
+        elif group["n_taken"] > _MOST_TAKEN:
+            group["order"] = group["order"][self._is_free[group["order"]]]
+            group["n_taken"] = 0
+        order = group["order"]
+        mark = self._mark[order]
+        entries = order[
+            np.searchsorted(mark, low) : np.searchsorted(mark, high, "right")
+        ]
+        return entries[(entries >= first) & (entries < last)]
+
+    def _ordered(self, first, last):
+        """Free entries of a range, by target and slot."""
+        entries = first + np.flatnonzero(self._is_free[first:last])
+        return entries[np.lexsort((self._slots[entries], self._mark[entries]))]
+
+    def _marks_of(self, y):
+        """Between which marks those of equal targets are."""
+        if self._target_direction is None:
+            return y, y
+        mark = y @ self._target_direction
+        size = np.abs(y) @ np.abs(self._target_direction)
+        off = 2.0 * EQUAL_ULPS * np.finfo(float).eps * size
+        return mark - off, mark + off
+
+
+def _secret_direction(n_entries):
+    """A direction that nobody outside of this process can know."""
+    return np.random.RandomState(_SECRET).standard_normal(n_entries)
+
+
+def _places_in(keys, low, high):
+    """Where among ascending keys those of windows begin and end."""
+    return np.searchsorted(keys, low, "left"), np.searchsorted(keys, high, "right")
+
+
+def _groups(first, last):
+    """Yield ranges that meet: which they are, ascending, and where they lie together.
+
+    Empty ranges are in no group.
+    """
+    some = np.flatnonzero(first < last)
+    order = some[np.argsort(first[some], kind="stable")]
+    farthest = np.maximum.accumulate(last[order])
+    starts = np.ones(len(order), bool)
+    starts[1:] = first[order[1:]] >= farthest[:-1]
+    bounds = np.append(np.flatnonzero(starts), len(order))
+    for begin, end in pairwise(bounds):
+        yield np.sort(order[begin:end]), first[order[begin]], farthest[end - 1]
+
+
+def _chunks(entries, n_features, size=1):
+    """Growing portions: mostly the first row is the right one."""
+    first = 0
+    largest = max(1, _CHUNK_ENTRIES // max(1, n_features))
+    while first < len(entries):
+        yield entries[first : first + size]
+        first += size
+        size = min(8 * size, largest)
+
+
+def _contents(X, y, weight):
+    """What rows, their targets, and weights where given, are in memory."""
+    if sparse.issparse(X):
+        X = X.copy()
+        X.eliminate_zeros()
+        columns = X.indices.astype(np.int64)
+        rows = [
+            columns[i:j].tobytes() + X.data[i:j].tobytes()
+            for i, j in pairwise(X.indptr)
+        ]
+    else:
+        rows = [row.tobytes() for row in X + 0.0]  # the two zeros are one number
+    others = [values + 0 for values in (y, weight) if values is not None]
+    return [
+        (row, *(value.tobytes() for value in rest))
+        for row, *rest in zip(rows, *others, strict=True)
+    ]
+
+
+@np.errstate(over="ignore", under="ignore")  # a length may be out of all range
+def _lengths(rows, slots):
+    """Euclidean lengths of rows, of very large and very small ones, too."""
+    length = np.sqrt(rows.squared_distances(slots, np.zeros(rows.n_features)))
+    odd = np.flatnonzero(~((length > 1e-100) & (length < np.inf)))
+    if len(odd):  # squares are too large or too small, unless all entries are zero
+        X = sparse.csr_matrix(rows.read(slots[odd])).astype(np.float64)
+        exponent = np.frexp(abs(X).max(axis=1).toarray().ravel())[1]
+        X.data = np.ldexp(X.data, -np.repeat(exponent, np.diff(X.indptr)))
+        scaled = np.sqrt(X.multiply(X).sum(axis=1)).A1
+        length[odd] = np.ldexp(scaled, exponent)
+    return length
+
+
+def _distances(X, x):
+    """Euclidean distances of rows of X to one row."""
+    if sparse.issparse(X):
+        difference = X - x[np.zeros(X.shape[0], int)]
+        return np.sqrt(difference.multiply(difference).sum(axis=1)).A1
+    difference = np.asarray(X, float) - np.asarray(x, float)
+    return np.sqrt(np.einsum("ij,ij->i", difference, difference))
+
+
+def _same_target(stored, wanted):
+    if stored.ndim == 1:
+        return stored == wanted
+    return _close(stored, wanted).all(axis=1)
+
+
+def _close(stored, wanted):
+    tolerance = EQUAL_ULPS * np.finfo(float).eps * np.abs(wanted)
+    return np.abs(stored - wanted) <= tolerance

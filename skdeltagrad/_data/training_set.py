@@ -1,0 +1,326 @@
+"""The rows that an estimator was fitted on: storage, roster and column moments."""
+
+import numpy as np
+from scipy import sparse
+
+from .._utils import memory
+from .._utils.live_rows import LiveSums
+from .centring import ColumnMoments
+from .content_index import ContentIndex
+from .row_table import Roster
+from .rows import AbstractRows, canonical
+from .spread import ColumnSpread
+
+# Storage is compacted when removed rows are more than this, and than a fifth of those
+# that are there: the spare room of `GrowingArray` is not used up then.
+_LEAST_TO_COMPACT = 1024
+_MOST_REMOVED = 0.2
+# Products with rows that are made at a time, and what a multiple of a row may be off
+# by, in units in the last place of its largest entry.
+_AT_ONCE = 2**20
+_ULPS = 64.0
+
+
+class TrainingSet:
+    """Rows that can be removed and added in place, within a `Transaction`.
+
+    An edit calls `append`, `detach` and, when the new model is known, `settle`. Each
+    touches only the rows of the edit; `tidy` compacts storage now and then, in place.
+
+    Attributes
+    ----------
+    rows : AbstractRows
+    roster : Roster
+    moments : ColumnMoments or None
+        None without an intercept.
+    spread : ColumnSpread or None
+        None where columns are not standardised.
+    """
+
+    def __init__(self, rows, roster, moments, spread=None):
+        self.rows = rows
+        self.roster = roster
+        self.moments = moments
+        self.spread = spread
+        self._content = None
+
+    @classmethod
+    def of(cls, X, y, weight, ids, fit_intercept, given_weight=None):
+        """Copy rows into storage of our own.
+
+        `given_weight`: where columns are standardised, weights without those of
+        classes.
+        """
+        values = X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes
+        memory.require(
+            values + y.nbytes + 4 * weight.nbytes + (0 if ids is None else ids.nbytes),
+            f"the estimator's own copy of the {X.shape[0]} training rows",
+            "Fit on fewer rows or columns, or on float32.",
+        )
+        rows = AbstractRows.of(canonical(X))
+        roster = Roster(y, weight, ids, given_weight)
+        moments = spread = None
+        if fit_intercept:
+            slots = roster.live_slots()
+            moments = ColumnMoments.of(rows, slots, roster.weight[slots])
+        if given_weight is not None:
+            spread = ColumnSpread.of(rows, roster.live_slots(), given_weight)
+        return cls(rows, roster, moments, spread)
+
+    def centre(self):
+        """Where the columns are centred, or None without an intercept."""
+        return None if self.moments is None else self.moments.centre()
+
+    def centre_after(self, removed, added):
+        """Where they are centred without some stored rows and with others."""
+        if self.moments is None:
+            return None
+        return self._moments_after(removed, added).centre()
+
+    def spread_after(self, removed, added):
+        """How far columns spread without some stored rows and with others, or None.
+
+        From the touched rows alone, unless that loses digits.
+        """
+        if self.spread is None:
+            return None
+        weight = self.roster.given_weight
+        spread = self.spread.after(self.rows, removed, added, weight)
+        if spread.is_sharp():
+            return spread
+        kept = np.setdiff1d(self.roster.live_slots(), removed)
+        slots = np.concatenate([kept, added])
+        return ColumnSpread.of(self.rows, slots, weight[slots])
+
+    def follow(self, transaction, change):
+        """Let the columns' spread follow an edit, before the model does."""
+        transaction.undo(setattr, self, "spread", self.spread)
+        self.spread = self.spread_after(change.removed_slots, change.added_slots)
+
+    def recount(self, transaction):
+        """Make the columns' spread anew from the rows that are there."""
+        if self.spread is not None:
+            transaction.undo(setattr, self, "spread", self.spread)
+            slots = self.roster.live_slots()
+            weight = self.roster.given_weight[slots]
+            self.spread = ColumnSpread.of(self.rows, slots, weight)
+
+    def renew_sums(self, transaction):
+        """Compute the columns' sums again from the current training rows.
+
+        Those of now hold the rounding of rows that left, however large these were.
+        """
+        if self.moments is not None:
+            transaction.undo(setattr, self, "moments", self.moments)
+            self.moments = self._moments_of(self.roster.live_slots())
+        self.recount(transaction)
+
+    def remainder(self):
+        """What of rows that left is in the columns' sums, in words; None: nothing."""
+        if self.spread is None or not self.spread.has_lost_digits:
+            return None
+        return (
+            "the sums that scale_ is computed from have been much larger, with rows "
+            "that left, and hold their rounding"
+        )
+
+    def close_holes(self, transaction, everywhere=False):
+        """Compact storage where the room of removed rows tells something of them.
+
+        That of a sparse row tells its number of entries; that of a dense row nothing,
+        and it stays unless `everywhere`. The indices by content and by id are made
+        again when they are needed: in those of now removed rows have left gaps.
+        """
+        transaction.undo(self._forget_content)
+        self._forget_content()
+        self.roster.forget_gaps(transaction)
+        if self.rows.is_sparse or everywhere:
+            self.compact(transaction)
+
+    def recode(self, transaction, y):
+        """Give all rows other targets, by slot."""
+        transaction.undo(setattr, self, "roster", self.roster)
+        self.roster = self.roster.recode(y)
+
+    def index_content(self):
+        """Make rows findable by content: one pass, the first time; True then."""
+        if self._content is not None:
+            return False
+        self._content = ContentIndex(self.rows, self.roster.live_slots())
+        return True
+
+    def match(self, X, y, weight=None):
+        """Slots of the stored rows that equal given ones, GONE where there is none."""
+        self.index_content()
+        return self._content.match(self.rows, self.roster, X, y, weight)
+
+    def append(self, transaction, X, y, weight, ids, given_weight=None):
+        """Store rows that have no position yet; return their slots."""
+        if ids is not None:
+            self._require_width(ids.dtype)
+        transaction.undo(self._forget_content)
+        transaction.undo(self.rows.truncate, self.rows.mark())
+        transaction.undo(self.roster.truncate, self.roster.mark())
+        self.rows.append(X)
+        return self.roster.append(y, weight, ids, given_weight)
+
+    def _require_width(self, dtype):
+        """Raise `MemoryError` where ids of such a width would not fit."""
+        stored = self.roster.ids
+        if dtype.itemsize > stored.dtype.itemsize:
+            memory.require(
+                dtype.itemsize * len(stored),
+                f"{len(stored)} ids that are as wide as the longest new one",
+                "Give shorter ids. Nothing is changed.",
+            )
+
+    def detach(self, transaction, slots):
+        """Take rows out of their positions; their data stays until `settle`."""
+        positions = self.roster.position[slots]
+        transaction.undo(self.roster.reattach, slots, positions, self.roster.n_live)
+        self.roster.detach(slots)
+        return positions
+
+    def give_positions(self, n_rows):
+        """New positions, to be taken back by the undoing of `append`."""
+        return self.roster.give_positions(n_rows)
+
+    def settle(self, transaction, change):
+        """Wipe the removed rows and let the added ones take their positions."""
+        removed, added = change.removed_slots, change.added_slots
+        transaction.undo(self._forget_content)
+        if self.moments is not None:
+            transaction.undo(setattr, self, "moments", self.moments)
+            self.moments = self._moments_after(removed, added)
+        if self._content is not None:
+            self._content.strike(self.rows, removed)
+            self._content.insert(self.rows, added)
+        self.roster.index_ids(added)
+        transaction.undo(self.rows.restore, removed, saved=self.rows.read(removed))
+        transaction.undo(self.roster.restore, removed, saved=self.roster.read(removed))
+        self.rows.wipe(removed)
+        self.roster.wipe(removed)
+        n_live = self.roster.n_live
+        transaction.undo(self.roster.unattach, added, change.added_positions, n_live)
+        self.roster.attach(added, change.added_positions)
+
+    def _moments_after(self, removed, added):
+        plus = self._moments_of(added)
+        rest = self.moments.minus(self._moments_of(removed))
+        if rest is None:
+            rest = self._moments_of(self.roster.live_slots())
+        return rest.plus(plus)
+
+    def _moments_of(self, slots):
+        return ColumnMoments.of(self.rows, slots, self.roster.weight[slots])
+
+    def aside(self):
+        """The same rows, with a roster of its own; nothing else of it may change."""
+        return TrainingSet(self.rows, self.roster.aside(), self.moments, self.spread)
+
+    def tidy(self, transaction):
+        """Compact storage where much of it is removed rows."""
+        n_removed = len(self.rows) - self.roster.n_live
+        if n_removed > max(_MOST_REMOVED * self.roster.n_live, _LEAST_TO_COMPACT):
+            self.compact(transaction)
+
+    def compact(self, transaction):
+        """Move the rows that are there together, in place: no room of others is left.
+
+        To be called after `settle`. It takes a few numbers for every row, and the
+        memory of two blocks of rows. Rows get other slots, in the order of the old
+        ones; their positions stay.
+
+        Parameters
+        ----------
+        transaction : Transaction
+            Moves them back where something fails afterwards.
+        """
+        if not self.roster.is_stored:
+            return
+        if len(self.rows) == self.roster.n_live:
+            self.roster.narrow_ids(transaction)
+            return
+        transaction.undo(self._forget_content)
+        self._forget_content()
+        self.rows.compact(transaction, self.roster.live_slots())
+        self.roster.compact(transaction)
+
+    def give_back(self):
+        """Give back memory that is spare; to be called when an edit is over."""
+        self.rows.give_back()
+        self.roster.give_back()
+
+    def count_copies(self, X):
+        """Number of stored rows equal to each given row, whatever their target."""
+        self.index_content()
+        return self._content.count(self.rows, self.roster, X)
+
+    def count_multiples(self, X):
+        """Number of stored rows that are multiples of each given row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features), dtype float64
+        """
+        rows, counts = self.rows, np.zeros(len(X), np.int64)
+        length = np.linalg.norm(X, axis=1)
+        size = min(rows.block_size(), max(1, _AT_ONCE // len(X)))
+        slots = self.roster.live_slots()
+        for first in range(0, len(slots), size):
+            block = slots[first : first + size]
+            products = np.empty((len(block), len(X)))
+            rows.matvec(rows.layout(X), np.zeros(len(X)), block, products)
+            squares = rows.squared_distances(block, np.zeros(rows.n_features))
+            # Precise to half of the digits: a first look.
+            likely = products**2 >= (1 - 1e-9) * np.outer(squares, length**2)
+            likely &= (squares > 0)[:, np.newaxis]
+            for i, j in zip(*np.nonzero(likely), strict=True):
+                row = rows.extended(block[i : i + 1], None)[0]
+                multiple = products[i, j] / length[j] ** 2 * X[j]
+                off = np.abs(row - multiple).max()
+                counts[j] += off <= _ULPS * np.finfo(rows.dtype).eps * np.abs(row).max()
+        return counts
+
+    def live_sums(self, centre):
+        """Sums over the rows that are there, for `assert_erased`.
+
+        Parameters
+        ----------
+        centre : ndarray of shape (n_features,) or None
+        """
+        roster, slots = self.roster, self.roster.live_slots()
+        y, weight = roster.y[slots], roster.weight[slots]
+        factors = {"unweighted": np.ones(len(slots)), "weighted": weight}
+        if y.dtype.kind == "f":
+            targets = y.reshape(len(slots), -1).T
+            factors |= {f"class {k}": weight * y for k, y in enumerate(targets)}
+        else:
+            factors |= {f"class {k}": weight * (y == k) for k in np.unique(y)}
+        vectors, magnitudes, squares = {}, {}, {}
+        for name, factor in factors.items():
+            some = np.flatnonzero(factor)
+            size = np.abs(factor[some])
+            _, vectors[name], _ = self.rows.column_moments(slots[some], factor[some])
+            _, _, squares[name] = self.rows.column_moments(slots[some], size)
+            # At most, by Cauchy and Schwarz.
+            magnitudes[name] = float(np.sqrt(size.sum() * squares[name].sum()))
+        return LiveSums(vectors, magnitudes, len(slots), centre, squares)
+
+    def marks(self, X):
+        """What `ContentIndex` knows given rows by, and its rounding: (n_rows,) each."""
+        nobody = np.zeros(0, np.int64)
+        content = self._content or ContentIndex(self.rows, nobody)
+        return content.marks(X)
+
+    def into_memory(self):
+        """Copy what is a file mapped into memory, for edits are made in place."""
+        self.rows.into_memory()
+        self.roster.into_memory()
+
+    def _forget_content(self):
+        self._content = None
+
+    def __getstate__(self):
+        # The index is made anew when it is needed: a dump holds every row once.
+        return vars(self) | {"_content": None}

@@ -1,0 +1,357 @@
+"""What the user asks for becomes an `Edit`: slots and checked rows.
+
+Nothing is changed here.
+
+Errors say which parameter, which value, and what to do.
+"""
+
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_array
+
+from .._data.edit import NO_SLOTS, Edit, refuse_missing
+from .._data.row_table import GONE
+from .._reports.digests import id_names, position_names
+from .._utils.text import shown
+from .positions import positions_of
+
+# A cost: characters of an id that is stored, enough for a SHA-512 in hexadecimal. NumPy
+# gives every string the width of the longest one: with this it is 512 bytes a row.
+MOST_CHARACTERS = 128
+# Of a longer one in a message.
+_SHOWN_CHARACTERS = 20
+
+
+def find_rows(roster, position, sample_id, on_missing, prefix=""):
+    """`Edit` that removes the rows at positions and the rows of ids, if given."""
+    by_position, gone = NO_SLOTS, []
+    if position is not None:
+        name = f"{prefix}position"
+        by_position, gone = find_positions(roster, position, on_missing, name)
+    by_id, unknown = NO_SLOTS, []
+    if sample_id is not None:
+        name = f"{prefix or 'sample_'}id"
+        by_id, unknown = find_ids(roster, sample_id, on_missing, name)
+    missing = (*gone, *unknown)
+    return Edit(np.union1d(by_position, by_id), n_missing=len(missing), missing=missing)
+
+
+def replace_rows(roster, added, position, sample_id, on_missing):
+    """`Edit` that puts new rows in the place of those at positions, or else of ids."""
+    if position is None and sample_id is None:
+        raise ValueError(
+            "replace=True needs position to say which rows the new ones replace; where "
+            "fit was given ids, sample_id will do."
+        )
+    if position is None:
+        replaced, missing = find_ids(roster, sample_id, on_missing)
+        taken_over = _take_over(roster, replaced, added.ids)
+        return Edit(replaced, added, taken_over, len(missing), tuple(missing))
+    position = positions_of(roster, position)
+    if len(np.unique(position)) != len(added) or len(position) != len(added):
+        raise ValueError(
+            f"position names {len(np.unique(position))} different rows and X has "
+            f"{len(added)}: with replace=True each new row replaces one."
+        )
+    replaced = roster.slots_of(position)
+    gone = replaced == GONE
+    if on_missing == "raise":
+        _refuse_gone(position[gone], "position")
+    if added.ids is not None:
+        _refuse_other_ids(
+            roster.ids[replaced[~gone]], added.ids[~gone], position[~gone]
+        )
+    taken_over = np.where(gone, GONE, position)
+    missing = tuple(position_names(position[gone]))
+    return Edit(replaced[~gone], added, taken_over, len(missing), missing)
+
+
+def check_weights(sample_weight, n_rows):
+    """Sample weights as float64 of shape (n_rows,): finite, not negative."""
+    if sample_weight is None:
+        return np.ones(n_rows)
+    if np.isscalar(sample_weight):
+        sample_weight = np.full(n_rows, float(sample_weight))
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array: "
+            "give sample_weight one number for each row of X."
+        )
+    if weight.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(n_rows,)}: give one "
+            "weight for each row of X."
+        )
+    if (weight < 0).any():
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: {weight.min()} at row "
+            f"{int(weight.argmin())}. Weights must be 0 or more."
+        )
+    return weight
+
+
+def check_request_id(request_id):
+    """Raise a TypeError unless it is a string, an integer, or None.
+
+    A bool is no name: ``request_id=True`` is a flag that went to the wrong parameter.
+    """
+    is_name = isinstance(request_id, str | Integral | None)
+    if not is_name or isinstance(request_id, bool):
+        raise TypeError(
+            f"request_id must be a string or an integer, got {request_id!r}. Pass the "
+            "name or the number of the request, or leave request_id out."
+        )
+
+
+def check_ids(ids, name="sample_id", n_rows=None):
+    """Ids as a fresh array of int64 or of str.
+
+    Parameters
+    ----------
+    ids : array-like of shape (n_rows,)
+    name : str, default="sample_id"
+        What errors call them.
+    n_rows : int, optional
+        Number of the rows that are to carry them; None where rows are asked for.
+
+    Raises
+    ------
+    TypeError
+        When they are not all integers or all strings.
+    ValueError
+        When a string holds a NUL character, an integer does not fit into 64 bits, or
+        their number or shape is another; or when one that is to be stored is longer
+        than `MOST_CHARACTERS`.
+    """
+    # As objects, or else NumPy makes text of integers beside text; and pandas' own
+    # types are none that NumPy knows.
+    known = isinstance(getattr(ids, "dtype", None), np.dtype)
+    ids = np.atleast_1d(np.asarray(ids, dtype=None if known else object))
+    if ids.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {ids.shape}.")
+    if n_rows is not None and len(ids) != n_rows:
+        raise ValueError(
+            f"{name} has {len(ids)} entries and X has {n_rows} rows: give one id for "
+            "each row."
+        )
+    if ids.dtype.kind not in "iuU":
+        kinds = {_kind_of_id(value) for value in ids.astype(object)}
+        if len(kinds) > 1 or kinds - {"int", "str"}:
+            raise TypeError(
+                f"{name} must hold integers only or strings only, got "
+                f"{', '.join(sorted(kinds))}. Convert the ids to one type, for "
+                "example with str()."
+            )
+        if "str" in kinds:
+            with_nul = ["\0" in value for value in ids]
+            _refuse_nul(ids.astype(object)[with_nul], name)
+            if n_rows is not None:
+                _refuse_long(max(ids, key=len), name)
+        ids = ids.astype(object if "int" in kinds else str)
+    if ids.dtype.kind == "U":
+        _refuse_nul(ids[_holds_nul(ids)], name)
+        lengths = np.strings.str_len(ids)
+        longest = int(lengths.max(initial=1))
+        if n_rows is not None and longest > MOST_CHARACTERS:
+            _refuse_long(str(ids[lengths.argmax()]), name)
+        return ids.astype(f"U{longest}")
+    limits = np.iinfo(np.int64)
+    if len(ids) and (ids.max() > limits.max or ids.min() < limits.min):
+        raise ValueError(
+            f"{name} must fit into 64-bit integers, got {ids.min()} to {ids.max()}. "
+            "Convert the ids to strings."
+        )
+    return ids.astype(np.int64)
+
+
+def _holds_nul(ids):
+    """Tell which strings of an array have a NUL character before their last one.
+
+    Those behind the last character are how NumPy fills up strings that are shorter.
+    """
+    width = ids.dtype.itemsize // 4  # characters of four bytes
+    characters = np.array(ids).view(np.uint32).reshape(len(ids), width)
+    return ((characters[:, :-1] == 0) & (characters[:, 1:] != 0)).any(axis=1)
+
+
+def _refuse_nul(ids, name):
+    if len(ids):
+        raise ValueError(
+            f"{name} {shown(ids)}: ids must not hold NUL characters, by which strings "
+            "are filled up to the same length, so that two such ids could become one. "
+            "Replace them."
+        )
+
+
+def _refuse_long(longest, name):
+    if len(longest) > MOST_CHARACTERS:
+        raise ValueError(
+            f"{name} holds an id of {len(longest):,} characters, "
+            f"{longest[:_SHOWN_CHARACTERS]!r}...: at most {MOST_CHARACTERS} are "
+            "stored, because every row's id takes the memory of the longest one. "
+            "Nothing is changed. Give shorter ids, for example "
+            "hashlib.sha256(...).hexdigest() of long ones."
+        )
+
+
+def _kind_of_id(value):
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return "int"
+    return "str" if isinstance(value, str) else type(value).__name__
+
+
+def with_ids(added, roster, sample_id):
+    """Added rows with their ids: demanded exactly where fit was given ids."""
+    if roster.ids is None:
+        if sample_id is None:
+            return added
+        raise ValueError(
+            "sample_id was given, but fit was not given any: rows are addressed by "
+            "position. Leave sample_id out, or fit again with sample_id."
+        )
+    if sample_id is None:
+        raise ValueError(
+            "sample_id is missing: fit was given ids, so added rows must bring theirs."
+        )
+    ids = check_ids(sample_id, n_rows=len(added))
+    return replace(added, ids=_same_kind(ids, roster, "sample_id"))
+
+
+def find_positions(roster, position, on_missing, name="position"):
+    """Slots of the rows at some positions, and names of those gone.
+
+    Raises
+    ------
+    IndexError
+        For a position that does not exist, and for one that is gone unless
+        ``on_missing="ignore"``.
+    """
+    position = positions_of(roster, position, name)
+    _, first = np.unique(position, return_index=True)
+    position = position[np.sort(first)]
+    slots = roster.slots_of(position)
+    gone = slots == GONE
+    if on_missing == "raise":
+        _refuse_gone(position[gone], name)
+    return slots[~gone], position_names(position[gone])
+
+
+def _refuse_gone(position, name):
+    if len(position):
+        raise IndexError(
+            f"{name} {shown(position)} was removed before: nothing is changed. Pass "
+            'on_missing="ignore" to pass over rows that are gone.'
+        )
+
+
+def _refuse_other_ids(there, given, position):
+    other = there != given
+    if other.any():
+        raise ValueError(
+            f"position {shown(position[other])} is of sample_id {shown(there[other])}, "
+            f"and the rows that replace it of {shown(given[other])}: nothing is "
+            "changed. To remove a row and add one of somebody else, pass "
+            "remove_position in place of position and replace."
+        )
+
+
+def find_ids(roster, sample_id, on_missing, name="sample_id"):
+    """Slots of all rows that carry some ids, and names of ids without any.
+
+    Raises
+    ------
+    KeyError
+        For an id that no row carries, unless ``on_missing="ignore"``.
+    """
+    if roster.ids is None:
+        raise ValueError(
+            f"{name} was given, but fit was not given sample_id: rows are addressed "
+            "by position (their number in fit), or by their content. A pandas index "
+            "is not an id."
+        )
+    ids = np.unique(_same_kind(check_ids(sample_id, name), roster, name))
+    which, slots = roster.slots_of_ids(ids)
+    missing = np.ones(len(ids), bool)
+    missing[which] = False
+    if missing.any() and on_missing == "raise":
+        raise KeyError(
+            f"{name} {shown(ids[missing])}: no row carries it (any more), nothing is "
+            'changed. Pass on_missing="ignore" to pass over ids that are gone.'
+        )
+    return slots, id_names(ids[missing])
+
+
+def find_content(training_set, given, codes, on_missing):
+    """`Edit` that removes the stored rows equal to given ones.
+
+    Parameters
+    ----------
+    training_set : TrainingSet
+    given : GivenRows
+    codes : ndarray
+        Their targets as they are stored.
+    on_missing : {"raise", "ignore"}
+
+    Raises
+    ------
+    ValueError
+        For a row that is not stored, unless ``on_missing="ignore"``.
+    """
+    indexed = training_set.index_content()
+    slots = training_set.match(given.X, codes, given.weight)
+    missing = slots == GONE
+    weight = "" if given.weight is None else " and sample_weight"
+    refuse_missing(missing, training_set.roster.n_live, weight, on_missing)
+    n_missing = int(missing.sum())
+    return Edit(slots[~missing], n_missing=n_missing, indexed=indexed)
+
+
+def _take_over(roster, replaced, ids):
+    """Positions that new rows take over from the replaced ones of the same id.
+
+    In order; those of new rows in excess are GONE, to be given out anew.
+    """
+    taken = np.full(len(ids), GONE)
+    waiting = {}
+    positions = roster.position[replaced].tolist()
+    for id_, position in zip(roster.ids[replaced].tolist(), positions, strict=True):
+        waiting.setdefault(id_, []).append(position)
+    for number, id_ in enumerate(ids.tolist()):
+        if waiting.get(id_):
+            taken[number] = waiting[id_].pop(0)
+    return taken
+
+
+def _same_kind(ids, roster, name):
+    wanted = "str" if roster.ids.dtype.kind == "U" else "int"
+    got = "str" if ids.dtype.kind == "U" else "int"
+    if len(ids) and got != wanted:
+        raise TypeError(
+            f"{name} holds {got} ids, but those given to fit were {wanted}. Convert "
+            "them."
+        )
+    return ids
+
+
+def check_classes_stay(roster, targets):
+    """Raise ValueError where the classes change and there are no rows to fit on."""
+    if targets.recode is not None and not roster.is_stored:
+        raise ValueError(
+            "store_data=False kept none of the rows that the model of the other "
+            "classes would be fitted on, and the last row of a class would leave: "
+            "nothing is changed. Call fit on the rows that remain."
+        )
+
+
+def check_some_count(n_rows):
+    """Raise ValueError where no row has a positive weight."""
+    if n_rows == 0:
+        raise ValueError(
+            "sample_weight is zero for all rows: nothing counts. Give at least one row "
+            "a positive weight."
+        )

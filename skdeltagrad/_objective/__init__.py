@@ -1,0 +1,1 @@
+"""Losses, and the sums over rows that solvers minimise."""

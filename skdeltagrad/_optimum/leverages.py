@@ -1,0 +1,194 @@
+"""Leverages of rows: what a step of a given length can do to their raw predictions.
+
+The leverage of a row x is the largest ``||(e_j - e_k) (x) x||_{H^-1}`` over all pairs
+of outputs (see `_certificate`; of a single output, its own). The certificate needs an
+upper bound of it.
+
+Few pairs are all taken. With many classes that would take longer than the Hessian
+itself, and the bound below is nearly as good: measured at 33 to 200 classes, the
+largest leverage is at most 8% too large. Let ``V_jk`` be the blocks of the inverse by
+outputs, of shape (n_dof, n_dof), and ``S_jk = x'V_jk x``. The square of a leverage is
+
+    max over pairs of   S_jj + S_kk - 2 S_jk.
+
+The matrix S is positive semi-definite, so that a pair has at most
+``(sqrt(S_jj) + sqrt(S_kk))^2``. Let further D be the mean of the ``V_jj``, D = CC', and
+t the largest eigenvalue of ``-C^-1 (V_jk + V_jk')/2 C^-T`` over all pairs. Then
+``-S_jk <= t x'Dx``, and a pair has at most ``S_jj + S_kk + 2 t x'Dx``. Both grow with
+the diagonal of S: its two largest entries bound all pairs at once.
+
+From below, where that is asked for: the rows of S sum to zero, because the basis of the
+coordinates does not see what all outputs have in common. The mean over k of the pairs
+of the largest diagonal entry ``S_jj`` is therefore ``S_jj (1 + 2 / (n_outputs - 1))``
+plus the mean of the other diagonal entries, and the largest pair has at least that.
+"""
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from .._utils import threads
+
+# A cost: pairs of outputs up to which all are taken, those of 32 classes.
+_MOST_PAIRS = 496
+# A cost: bytes of what is made at a time.
+_BLOCK_BYTES = 2**25
+_MOST_ROWS = 2**12
+
+
+class Leverages:
+    """Upper bounds of leverages in the norm of a Hessian's inverse.
+
+    Parameters
+    ----------
+    hessian : Hessian
+    loss : AbstractLoss
+    n_dof : int
+
+    Attributes
+    ----------
+    is_exact : bool
+        Whether the bounds are the leverages themselves.
+    """
+
+    def __init__(self, hessian, loss, n_dof):
+        inverse = hessian.inverse()
+        m = len(inverse) // n_dof
+        n_pairs = loss.n_outputs * (loss.n_outputs - 1) // 2
+        self.is_exact = m == 1 or n_pairs <= _MOST_PAIRS
+        self._n_dof = n_dof
+        blocks = inverse.reshape(m, n_dof, m, n_dof)
+        if self.is_exact:
+            self._metrics = _along(blocks, loss.contrasts())
+            return
+        by_output = _by_output(blocks, loss)
+        del inverse, blocks
+        outputs = np.arange(loss.n_outputs)
+        self._metrics = by_output[outputs, :, outputs]
+        self._joint = _largest_joint(by_output, self._metrics.mean(axis=0))
+
+    def dominating(self):
+        """A diagonal r such that no leverage is above ``sqrt(sum_j r_j x_j^2)``.
+
+        Returns
+        -------
+        r : ndarray of shape (n_dof,)
+        """
+        largest = np.max([_dominating(metric) for metric in self._metrics], axis=0)
+        # Of a pair, at most (sqrt(S_jj) + sqrt(S_kk))^2: see above.
+        return largest if self.is_exact else 4.0 * largest
+
+    def of_rows(self, objective, slots, from_below=False):
+        """Bounds for stored rows, block by block in threads.
+
+        Parameters
+        ----------
+        objective : Objective
+        slots : ndarray of shape (n_rows,)
+        from_below : bool, default=False
+            See `of`.
+
+        Returns
+        -------
+        leverages : ndarray of shape (n_rows,)
+        """
+        n_made = 4 * objective.n_dof
+        if not self.is_exact:
+            n_made += objective.n_dof**2 + 2 * len(self._metrics)
+        size = min(max(_BLOCK_BYTES // (8 * n_made), 1), _MOST_ROWS)
+        of_rows = np.zeros(len(slots))
+
+        def take(number):
+            block = slice(number * size, (number + 1) * size)
+            of_rows[block] = self.of(objective.extended(slots[block]), from_below)
+
+        threads.run(take, -(-len(slots) // size))
+        return of_rows
+
+    def of(self, X, from_below=False):
+        """At least the leverage of each row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_dof)
+        from_below : bool, default=False
+            Whether to return at most the leverage instead. The same where `is_exact`.
+
+        Returns
+        -------
+        leverages : ndarray of shape (n_rows,)
+        """
+        if self.is_exact:
+            squares = np.zeros(len(X))
+            for metric in self._metrics:
+                along = np.einsum("ij,ij->i", X @ metric, X)
+                np.maximum(squares, along, out=squares)
+            return np.sqrt(squares)
+        n_outputs = len(self._metrics)
+        outer = (X[:, :, np.newaxis] * X[:, np.newaxis]).reshape(len(X), -1)
+        diagonal = outer @ self._metrics.reshape(n_outputs, -1).T
+        np.maximum(diagonal, 0.0, out=diagonal)
+        total = diagonal.sum(axis=1)
+        if from_below:
+            largest = diagonal.max(axis=1)
+            squares = (n_outputs + 1.0) * largest + (total - largest)
+            return np.sqrt(squares / (n_outputs - 1.0))
+        two = np.partition(diagonal, -2, axis=1)[:, -2:]
+        squares = np.sqrt(two).sum(axis=1) ** 2
+        if self._joint is not None:
+            joint = two.sum(axis=1) + 2.0 * self._joint * total / n_outputs
+            squares = np.minimum(squares, joint)
+        return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _dominating(metric):
+    """A diagonal r with ``x'Mx <= sum_j r_j x_j^2``, shape (n_dof,).
+
+    For any positive s, ``|M_jk x_j x_k| <= |M_jk| (s_k / s_j x_j^2 + s_j / s_k x_k^2) /
+    2``; summed over j and k, ``r_j = sum_k |M_jk| s_k / s_j``. Here ``s_j`` is
+    ``1 / sqrt(M_jj)``, which makes it exact for a diagonal M, whatever the columns'
+    scales.
+    """
+    s = 1.0 / np.sqrt(metric.diagonal())
+    return (np.abs(metric) @ s) / s
+
+
+def _along(blocks, contrasts):
+    """The inverse along contrasts: (n_contrasts, n_dof, n_dof)."""
+    m, n_dof = blocks.shape[:2]
+    metrics = np.empty((len(contrasts), n_dof, n_dof))
+    size = max(1, _BLOCK_BYTES // (8 * m * n_dof**2))
+    for first in range(0, len(contrasts), size):
+        some = slice(first, first + size)
+        half = np.tensordot(contrasts[some], blocks, axes=(1, 0))
+        metrics[some] = np.einsum("ciaj,ca->cij", half, contrasts[some])
+    return metrics
+
+
+def _by_output(blocks, loss):
+    """Blocks of the inverse by outputs: (n_outputs, n_dof, n_outputs, n_dof)."""
+    n_dof = blocks.shape[1]
+    found = np.empty((loss.n_outputs, n_dof, loss.n_outputs, n_dof))
+    for i in range(n_dof):
+        for j in range(n_dof):
+            half = loss.to_outputs(blocks[:, i, :, j])
+            found[:, i, :, j] = loss.to_outputs(half.T).T
+    return found
+
+
+def _largest_joint(by_output, mean):
+    """t of the module's docstring; None where D cannot be factorised."""
+    try:
+        factor = cholesky(mean, lower=True)
+    except np.linalg.LinAlgError:
+        return None
+    n_outputs, n_dof = by_output.shape[:2]
+    whiten = solve_triangular(factor, np.eye(n_dof), lower=True)
+    largest = -np.inf
+    first, second = np.triu_indices(n_outputs, 1)
+    size = max(1, _BLOCK_BYTES // (4 * 8 * n_dof**2))
+    for start in range(0, len(first), size):
+        some = slice(start, start + size)
+        block = by_output[first[some], :, second[some]]
+        block = whiten @ (-0.5 * (block + block.swapaxes(1, 2))) @ whiten.T
+        largest = max(largest, float(np.linalg.eigvalsh(block)[:, -1].max()))
+    return largest

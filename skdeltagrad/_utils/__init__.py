@@ -1,0 +1,1 @@
+"""Tools that know nothing of learning: threads, memory, progress, locks, tables."""

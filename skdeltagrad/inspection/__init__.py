@@ -1,0 +1,26 @@
+"""What single training rows, or groups of them, mean to a fitted model.
+
+Every function looks at a fitted estimator without changing it, and asks what the model
+would be without each row, or without all rows of each group.
+"""
+
+from ._functions import (
+    data_values,
+    influential,
+    jackknife,
+    jackknife_plus,
+    leave_one_out,
+)
+from ._results import DataValues, Influence, Jackknife, LeaveOneOut
+
+__all__ = [
+    "DataValues",
+    "Influence",
+    "Jackknife",
+    "LeaveOneOut",
+    "data_values",
+    "influential",
+    "jackknife",
+    "jackknife_plus",
+    "leave_one_out",
+]

@@ -1,0 +1,151 @@
+"""Sums over the columns, and rows in a few directions, against plain NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._objective.data_term import Objective
+from skdeltagrad._objective.losses import BinomialLoss
+from skdeltagrad._objective.moments import column_squares, project, row_sum
+from skdeltagrad._utils.threads import limit_threads
+
+STORAGES = ["dense", "csr", "dense32"]
+INTERCEPTS = ["without", "plain", "centred"]
+N_GROUPS = [1, 3]
+INSTANCES = list(itertools.product(STORAGES, INTERCEPTS, N_GROUPS))
+
+
+class Problem:
+    """An objective on random rows, and its rows as a plain array."""
+
+    def __init__(self, storage, intercept, n_groups=1, n_rows=60, n_features=5):
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(n_rows, n_features)) + 2.0
+        X[rng.random(X.shape) > 0.6] = 0
+        if storage == "dense32":
+            X = X.astype(np.float32)
+        rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+        self.weight = rng.random(n_rows) * (rng.random(n_rows) < 0.9)
+        self.group = rng.integers(n_groups, size=n_rows)
+        self.n_groups = n_groups
+        centre = {
+            "without": None,
+            "plain": np.zeros(n_features),
+            "centred": rng.integers(-3, 4, size=n_features) / 2,
+        }[intercept]
+        self.design = X.astype(float)
+        if centre is not None:
+            self.design = np.column_stack([X - centre, np.ones(n_rows)])
+        self.objective = Objective(
+            rows, rng.integers(2, size=n_rows), self.weight, BinomialLoss(), centre,
+            self.group, n_groups,
+        )  # fmt: skip
+        # Out of order, and some of them more than once.
+        self.slots = rng.integers(n_rows, size=n_rows)
+        directions = rng.normal(size=(self.objective.n_dof, 3))
+        self.basis = np.ascontiguousarray(np.linalg.qr(directions)[0].T)
+
+    def by_group(self, slots):
+        """Slots and weights of each group."""
+        for number in range(self.n_groups):
+            members = slots[self.group[slots] == number]
+            yield members, self.weight[members]
+
+
+@pytest.fixture(params=INSTANCES, ids=lambda param: "-".join(map(str, param)))
+def problem(request):
+    return Problem(*request.param)
+
+
+def test_row_sum(problem):
+    found = row_sum(problem.objective, problem.slots)
+    expected = problem.weight[problem.slots] @ problem.design[problem.slots]
+    assert found.shape == (problem.objective.n_dof,)
+    assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_column_squares(problem):
+    found = column_squares(problem.objective, problem.slots)
+    assert found.shape == (problem.n_groups, problem.objective.n_dof)
+    groups = problem.by_group(problem.slots)
+    for squares, (members, weight) in zip(found, groups, strict=True):
+        expected = weight @ problem.design[members] ** 2
+        assert_allclose(squares, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_column_squares_are_the_diagonal_of_the_second_moments(problem):
+    squares = column_squares(problem.objective, problem.slots)
+    moments = problem.objective.second_moments(problem.slots)
+    expected = np.diagonal(moments, axis1=1, axis2=2)
+    assert_allclose(squares, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_project(problem):
+    """Rows as they are, not by their weight."""
+    assert not problem.weight[problem.slots].all()
+    found = project(problem.objective, problem.basis, problem.slots)
+    expected = problem.design[problem.slots] @ problem.basis.T
+    assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_rows_that_leave_and_join_add_up(problem):
+    """By such sums a seed follows edits."""
+    slots, cut = problem.slots, 17
+    for function in (row_sum, column_squares):
+        parts = [function(problem.objective, part) for part in np.split(slots, [cut])]
+        whole = function(problem.objective, slots)
+        assert_allclose(sum(parts), whole, rtol=1e-11, atol=1e-12)
+
+
+def test_nobody(problem):
+    nobody = np.zeros(0, np.int64)
+    objective = problem.objective
+    assert not row_sum(objective, nobody).any()
+    assert row_sum(objective, nobody).shape == (objective.n_dof,)
+    squares = column_squares(objective, nobody)
+    assert squares.shape == (problem.n_groups, objective.n_dof)
+    assert not squares.any()
+    assert project(objective, problem.basis, nobody).shape == (0, 3)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_group_without_rows_has_no_squares(storage):
+    problem = Problem(storage, "centred", 3)
+    slots = problem.slots[problem.group[problem.slots] != 1]
+    squares = column_squares(problem.objective, slots)
+    assert squares[0].all()
+    assert not squares[1].any()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_many_rows_are_projected_by_any_number_of_threads(storage):
+    problem = Problem(storage, "centred", n_rows=9_000, n_features=30)
+    objective, slots = problem.objective, problem.slots
+    assert len(objective.blocks(slots)) > 2
+    found = []
+    for n_threads in (1, 2, 3):
+        with limit_threads(n_threads):
+            found.append(project(objective, problem.basis, slots))
+    expected = problem.design[slots] @ problem.basis.T
+    assert_allclose(found[0], expected, rtol=1e-11, atol=1e-11)
+    for products in found[1:]:
+        assert_array_equal(products, found[0])
+
+
+@pytest.mark.parametrize("storage", ["dense", "csr"])
+def test_row_sum_far_from_the_centre_that_is_subtracted(storage):
+    """As of a column of years: what is left of it is not lost to rounding."""
+    problem = Problem(storage, "plain")
+    X = problem.design[:, :-1] + 2000.0
+    rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+    centre = np.full(X.shape[1], 2000.0)
+    objective = Objective(
+        rows, problem.objective.y, problem.weight, BinomialLoss(), centre
+    )
+    expected = problem.weight[problem.slots] @ (X - centre)[problem.slots]
+    found = row_sum(objective, problem.slots)[:-1]
+    assert_allclose(found, expected, rtol=1e-9)

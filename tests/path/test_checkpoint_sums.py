@@ -1,0 +1,347 @@
+"""What seeds are made of: sums over rows against plain NumPy, directions, and draws."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse, stats
+from scipy.linalg import helmert
+from scipy.special import expit, softmax
+
+from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._objective.data_term import Objective
+from skdeltagrad._objective.losses import (
+    BinomialLoss,
+    HalfSquaredLoss,
+    MultinomialLoss,
+)
+from skdeltagrad._path import checkpoint_sums
+from skdeltagrad._path.checkpoint_sums import (
+    DirectedView,
+    Sums,
+    WholeView,
+    direction_of_mean,
+    draw,
+    leading_directions,
+)
+
+LOSSES = {
+    "binomial": BinomialLoss(),
+    "multinomial": MultinomialLoss(4),
+    "half_squared": HalfSquaredLoss(2),
+}
+N_ROWS, N_FEATURES, N_PLACES = 90, 5, 3
+SHARE = 0.5
+
+
+class Problem:
+    """An objective on random rows, some places, and the same in plain NumPy."""
+
+    def __init__(self, loss="binomial", storage="dense", n_groups=1, n_rows=N_ROWS):
+        rng = np.random.default_rng(0)
+        self.loss = LOSSES[loss]
+        n_outputs = self.loss.n_outputs
+        X = rng.normal(size=(n_rows, N_FEATURES)) * np.arange(1, N_FEATURES + 1)
+        X[rng.random(X.shape) > 0.8] = 0
+        centre = rng.integers(-2, 3, size=N_FEATURES) / 2
+        self.design = np.column_stack([X - centre, np.ones(n_rows)])
+        if self.loss.is_quadratic:
+            y = rng.normal(size=(n_rows, n_outputs))
+        else:
+            y = rng.integers(max(2, n_outputs), size=n_rows)
+        self.weight = rng.random(n_rows) + 0.5
+        self.weight[::10] = 0.0
+        self.group = rng.integers(n_groups, size=n_rows)
+        rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+        self.objective = Objective(
+            rows, y, self.weight, self.loss, centre, self.group, n_groups
+        )
+        self.places = rng.normal(size=(N_PLACES, *self.objective.shape)) / 4
+        self.slots = rng.permutation(n_rows)
+        self.positions = self.slots + 1000
+        directions = rng.normal(size=(self.objective.n_dof,) * 2)
+        self.directions = np.ascontiguousarray(np.linalg.qr(directions)[0].T)
+
+    def view(self, kind):
+        if kind == "whole":
+            return WholeView(self.objective)
+        return DirectedView(self.objective, self.directions[:2])
+
+    def sums(self, view, share=SHARE, some=slice(None)):
+        """Of some rows."""
+        return Sums.of(
+            self.objective, view, self.places, self.slots[some], self.positions[some],
+            share,
+        )  # fmt: skip
+
+    def by_group(self, slots):
+        for number in range(self.objective.n_groups):
+            yield slots[self.group[slots] == number]
+
+    def curvatures(self, place, slots):
+        """Second derivatives in the coordinates of the loss: (n_rows, m, m)."""
+        raw = self.design[slots] @ place.T
+        if self.loss.is_quadratic:
+            return np.ones((len(slots), 1, 1))
+        if raw.shape[1] == 1:
+            return (expit(raw) * expit(-raw))[:, :, np.newaxis]
+        p, Q = softmax(raw, axis=1), helmert(raw.shape[1]).T
+        by_output = p[:, :, np.newaxis] * (np.eye(len(Q)) - p[:, np.newaxis])
+        return Q.T @ by_output @ Q
+
+    def hessians(self, slots, basis):
+        """Of some rows, seen in some directions: (n_places, n_groups, size, size)."""
+        found = []
+        for place, members in itertools.product(self.places, self.by_group(slots)):
+            X, weight = self.design[members] @ basis.T, self.weight[members]
+            curvatures = self.curvatures(place, members)
+            block = np.einsum("i,ijk,ia,ib->jakb", weight, curvatures, X, X)
+            size = block.shape[0] * block.shape[1]
+            found.append(block.reshape(size, size))
+        return np.reshape(found, (len(self.places), -1, size, size))
+
+    def moments(self, slots, basis):
+        """Their second moments: (n_groups, n_directions, n_directions)."""
+        X, weight = self.design @ basis.T, self.weight[:, np.newaxis]
+        return np.stack(
+            [X[some].T @ (weight * X)[some] for some in self.by_group(slots)]
+        )
+
+
+@pytest.fixture(
+    params=itertools.product(LOSSES, ["dense", "csr"], [1, 2]),
+    ids=lambda param: "-".join(map(str, param)),
+)
+def problem(request):
+    return Problem(*request.param)
+
+
+# ---------------------------------------------------------------------------
+# Views
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["whole", "directed"])
+def test_hessians_and_moments_are_those_of_plain_numpy(problem, kind):
+    view, slots = problem.view(kind), problem.slots[:60]
+    basis = np.eye(problem.objective.n_dof) if view.basis is None else view.basis
+    hessians, moments = view.sums(problem.places, slots)
+    expected = problem.hessians(slots, basis)
+    assert_allclose(hessians, expected, rtol=1e-10, atol=1e-11)
+    expected = problem.moments(slots, basis)
+    assert_allclose(moments, expected, rtol=1e-10, atol=1e-11)
+    assert_allclose(view.second_moments(slots), moments, rtol=1e-12)
+
+
+def test_in_directions_it_is_the_hessian_from_both_sides(problem):
+    view, slots = problem.view("directed"), problem.slots
+    hessians, moments = view.sums(problem.places, slots)
+    U = np.kron(np.eye(problem.objective.n_curvatures), view.basis)
+    for place, found in zip(problem.places, hessians, strict=True):
+        whole = problem.objective.hessian_sums(place, slots)
+        assert_allclose(found, U @ whole @ U.T, rtol=1e-10, atol=1e-10)
+    whole = problem.objective.second_moments(slots)
+    expected = view.basis @ whole @ view.basis.T
+    assert_allclose(moments, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_in_all_directions_it_is_the_whole(problem):
+    view, slots = DirectedView(problem.objective, problem.directions), problem.slots
+    hessians, moments = view.sums(problem.places, slots)
+    whole, whole_moments = problem.view("whole").sums(problem.places, slots)
+    U = np.kron(np.eye(problem.objective.n_curvatures), problem.directions)
+    assert_allclose(U.T @ hessians @ U, whole, rtol=1e-10, atol=1e-10)
+    U = problem.directions
+    assert_allclose(U.T @ moments @ U, whole_moments, rtol=1e-10, atol=1e-10)
+
+
+def test_squares_are_those_of_all_columns_where_directions_miss_some(problem):
+    slots = problem.slots
+    expected = [
+        problem.weight[members] @ problem.design[members] ** 2
+        for members in problem.by_group(slots)
+    ]
+    found = problem.view("directed").squares(slots)
+    assert_allclose(found, expected, rtol=1e-11)
+    found = problem.view("whole").squares(slots)
+    assert_array_equal(found, np.zeros_like(expected))
+
+
+@pytest.mark.parametrize("kind", ["whole", "directed"])
+def test_nobody(problem, kind):
+    nobody = problem.slots[:0]
+    for found in (
+        *problem.view(kind).sums(problem.places, nobody),
+        *vars(problem.sums(problem.view(kind), some=slice(0))).values(),
+    ):
+        assert not found.any()
+
+
+# ---------------------------------------------------------------------------
+# Sums
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["whole", "directed"])
+def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
+    view, slots = problem.view(kind), problem.slots
+    basis = np.eye(problem.objective.n_dof) if kind == "whole" else view.basis
+    draws = draw(problem.positions)
+    halves = [
+        slots[draws < SHARE / 2],
+        slots[(draws >= SHARE / 2) & (draws < SHARE)],
+    ]
+    assert min(map(len, halves)) > 10
+    sums = problem.sums(view)
+    for half, some in enumerate(halves):
+        weight = [problem.weight[members].sum() for members in problem.by_group(some)]
+        assert_allclose(sums.weight[half], weight, rtol=1e-12)
+        hessians = problem.hessians(some, basis)
+        assert_allclose(sums.hessians[half], hessians, rtol=1e-10, atol=1e-11)
+        moments = problem.moments(some, basis)
+        assert_allclose(sums.moments[half], moments, rtol=1e-10, atol=1e-11)
+        bends = [
+            [
+                np.tensordot(
+                    problem.weight[members], problem.curvatures(place, members), axes=1
+                )
+                for members in problem.by_group(some)
+            ]
+            for place in problem.places
+        ]
+        assert_allclose(sums.bends[half], bends, rtol=1e-10, atol=1e-12)
+    weight = [problem.weight[members].sum() for members in problem.by_group(slots)]
+    assert_allclose(sums.all_weight, weight, rtol=1e-12)
+    assert_allclose(sums.all_moments, problem.moments(slots, basis), rtol=1e-10)
+    assert_array_equal(sums.all_squares, view.squares(slots))
+
+
+@pytest.mark.parametrize("kind", ["whole", "directed"])
+def test_where_all_rows_are_sampled_there_are_no_halves(problem, kind):
+    view = problem.view(kind)
+    sums = problem.sums(view, share=1.0)
+    hessians, moments = view.sums(problem.places, problem.slots)
+    assert_array_equal(sums.hessians, [hessians])
+    assert_array_equal(sums.moments, [moments])
+    assert_array_equal(sums.all_moments, moments)
+    assert_array_equal(sums.weight, [sums.all_weight])
+
+
+@pytest.mark.parametrize("share", [0.3, SHARE, 1.0])
+@pytest.mark.parametrize("kind", ["whole", "directed"])
+def test_rows_that_join_and_leave_add_up(problem, kind, share):
+    view = problem.view(kind)
+    here, there = slice(0, 70), slice(70, None)
+    some, others = (problem.sums(view, share, part) for part in (here, there))
+    before = {name: array.copy() for name, array in vars(some).items()}
+    everyone = problem.sums(view, share)
+    assert_same_sums(some.plus(others), everyone)
+    assert_same_sums(everyone.minus(others), some)
+    for name, array in vars(some).items():  # as it was
+        assert_array_equal(array, before[name])
+
+
+def assert_same_sums(found, expected):
+    assert vars(found).keys() == vars(expected).keys()
+    for name, array in vars(expected).items():
+        assert_allclose(
+            getattr(found, name), array, rtol=1e-10, atol=1e-10, err_msg=name
+        )
+
+
+def test_the_order_of_rows_does_not_matter():
+    problem = Problem("multinomial", n_groups=2)
+    view = problem.view("directed")
+    backwards = slice(None, None, -1)
+    assert_same_sums(problem.sums(view, some=backwards), problem.sums(view))
+
+
+def test_nbytes():
+    problem = Problem("multinomial")
+    sums = problem.sums(problem.view("whole"))
+    n_coef, m = 3 * problem.objective.n_dof, 3
+    n_numbers = 2 * (1 + N_PLACES * (n_coef**2 + m**2) + problem.objective.n_dof**2)
+    n_numbers += 1 + problem.objective.n_dof**2 + problem.objective.n_dof
+    assert sums.nbytes == 8 * n_numbers
+
+
+# ---------------------------------------------------------------------------
+# Directions
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_directions", [1, 3, 6, 64])
+def test_leading_directions_are_where_rows_extend_most(monkeypatch, n_directions):
+    monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", n_directions)
+    monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", N_ROWS)  # all of them
+    problem = Problem("multinomial", n_groups=2)
+    found = leading_directions(problem.objective, problem.slots)
+    n_found = min(n_directions, problem.objective.n_dof)
+    assert found.shape == (n_found, problem.objective.n_dof)
+    assert found.flags.c_contiguous
+    assert_allclose(found @ found.T, np.eye(n_found), atol=1e-12)
+    rows = np.sqrt(problem.weight)[:, np.newaxis] * problem.design
+    leading = np.linalg.svd(rows)[2][:n_found]
+    assert_allclose(found.T @ found, leading.T @ leading, atol=1e-10)
+
+
+def test_leading_directions_are_made_of_enough_rows(monkeypatch):
+    """Many rows tell no more of them: every k-th is read."""
+    monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", 2)
+    monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", 5)
+    problem = Problem(n_rows=90)
+    assert problem.objective.n_dof == 6
+    found = leading_directions(problem.objective, problem.slots)
+    read = problem.slots[::3]
+    monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", 1000)
+    assert_array_equal(found, leading_directions(problem.objective, read))
+    everyone = leading_directions(problem.objective, problem.slots)
+    assert np.abs(found.T @ found - everyone.T @ everyone).max() > 1e-3
+
+
+def test_the_direction_of_the_mean(problem):
+    found = direction_of_mean(problem.objective, problem.slots)
+    mean = problem.weight @ problem.design / problem.weight.sum()
+    # Rounded, so that it does not hold the rows that leave.
+    assert_allclose(found, [mean / np.linalg.norm(mean)], rtol=0, atol=1 / 64)
+    parts = found / np.abs(found).max() * 64
+    assert_allclose(parts, np.rint(parts), atol=1e-9)
+
+
+def test_rows_without_a_mean_have_no_direction():
+    problem = Problem()
+    found = direction_of_mean(problem.objective, problem.slots[:0])
+    assert_array_equal(found, np.zeros((1, problem.objective.n_dof)))
+
+
+# ---------------------------------------------------------------------------
+# Draws
+# ---------------------------------------------------------------------------
+
+
+def test_draws_are_those_of_splitmix64():
+    """The first numbers of the published generator, seeded with 0."""
+    published = [
+        0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC,
+    ]  # fmt: skip
+    assert_array_equal(draw(np.arange(4)), np.array(published) / 2.0**64)
+
+
+@pytest.mark.parametrize("first", [0, 10**6, 10**12])
+@pytest.mark.parametrize("stride", [1, 2, 7, 1024])
+def test_draws_are_uniform_and_do_not_know_of_each_other(first, stride):
+    draws = draw(first + stride * np.arange(20_000))
+    assert draws.min() >= 0.0
+    assert draws.max() < 1.0
+    assert stats.kstest(draws, "uniform").pvalue > 1e-4
+    assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 4 / np.sqrt(len(draws))
+    halves = np.bincount((draws * 64).astype(int) % 2)  # the sixth binary digit
+    assert abs(halves[0] - halves[1]) < 4 * np.sqrt(len(draws))
+
+
+def test_a_draw_belongs_to_its_position():
+    positions = np.random.default_rng(0).permutation(10_000)
+    assert_array_equal(draw(positions), draw(np.arange(10_000))[positions])
+    assert len(np.unique(draw(positions))) == len(positions)
+    assert draw(positions[:0]).shape == (0,)
