@@ -319,7 +319,7 @@ def test_the_number_of_threads(monkeypatch, variable, expected):
 
 FORK = """
 import os, signal, sys, threading
-from skdeltagrad._utils import threads as _threads
+from skdeltagrad._utils import threads
 from skdeltagrad._utils.threads import limit_threads, run
 
 def check():
