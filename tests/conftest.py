@@ -136,7 +136,7 @@ def gradient_sums_of():
     """
 
     def gradient_sums_of(model):
-        playback, sums = model._path.playback(), []
+        playback, sums = model._engine.playback(), []
         for step in range(model.trajectory_.n_steps):
             playback.go_to(step)
             sums.append(playback.gradient_sums())

@@ -25,7 +25,7 @@ def class_weights(class_weight, y, weight=None):
     return dict(zip(classes.tolist(), factors.tolist(), strict=True))
 
 
-class Objective:
+class DataTerm:
     """sum_i s_i loss(y_i, x_i W + b) + alpha / 2 |W|^2, in extended precision.
 
     Coefficients have shape (n_outputs, n_dof), the intercept last.
@@ -42,7 +42,7 @@ class Objective:
         X = np.asarray(X, np.longdouble)
         weight = np.asarray(weight, np.longdouble)
         variance = _variances(X, weight) if model.standardize else 1.0
-        n_features, centre = X.shape[1], model._path.centre
+        n_features, centre = X.shape[1], model._engine.model.centre
         if model.fit_intercept:
             X = np.column_stack([X - centre, np.ones(len(X))])
         if is_classifier(model):

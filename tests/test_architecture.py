@@ -16,13 +16,13 @@ FLOORS = {
     "face": ["__init__", "inspection"],
     "estimators": ["_estimators"],
     "engines": ["_optimum", "_path"],
-    "seam": ["_reports"],
+    "seam": ["_engine", "_reports"],
     "parts": ["_data", "_erasure", "_objective"],
     "ground": ["_kernels", "_utils", "_version"],
 }
 
 # The floors that know nothing of scikit-learn.
-WITHOUT_SKLEARN = ["_optimum", "_path", "_data", "_objective", "_kernels"]
+WITHOUT_SKLEARN = ["_optimum", "_path", "_engine", "_data", "_objective", "_kernels"]
 
 FLOOR_OF = {folder: floor for floor, folders in FLOORS.items() for folder in folders}
 HEIGHT = {floor: -number for number, floor in enumerate(FLOORS)}

@@ -247,7 +247,7 @@ for _name in (
 # What belongs to an edit, as module and name. A fault is raised in one at a time.
 POINTS = [
     "_kernels.step:descend",
-    "_objective.data_term:Objective.add_gradient_sums",
+    "_objective.data_term:DataTerm.add_gradient_sums",
     "_objective.losses:MultinomialLoss.differentiate",
     "_path.lbfgs:CompactLBFGS.update",
     "_path.lbfgs:CompactLBFGS.predict",
@@ -263,17 +263,17 @@ POINTS = [
     "_data.rows:CsrRows.wipe",
     "_data.rows:CsrRows.compact",
     "_data.rows:CsrRows.rmatvec",
-    "_data.row_table:Roster.append",
-    "_data.row_table:Roster.give_positions",
-    "_data.row_table:Roster.detach",
-    "_data.row_table:Roster.index_ids",
-    "_data.row_table:Roster.read",
-    "_data.row_table:Roster.wipe",
-    "_data.row_table:Roster.attach",
-    "_data.row_table:Roster.recode",
-    "_data.row_table:Roster.compact",
+    "_data.row_table:RowTable.append",
+    "_data.row_table:RowTable.give_positions",
+    "_data.row_table:RowTable.detach",
+    "_data.row_table:RowTable.index_ids",
+    "_data.row_table:RowTable.read",
+    "_data.row_table:RowTable.wipe",
+    "_data.row_table:RowTable.attach",
+    "_data.row_table:RowTable.recode",
+    "_data.row_table:RowTable.compact",
     "_data.compaction:Shift.run",
-    "_data.row_table:Roster.live_slots",
+    "_data.row_table:RowTable.live_indices",
     "_data.sorted_index:SortedIndex.insert",
     "_data.sorted_index:SortedIndex.strike",
     "_data.content_index:ContentIndex.insert",
@@ -288,14 +288,14 @@ POINTS = [
     "_data.training_set:TrainingSet.centre_after",
     "_data.training_set:TrainingSet.settle",
     "_data.training_set:TrainingSet.compact",
-    "_path.schedule:FullBatch.census",
-    "_path.schedule:MiniBatches.census",
+    "_path.schedule:FullBatch.row_counts",
+    "_path.schedule:MiniBatches.row_counts",
     "_path.schedule:MiniBatches.members",
     "_path.schedule:MiniBatches.dealt",
     "_path.schedule:AbstractSchedule.step_sizes",
     "_path.trajectory:Trajectory.allocate",
-    "_path.engine:Path.edited",
-    "_path.engine:Path._edited_by_seed",
+    "_path.engine:PathEngine.edited",
+    "_path.engine:PathEngine._edited_by_seed",
     "_path.checkpoint_sums:Sums.of",
     "_path.checkpoints:Seed.changed",
     "_path.checkpoint_replay:Replay.touched",
@@ -305,14 +305,14 @@ POINTS = [
     "_path.propagation:Propagation.carry",
     "_kernels.replay:coast",
     "_kernels.replay:carry",
-    "_optimum.engine:Endpoint.edited",
-    "_optimum.engine:Endpoint.train",
+    "_optimum.engine:OptimumEngine.edited",
+    "_optimum.engine:OptimumEngine.fit",
     "_optimum.curvature:Curvature.changed",
     "_optimum.curvature:Curvature.step",
     "_optimum.hessian:Hessian.changed",
     "_optimum.problem:Problem.measure",
     "_optimum.problem:Problem.hessian",
-    "_path.engine:Path.train",
+    "_path.engine:PathEngine.fit",
     "_utils.transaction:Transaction.undo",
     "_estimators.fitted:FittedState._state_of",
     "_estimators.fitted:FittedState._report",
@@ -541,7 +541,7 @@ def test_predictions_after_a_fault(monkeypatch):
     probabilities = model.predict_proba(scenario.X)
     iterates = model.trajectory_.iterates.copy()
     steps = model.trajectory_.steps.copy()
-    fault = Fault(monkeypatch, "_data.row_table:Roster.attach")
+    fault = Fault(monkeypatch, "_data.row_table:RowTable.attach")
     fault.plant(1, after=True, error=KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         scenario.edit(model, scenario)
@@ -562,7 +562,7 @@ def test_a_fault_in_fit_leaves_the_old_fit(monkeypatch, unchanged):
     model = scenario.prepare()
     for point in (
         "_data.rows:DenseRows.matvec",
-        "_objective.data_term:Objective.add_gradient_sums",
+        "_objective.data_term:DataTerm.add_gradient_sums",
         "_kernels.step:descend",
         "_path.trajectory:Trajectory.allocate",
         "_estimators.fitted:FittedState._state_of",
@@ -592,7 +592,7 @@ def test_saved_copies_of_rows_are_wiped(monkeypatch):
         model = scenario.prepare()
         saved.clear()
         if fails:
-            fault = Fault(monkeypatch, "_data.row_table:Roster.attach")
+            fault = Fault(monkeypatch, "_data.row_table:RowTable.attach")
             fault.plant(1, error=RuntimeError)
             with pytest.raises(RuntimeError):
                 scenario.edit(model, scenario)

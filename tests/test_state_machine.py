@@ -34,7 +34,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from numpy.testing import assert_allclose, assert_array_equal
-from oracles import Objective, class_weights
+from oracles import DataTerm, class_weights
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -302,7 +302,7 @@ class Machine(RuleBasedStateMachine):
             self.refused(request, ValueError)
             return False
         classes = self.classes
-        path = self.model._path
+        path = self.model._engine
         self.before = getattr(path, "reference", path.iterate)
         try:
             assert request(self.model) is self.model
@@ -666,40 +666,40 @@ class Machine(RuleBasedStateMachine):
     # What is checked.
 
     def positions_of(self, model):
-        roster = model._training_set.roster
-        return set(roster.position[roster.live_slots()].tolist())
+        table = model._training_set.table
+        return set(table.position[table.live_indices()].tolist())
 
     @invariant()
     def rows_are_those_of_the_table(self):
         if not self.table:
             return  # not started
         training_set = self.model._training_set
-        roster = training_set.roster
-        assert roster.n_live == len(self.table)
+        table = training_set.table
+        assert table.n_live == len(self.table)
         if self.classes is not None:
             assert self.model.classes_.tolist() == self.classes
         assert self.model.n_features_in_ == self.n_features
         if not self.stored:
-            assert len(roster.weight) == len(training_set.rows) == 0
+            assert len(table.weight) == len(training_set.rows) == 0
             return
         assert self.positions_of(self.model) == set(self.table)
-        assert roster.n_positions == self.n_positions
-        slots = roster.slots_of(np.array(self.live))
-        X = training_set.rows.read(slots)
+        assert table.n_positions == self.n_positions
+        indices = table.indices_of(np.array(self.live))
+        X = training_set.rows.read(indices)
         X = X.toarray() if sparse.issparse(X) else X
         assert_array_equal(X, [row.x for row in self.rows])
-        factor = np.ones(len(slots))
+        factor = np.ones(len(indices))
         if self.classes is not None:
-            y = self.model.classes_[roster.y[slots]].tolist()
+            y = self.model.classes_[table.y[indices]].tolist()
             if isinstance(self.model.class_weight, dict):
                 factor = np.array([self.model.class_weight[row.y] for row in self.rows])
         else:
-            y = list(map(tuple, roster.y[slots].tolist()))
+            y = list(map(tuple, table.y[indices].tolist()))
         assert y == [row.y for row in self.rows]
         weight = np.array([row.weight for row in self.rows])
-        assert_array_equal(roster.weight[slots], weight * factor)
+        assert_array_equal(table.weight[indices], weight * factor)
         if self.kind_of_id is not None:
-            assert roster.ids[slots].tolist() == [row.id for row in self.rows]
+            assert table.ids[indices].tolist() == [row.id for row in self.rows]
 
     def check_report(self, operation, n_removed=0, n_added=0, n_not_found=0):
         report = self.model.update_report_
@@ -716,7 +716,7 @@ class Machine(RuleBasedStateMachine):
         return report
 
     def objective(self):
-        return Objective(*self.arrays(), self.model)
+        return DataTerm(*self.arrays(), self.model)
 
     def arrays(self):
         """X, y and weights of the table."""
@@ -739,7 +739,7 @@ class Machine(RuleBasedStateMachine):
 
     def check_published(self, objective):
         """The attributes, and what is predicted by them, are the engine's."""
-        model, iterate = self.model, self.model._path.iterate
+        model, iterate = self.model, self.model._engine.iterate
         dtype = np.float32 if self.storage.endswith("float32") else np.float64
         assert model.coef_.dtype == np.float64
         assert np.isfinite(model.coef_).all()
@@ -755,7 +755,7 @@ class Machine(RuleBasedStateMachine):
         assert (error <= 100 * np.finfo(dtype).eps * (sizes + 1e-3)).all()
 
     def check_optimum(self, objective, is_exact):
-        path, report = self.model._path, self.model.update_report_
+        path, report = self.model._engine, self.model.update_report_
         optimum = objective.optimum(path.iterate)
         away = np.asarray(path.iterate - optimum, float)
         distance, size = (objective.norm(w, optimum) for w in (away, path.iterate))
@@ -781,19 +781,19 @@ class Machine(RuleBasedStateMachine):
             assert distance <= _ESTIMATES * edit_tol * moved + 1e-6 * (1.0 + size)
 
     def check_path(self, objective, is_exact, anew):
-        model, path = self.model, self.model._path
+        model, path = self.model, self.model._engine
         end, largest = objective.descend(*self.schedule())
         scale = largest + 1e-3
         rounding = 1e-9 if model.cache_dtype == "float64" else 1e-5
         # 1) the exact path, from where the model is and from nothing but its rows
         twin = deepcopy(model).partial_refit()
-        assert_allclose(twin._path.iterate, end.astype(float), atol=rounding * scale)
+        assert_allclose(twin._engine.iterate, end.astype(float), atol=rounding * scale)
         if self.solver == "gd":
             fresh = clone(model).set_params(learning_rate=model.learning_rate_)
             fresh.fit(*self.given(self.rows), **self.described(self.rows))
-            if np.array_equal(fresh._path.centre, path.centre):
+            if np.array_equal(fresh._engine.model.centre, path.model.centre):
                 assert_allclose(
-                    fresh._path.iterate, end.astype(float), atol=rounding * scale
+                    fresh._engine.iterate, end.astype(float), atol=rounding * scale
                 )
         # 2) this one
         error = float(np.linalg.norm(path.iterate - end))
@@ -812,7 +812,7 @@ class Machine(RuleBasedStateMachine):
 
     def schedule(self):
         """Batches, as places in the table, and step sizes."""
-        schedule = self.model._path.schedule
+        schedule = self.model._engine.schedule
         live = np.array(self.live)
         members = schedule.members(live, np.arange(len(live)))
         batches = [members.at(step) for step in range(schedule.n_steps)]
@@ -849,7 +849,7 @@ class Machine(RuleBasedStateMachine):
             # It cannot get nearer than rounding lets it, and says so.
             warnings.simplefilter("ignore")
             theirs.fit(X, y, sample_weight=weight)
-        ours = objective.optimum(model._path.iterate)[:, : self.n_features] * scale
+        ours = objective.optimum(model._engine.iterate)[:, : self.n_features] * scale
         assert_allclose(
             np.reshape(theirs.coef_, ours.shape), ours.astype(float), rtol=1e-4,
             atol=1e-5,
@@ -858,8 +858,8 @@ class Machine(RuleBasedStateMachine):
 
 def _kept_norm(path, by_output):
     """In the Hessian that is kept."""
-    vectors = path.loss.to_coordinates(np.asarray(by_output, dtype=float))
-    n_systems = len(vectors) if path.loss.is_quadratic else 1
+    vectors = path.model.loss.to_coordinates(np.asarray(by_output, dtype=float))
+    n_systems = len(vectors) if path.model.loss.is_quadratic else 1
     return path.curvature.hessian.norm(vectors.reshape(n_systems, -1))
 
 

@@ -69,9 +69,9 @@ class ColumnMoments:
         self.squares = np.where(counts > 0, squares, 0.0)
 
     @classmethod
-    def of(cls, rows, slots, weight):
-        """Moments of rows of some storage; `weight` has one entry per slot given."""
-        return cls(float(weight.sum()), *rows.column_moments(slots, weight))
+    def of(cls, rows, indices, weight):
+        """Moments of rows of some storage; `weight` has one entry per storage index given."""
+        return cls(float(weight.sum()), *rows.column_moments(indices, weight))
 
     @np.errstate(over="ignore", invalid="ignore")
     def plus(self, other):

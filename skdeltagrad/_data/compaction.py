@@ -61,16 +61,16 @@ class Shift:
         self._state = 0, None
 
     @classmethod
-    def of_rows(cls, array, slots):
+    def of_rows(cls, array, indices):
         """Rows of an array, given by where they are, ascending."""
         row_bytes = max(1, array.values.nbytes // max(1, len(array)))
         size = max(1, _BLOCK_BYTES // row_bytes)
 
         def block_at(number):
             first = number * size
-            return Block(first, slots[first : first + size])
+            return Block(first, indices[first : first + size])
 
-        return cls(array, -(-len(slots) // size), block_at)
+        return cls(array, -(-len(indices) // size), block_at)
 
     def run(self):
         """Move the entries, and drop what is behind them."""

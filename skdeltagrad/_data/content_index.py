@@ -51,30 +51,30 @@ class ContentIndex:
     Parameters
     ----------
     rows : AbstractRows
-    slots : ndarray of shape (n_rows,)
+    indices : ndarray of shape (n_rows,)
         The rows to index.
     """
 
-    def __init__(self, rows, slots):
+    def __init__(self, rows, indices):
         self._direction = _secret_direction(rows.n_features)[np.newaxis]
-        self._index = SortedIndex(self._project(rows, slots), slots)
+        self._index = SortedIndex(self._project(rows, indices), indices)
 
-    def insert(self, rows, slots):
+    def insert(self, rows, indices):
         """Index added rows."""
-        self._index.insert(self._project(rows, slots), slots)
+        self._index.insert(self._project(rows, indices), indices)
 
-    def strike(self, rows, slots):
+    def strike(self, rows, indices):
         """Remove rows; their data must still be stored."""
-        low, high, _ = self._windows(rows, slots)
-        self._index.strike(low, high, slots)
+        low, high, _ = self._windows(rows, indices)
+        self._index.strike(low, high, indices)
 
     @np.errstate(over="ignore", invalid="ignore")  # no copies, then
-    def match(self, rows, roster, X, y, weight=None):
+    def match(self, rows, table, X, y, weight=None):
         """The stored row that equals each given one.
 
         Rows are equal when ``||x - x'|| <= 1e3 eps ||x||`` and their targets (and
         weights, where given) are. Equal rows of the request match different stored
-        rows. Rows that are the same to the bit come first, in the order of their slots;
+        rows. Rows that are the same to the bit come first, in the order of their storage indices;
         then the nearest ones.
 
         Parameters
@@ -85,31 +85,31 @@ class ContentIndex:
 
         Returns
         -------
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
             GONE where no stored row is left.
         """
         low, high, tolerance = self._windows_of(X)
-        keys, slots = self._between(roster, low, high)
-        found = self._same_to_the_bit(rows, roster, keys, slots, X, y, weight)
+        keys, indices = self._between(table, low, high)
+        found = self._same_to_the_bit(rows, table, keys, indices, X, y, weight)
         others = np.flatnonzero(found == GONE)
         if len(others):
-            is_free = np.ones(len(slots), bool)
+            is_free = np.ones(len(indices), bool)
             is_free[found[found != GONE]] = False
             windows = _places_in(keys, low[others], high[others])
-            nearby = _Nearby(rows, roster, slots, is_free, windows)
+            nearby = _Nearby(rows, table, indices, is_free, windows)
             for which, i in enumerate(others):
                 wanted = y[i], None if weight is None else weight[i]
                 found[i] = nearby.take(which, X[[i]], tolerance[i], *wanted)
-        return np.append(slots, GONE)[found]  # GONE is the last place
+        return np.append(indices, GONE)[found]  # GONE is the last place
 
-    def count(self, rows, roster, X):
+    def count(self, rows, table, X):
         """Number of live stored rows that equal each given one in X."""
         low, high, tolerance = self._windows_of(X)
-        keys, slots = self._between(roster, low, high)
+        keys, indices = self._between(table, low, high)
         first, last = _places_in(keys, low, high)
         counts = np.zeros(X.shape[0], np.int64)
         for i in range(len(counts)):
-            for chunk in _chunks(slots[first[i] : last[i]], rows.n_features):
+            for chunk in _chunks(indices[first[i] : last[i]], rows.n_features):
                 distance = _distances(rows.read(chunk), X[[i]])
                 is_near = distance <= tolerance[i]  # both may be infinite
                 counts[i] += np.count_nonzero(is_near & np.isfinite(distance))
@@ -127,14 +127,14 @@ class ContentIndex:
         rounding *= np.linalg.norm(self._direction)
         return self._project(request, everyone), rounding * _lengths(request, everyone)
 
-    def _same_to_the_bit(self, rows, roster, keys, slots, X, y, weight):
+    def _same_to_the_bit(self, rows, table, keys, indices, X, y, weight):
         """Which of some entries each given row is the same as, GONE where none is."""
         mark, rounding = self.marks(X)
-        wanted = _contents(X, y.astype(roster.y.dtype, copy=False), weight)
+        wanted = _contents(X, y.astype(table.y.dtype, copy=False), weight)
         found = np.full(len(y), GONE)
         windows = _places_in(keys, mark - rounding, mark + rounding)
         for members, start, stop in _groups(*windows):
-            entries = start + np.argsort(slots[start:stop], kind="stable")
+            entries = start + np.argsort(indices[start:stop], kind="stable")
             unread = _chunks(entries, rows.n_features)
             by_content = {}
             for i in members:
@@ -142,45 +142,45 @@ class ContentIndex:
                     chunk = next(unread, None)
                     if chunk is None:
                         break
-                    chosen = slots[chunk]
-                    their_weight = None if weight is None else roster.weight[chosen]
-                    theirs = rows.read(chosen), roster.y[chosen], their_weight
+                    chosen = indices[chunk]
+                    their_weight = None if weight is None else table.weight[chosen]
+                    theirs = rows.read(chosen), table.y[chosen], their_weight
                     for entry, content in zip(chunk, _contents(*theirs), strict=True):
                         by_content.setdefault(content, deque()).append(entry)
                 else:
                     found[i] = by_content[wanted[i]].popleft()
         return found
 
-    def _between(self, roster, low, high):
-        """Projections and slots of live rows in any of some windows, ascending."""
+    def _between(self, table, low, high):
+        """Projections and storage indices of live rows in any of some windows, ascending."""
         order = np.argsort(low, kind="stable")
         low, high = low[order], np.maximum.accumulate(high[order])
         starts = np.ones(len(low), bool)
         starts[1:] = low[1:] > high[:-1]
         ends = np.append(starts[1:], True)[: len(low)]
-        keys, slots = self._index.entries(low[starts], high[ends])
-        live = roster.position[slots] != GONE
-        return keys[live], slots[live]
+        keys, indices = self._index.entries(low[starts], high[ends])
+        live = table.position[indices] != GONE
+        return keys[live], indices[live]
 
     def _windows_of(self, X):
         return self._windows(AbstractRows.of(X), np.arange(X.shape[0]))
 
-    def _windows(self, rows, slots):
-        tolerance = EQUAL_ULPS * np.finfo(rows.dtype).eps * _lengths(rows, slots)
+    def _windows(self, rows, indices):
+        tolerance = EQUAL_ULPS * np.finfo(rows.dtype).eps * _lengths(rows, indices)
         # A projection is off by its own rounding, too; and it depends, in its last
         # bits, on how many rows are projected together.
         width = (2.0 * tolerance) * np.linalg.norm(self._direction)
-        centre = self._project(rows, slots)
+        centre = self._project(rows, indices)
         # That of a row too large for a projection is beyond all that are stored.
         known = np.isfinite(centre) & np.isfinite(width)
         low = np.where(known, centre, np.inf) - np.where(known, width, 0.0)
         high = np.where(known, centre, np.inf) + np.where(known, width, 0.0)
         return low, high, tolerance
 
-    def _project(self, rows, slots):
-        projection = np.empty((len(slots), 1))
+    def _project(self, rows, indices):
+        projection = np.empty((len(indices), 1))
         coef = rows.layout(self._direction)
-        rows.matvec(coef, np.zeros(1), slots, projection)
+        rows.matvec(coef, np.zeros(1), indices, projection)
         return projection.ravel()
 
 
@@ -190,8 +190,8 @@ class _Nearby:
     Parameters
     ----------
     rows : AbstractRows
-    roster : Roster
-    slots : ndarray of shape (n_entries,)
+    table : RowTable
+    indices : ndarray of shape (n_entries,)
         Of stored rows, in the order of their projections.
     is_free : ndarray of shape (n_entries,), dtype bool
         Which of them are not taken; changed in place.
@@ -199,12 +199,12 @@ class _Nearby:
         Where among the entries the candidates for each row begin and end.
     """
 
-    def __init__(self, rows, roster, slots, is_free, windows):
-        self._rows, self._roster = rows, roster
-        self._slots, self._is_free = slots, is_free
+    def __init__(self, rows, table, indices, is_free, windows):
+        self._rows, self._table = rows, table
+        self._indices, self._is_free = indices, is_free
         self._first, self._last = windows
         # Numbers by which candidates with the same target stand together.
-        self._mark, self._target_direction = roster.y[slots], None
+        self._mark, self._target_direction = table.y[indices], None
         if self._mark.ndim == 2:
             self._target_direction = _secret_direction(self._mark.shape[1])
             self._mark = self._mark @ self._target_direction
@@ -217,7 +217,7 @@ class _Nearby:
         """The entry that is taken for a row, or GONE."""
         entries, distances = np.zeros(0, np.int64), np.zeros(0)
         for some in self._equal_but_for_the_row(which, y, weight):
-            distance = _distances(self._rows.read(self._slots[some]), x)
+            distance = _distances(self._rows.read(self._indices[some]), x)
             near = (distance <= tolerance) & np.isfinite(distance)
             entries = np.append(entries, some[near])
             distances = np.append(distances, distance[near])
@@ -234,16 +234,16 @@ class _Nearby:
         """Candidates that are free and have the target, and weight, in portions."""
         n_features = self._rows.n_features
         for chunk in _chunks(self._candidates(which, y), n_features, _ENOUGH):
-            slots = self._slots[chunk]
-            equal = self._is_free[chunk] & _same_target(self._roster.y[slots], y)
+            indices = self._indices[chunk]
+            equal = self._is_free[chunk] & _same_target(self._table.y[indices], y)
             if weight is not None:
-                equal &= _close(self._roster.weight[slots], weight)
+                equal &= _close(self._table.weight[indices], weight)
             yield from _chunks(chunk[equal], n_features, _ENOUGH)
 
     def _candidates(self, which, y):
         """Entries in the window of a row that may have its target, in order of these.
 
-        Those with the same target are in the order of their slots. Some may be taken.
+        Those with the same target are in the order of their storage indices. Some may be taken.
         """
         group = self._group_of.get(which)
         if group is None:
@@ -267,9 +267,9 @@ class _Nearby:
         return entries[(entries >= first) & (entries < last)]
 
     def _ordered(self, first, last):
-        """Free entries of a range, by target and slot."""
+        """Free entries of a range, by target and storage index."""
         entries = first + np.flatnonzero(self._is_free[first:last])
-        return entries[np.lexsort((self._slots[entries], self._mark[entries]))]
+        return entries[np.lexsort((self._indices[entries], self._mark[entries]))]
 
     def _marks_of(self, y):
         """Between which marks those of equal targets are."""
@@ -336,12 +336,12 @@ def _contents(X, y, weight):
 
 
 @np.errstate(over="ignore", under="ignore")  # a length may be out of all range
-def _lengths(rows, slots):
+def _lengths(rows, indices):
     """Euclidean lengths of rows, of very large and very small ones, too."""
-    length = np.sqrt(rows.squared_distances(slots, np.zeros(rows.n_features)))
+    length = np.sqrt(rows.squared_distances(indices, np.zeros(rows.n_features)))
     odd = np.flatnonzero(~((length > 1e-100) & (length < np.inf)))
     if len(odd):  # squares are too large or too small, unless all entries are zero
-        X = sparse.csr_matrix(rows.read(slots[odd])).astype(np.float64)
+        X = sparse.csr_matrix(rows.read(indices[odd])).astype(np.float64)
         exponent = np.frexp(abs(X).max(axis=1).toarray().ravel())[1]
         X.data = np.ldexp(X.data, -np.repeat(exponent, np.diff(X.indptr)))
         scaled = np.sqrt(X.multiply(X).sum(axis=1)).A1

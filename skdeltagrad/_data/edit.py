@@ -1,13 +1,21 @@
-"""The rows of one edit, as the engines see them."""
+"""One edit of the training rows, from the request to the kernels.
 
-from dataclasses import dataclass, replace
+A request names rows that leave and brings rows that join (`Edit.removed`,
+`Edit.new_rows`). Targets are then translated to the codes of the model
+(`Edit.coded`), and staging stores the new rows and fills in where everything is
+(`Edit.staged`): see `training_set.TrainingSet.stage`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import sparse
 
 from .._utils.text import shown
 
-NO_SLOTS = np.zeros(0, np.int64)
+NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -40,27 +48,49 @@ class Edit:
     Attributes
     ----------
     removed : ndarray of shape (n_removed,)
-        Slots.
-    added : GivenRows or None
-    taken_over : ndarray of shape (n_added,) or None
-        Position that each added row takes over, GONE where it gets a new one.
+        Storage indices.
+    new_rows : GivenRows or None
+        The rows that join, as they were given.
+    taken_over : ndarray of shape (n_new_rows,) or None
+        Position that each new row takes over, GONE where it gets another one.
     n_missing : int
-        Rows, positions and ids that were not there and were passed over.
+        Number of rows, positions and ids of the request that were not found and were
+        passed over.
     missing : tuple of str
         What receipts call those positions and ids.
     indexed : bool
         Whether the rows had to be indexed by content.
+    y, weight : ndarray or None
+        Targets of the new rows as the loss reads them, and their weights times the
+        factors of a ``class_weight`` dict.
+    removed_positions, added, added_positions : ndarray
+        Filled in by staging: positions of the removed rows, which they have left
+        already, storage indices of the new rows, and the positions that they will
+        have. The data of both is stored until the edit is settled.
     """
 
     removed: np.ndarray
-    added: GivenRows | None = None
+    new_rows: GivenRows | None = None
     taken_over: np.ndarray | None = None
     n_missing: int = 0
     missing: tuple = ()
     indexed: bool = False
+    y: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    removed_positions: np.ndarray = field(default_factory=lambda: NO_ROWS)
+    added: np.ndarray = field(default_factory=lambda: NO_ROWS)
+    added_positions: np.ndarray = field(default_factory=lambda: NO_ROWS)
+
+    def __len__(self):
+        return len(self.removed) + len(self.added)
+
+    @property
+    def n_new_rows(self):
+        """Number of rows that join."""
+        return 0 if self.new_rows is None else len(self.new_rows)
 
     def also(self, removal):
-        """This edit, and the removal of other rows in the same go."""
+        """This edit and the removal of other rows in one."""
         return replace(
             self,
             removed=np.union1d(self.removed, removal.removed),
@@ -68,38 +98,36 @@ class Edit:
             missing=self.missing + removal.missing,
         )
 
-    @property
-    def n_added(self):
-        """Number of rows that join."""
-        return 0 if self.added is None else len(self.added)
+    def coded(self, y, factor):
+        """This edit with the targets of its new rows as the loss reads them.
 
+        Parameters
+        ----------
+        y : ndarray of shape (n_new_rows, ...)
+        factor : ndarray of shape (n_new_rows,)
+            What a ``class_weight`` dict multiplies their weights with.
+        """
+        if self.new_rows is None:
+            return self
+        return replace(self, y=y, weight=self.new_rows.weight * factor)
 
-@dataclass(frozen=True)
-class Change:
-    """Rows that leave and rows that join, by slot and by position.
-
-    Removed rows have left their positions already and added ones have not taken theirs
-    yet; the data of both is still, or already, stored.
-    """
-
-    removed_slots: np.ndarray
-    removed_positions: np.ndarray
-    added_slots: np.ndarray
-    added_positions: np.ndarray
-
-    def __len__(self):
-        return len(self.removed_slots) + len(self.added_slots)
+    def staged(self, removed_positions, added=NO_ROWS, added_positions=NO_ROWS):
+        """This edit with the places of its rows."""
+        return replace(
+            self, removed_positions=removed_positions, added=added,
+            added_positions=added_positions,
+        )  # fmt: skip
 
     def removal(self):
         """The rows that leave alone."""
-        return Change(self.removed_slots, self.removed_positions, NO_SLOTS, NO_SLOTS)
+        return Edit(self.removed, removed_positions=self.removed_positions)
 
     def addition(self):
         """The rows that join alone."""
-        return Change(NO_SLOTS, NO_SLOTS, self.added_slots, self.added_positions)
+        return Edit(NO_ROWS).staged(NO_ROWS, self.added, self.added_positions)
 
 
-NO_CHANGE = Change(NO_SLOTS, NO_SLOTS, NO_SLOTS, NO_SLOTS)
+NO_EDIT = Edit(NO_ROWS)
 
 
 def refuse_missing(missing, n_samples, weight, on_missing):

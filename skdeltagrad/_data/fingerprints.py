@@ -106,66 +106,69 @@ class Fingerprints:
         n_cells = _CELLS_PER_COORDINATE**self.n_coordinates
         return min(1.0, n_rows * n_cells / 2.0**_BITS)
 
-    def of(self, rows, slots, y, weight):
+    def of(self, rows, indices, y, weight):
         """Fingerprints of rows: one for each.
 
         Parameters
         ----------
         rows : AbstractRows
-        slots : ndarray of shape (n_rows,)
-        y : ndarray of shape (n_slots,) or (n_slots, n_targets)
-        weight : ndarray of shape (n_slots,)
+        indices : ndarray of shape (n_rows,)
+        y : ndarray of shape (n_stored,) or (n_stored, n_targets)
+        weight : ndarray of shape (n_stored,)
 
         Returns
         -------
         fingerprints : ndarray of shape (n_rows,), dtype uint64
         """
-        found = np.empty(len(slots), np.uint64)
-        for first in range(0, len(slots), _AT_ONCE):
+        found = np.empty(len(indices), np.uint64)
+        for first in range(0, len(indices), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
-            some = slots[part]
+            some = indices[part]
             _, found[part] = self._hashed(rows, some, y[some], weight[some], 0.0)
         return found
 
-    def possible(self, rows, slots, y, weight):
+    def possible(self, rows, indices, y, weight):
         """All fingerprints that equal rows may have, in portions.
 
         Yields
         ------
         which : ndarray of shape (n_found,)
-            Which of the slots it is, ascending.
+            Which of the storage indices it is, ascending.
         fingerprints : ndarray of shape (n_found,), dtype uint64
         """
-        for first in range(0, len(slots), _SUSPECTS_AT_ONCE):
-            some = slots[first : first + _SUSPECTS_AT_ONCE]
+        for first in range(0, len(indices), _SUSPECTS_AT_ONCE):
+            some = indices[first : first + _SUSPECTS_AT_ONCE]
             which, found = self._hashed(rows, some, y[some], weight[some], 1.0)
             order = np.argsort(which, kind="stable")
             yield first + which[order], found[order]
 
     @np.errstate(over="ignore", under="ignore", invalid="ignore")  # see `_floor`
-    def _hashed(self, rows, slots, y, weight, leeway):
+    def _hashed(self, rows, indices, y, weight, leeway):
         """Pairs of a row and a fingerprint; `leeway` 1 for all that rounding may make.
 
         With a leeway of 0 every row has one, and rows are in order.
         """
-        which = np.arange(len(slots))
-        state = np.full(len(slots), self._start)
+        which = np.arange(len(indices))
+        state = np.full(len(indices), self._start)
         if y.ndim == 1:
             state = _mixed(state, y, self._salt)
-        parts = self._measured(rows, slots, y, weight)
+        parts = self._measured(rows, indices, y, weight)
         for grid, (values, length) in zip(self._grids, parts, strict=True):
             cells = grid.cells(which, values, length, leeway)
             for origin, cell in cells:
                 which, state = which[origin], _mixed(state[origin], cell, self._salt)
         return which, state >> np.uint64(64 - _BITS)
 
-    def _measured(self, rows, slots, y, weight):
+    def _measured(self, rows, indices, y, weight):
         """Projections and length of each part that has a grid of its own."""
         directions = self._grids[0].directions
-        values = np.empty((len(slots), len(directions)))
+        values = np.empty((len(indices), len(directions)))
         no_intercept = np.zeros(len(directions))
-        rows.matvec(self._rows_direction, no_intercept, slots, values)
-        yield values, np.sqrt(rows.squared_distances(slots, np.zeros(rows.n_features)))
+        rows.matvec(self._rows_direction, no_intercept, indices, values)
+        yield (
+            values,
+            np.sqrt(rows.squared_distances(indices, np.zeros(rows.n_features))),
+        )
         if y.ndim == 2:
             length = np.sqrt(np.einsum("ij,ij->i", y, y))
             yield y @ self._grids[1].directions.T, length

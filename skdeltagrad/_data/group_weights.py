@@ -10,7 +10,7 @@ LARGEST_PART = 1e8
 _MOST_LEFT_BEHIND = 16.0
 
 
-class Census:
+class RowCounts:
     """How many rows each batch holds, and their weight, by group.
 
     Parameters
@@ -34,14 +34,14 @@ class Census:
 
     @classmethod
     def of_all(cls, weight, group, n_groups):
-        """Census of some rows in one batch; a weight and a group for each."""
+        """RowCounts of some rows in one batch; a weight and a group for each."""
         count = np.bincount(group[weight > 0], minlength=n_groups)
         weight = np.bincount(group, weight, minlength=n_groups)
         return cls(count.reshape(1, n_groups), weight.reshape(1, n_groups))
 
     def plus(self, other):
         """After rows joined."""
-        return Census(
+        return RowCounts(
             self.count + other.count, self.weight + other.weight,
             self._counted + other.weight,
         )  # fmt: skip
@@ -53,7 +53,7 @@ class Census:
     def coarse(self):
         """With `counted` as a power of two: its digits would tell of rows that left."""
         exponents = np.ceil(np.log2(np.maximum(self._counted, np.finfo(float).tiny)))
-        return Census(self.count, self.weight, np.exp2(exponents))
+        return RowCounts(self.count, self.weight, np.exp2(exponents))
 
     def minus(self, other):
         """After rows left, or None where that costs a batch's weight its digits.
@@ -61,7 +61,7 @@ class Census:
         Next to a row of weight 1e15 few digits are left of the others' weights, and
         little is left of a class that nearly all rows have left one by one.
         """
-        rest = Census(
+        rest = RowCounts(
             self.count - other.count, self.weight - other.weight, self._counted
         )
         # Replays by batches are estimated, and adding all batches up takes long.

@@ -2,7 +2,7 @@
 
 Three names of a row
 --------------------
-slot
+storage index
     Where its data is stored. Internal; changes when the storage is compacted.
 position
     Its number in `fit`; rows added later count on from there. The user's name for the
@@ -12,7 +12,7 @@ id
     What the user called it; several rows may share one.
 
 With 5 rows in `fit`, position 1 removed and two rows added, the rows at positions
-0, 2, 3, 4, 5, 6 are alive, in slots 0, 2, 3, 4, 5, 6; after compaction in slots 0 to 5.
+0, 2, 3, 4, 5, 6 are alive, in storage indices 0, 2, 3, 4, 5, 6; after compaction in storage indices 0 to 5.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ _CHARACTER_BYTES = np.dtype("U1").itemsize
 _BLOCK = 2**16
 
 
-class Roster:
-    """The stored rows' positions, targets, weights and ids, by slot.
+class RowTable:
+    """The stored rows' positions, targets, weights and ids, by storage index.
 
     Parameters
     ----------
@@ -49,53 +49,63 @@ class Roster:
 
     def __init__(self, y, weight, ids=None, given_weight=None):
         n_samples = len(weight)
-        self._y = GrowingArray(y)
-        self._weight = GrowingArray(weight)
-        self._ids = None if ids is None else GrowingArray(ids)
-        self._given_weight = None
-        if given_weight is not None:
-            self._given_weight = GrowingArray(given_weight)
+        given = {"y": y, "weight": weight, "id": ids, "given_weight": given_weight}
+        self._columns = {
+            name: GrowingArray(values)
+            for name, values in given.items()
+            if values is not None
+        }
         self._position = GrowingArray(np.arange(n_samples))
-        self._slot = GrowingArray(np.arange(n_samples))
-        # Where in `_slot` the entry of a position is: see `_places`.
+        self._stored_at = GrowingArray(np.arange(n_samples))
+        # Where in `_stored_at` the entry of a position is: see `_places`.
         self._n_first, self._n_settled = n_samples, n_samples
         self._settled = np.zeros(0, np.int64)
-        self._leverages = None
-        self._index = None
+        self._id_index = None
         self.n_live = n_samples
 
-    # What the rows carry, by slot.
+    # What is stored of every row, by storage index.
 
     @property
     def y(self):
-        return self._y.values
+        return self.column("y")
 
     @property
     def weight(self):
-        return self._weight.values
+        return self.column("weight")
 
     @property
     def given_weight(self):
-        """Weights as they were given, by slot, or None."""
-        return None if self._given_weight is None else self._given_weight.values
+        """Weights as they were given, by storage index, or None."""
+        return self.column("given_weight")
 
     @property
     def ids(self):
-        """Ids by slot, or None where fit was given none."""
-        return None if self._ids is None else self._ids.values
+        """Ids by storage index, or None where fit was given none."""
+        return self.column("id")
 
-    @property
-    def leverages(self):
-        """By slot, where an engine left them; None where it did not."""
-        return None if self._leverages is None else self._leverages.values
+    def column(self, name):
+        """The values of a column by storage index, or None where there is no such column."""
+        column = self._columns.get(name)
+        return None if column is None else column.values
 
-    @leverages.setter
-    def leverages(self, by_slot):
-        self._leverages = None if by_slot is None else GrowingArray(by_slot)
+    def set_column(self, name, values):
+        """Store a value for every row under a name, or drop the column for None.
+
+        An engine keeps here what it knows of single rows. Rows that are added later
+        have 0 until the engine sets their value; a removed row's value is wiped.
+        """
+        columns = {n: column for n, column in self._columns.items() if n != name}
+        if values is not None:
+            columns[name] = GrowingArray(values)
+        self._columns = columns
+
+    def keep_columns(self, transaction):
+        """Let a transaction bring back the columns that there are now."""
+        transaction.undo(setattr, self, "_columns", self._columns)
 
     @property
     def position(self):
-        """Positions by slot, GONE for a removed row."""
+        """Positions by storage index, GONE for a removed row."""
         return self._position.values
 
     # Who is alive, by position.
@@ -103,21 +113,21 @@ class Roster:
     @property
     def n_positions(self):
         """Number of positions ever given out."""
-        n_dense = len(self._slot) - len(self._settled) - self._n_first
+        n_dense = len(self._stored_at) - len(self._settled) - self._n_first
         return self._n_settled + n_dense
 
     @property
-    def slot_of_first(self):
-        """Slots by position, of the rows of fit; GONE where they are not there."""
-        return self._slot.values[: self._n_first]
+    def index_of_first(self):
+        """Storage indices by position, of the rows of fit; GONE where they are not there."""
+        return self._stored_at.values[: self._n_first]
 
-    def slots_of(self, positions):
-        """Slots of rows, GONE for those that are not there any more."""
+    def indices_of(self, positions):
+        """Storage indices of rows, GONE for those that are not there any more."""
         places = self._places(np.asarray(positions))
-        return np.where(places == GONE, GONE, self._slot.values[places])
+        return np.where(places == GONE, GONE, self._stored_at.values[places])
 
     def _places(self, positions):
-        """Where in `_slot` the entries of positions are; GONE where there is none.
+        """Where in `_stored_at` the entries of positions are; GONE where there is none.
 
         Those of fit are there by their number, and then those given out since the last
         compaction. Of positions between them only rows that were there at that time
@@ -136,150 +146,148 @@ class Roster:
         place = np.where(positions >= self._n_settled, recent, place)
         return np.where(later, place, positions)
 
-    def live_slots(self):
-        """Slots of all rows that are there, ascending."""
+    def live_indices(self):
+        """Storage indices of all rows that are there, ascending."""
         return np.flatnonzero(self.position != GONE)
 
-    def first_slots(self, n_wanted):
-        """Slots of some rows that are there: `n_wanted`, or all if there are fewer."""
+    def first_indices(self, n_wanted):
+        """Storage indices of some rows that are there: `n_wanted`, or all if there are fewer."""
         n_seen = 2 * n_wanted  # rarely is every second gone
         found = np.flatnonzero(self.position[:n_seen] != GONE)
         if len(found) < n_wanted and n_seen < len(self.position):
-            found = self.live_slots()
+            found = self.live_indices()
         return found[:n_wanted]
 
-    def slots_of_ids(self, ids):
-        """Live rows of ids, as pairs: which id of `ids` (ascending), and the slot."""
-        if self._index is None:
-            slots = self.live_slots()
-            self._index = SortedIndex(self.ids[slots], slots)
+    def indices_of_ids(self, ids):
+        """Live rows of ids, as pairs: which id of `ids` (ascending), and the storage index."""
+        if self._id_index is None:
+            indices = self.live_indices()
+            self._id_index = SortedIndex(self.ids[indices], indices)
         may_be_there = np.arange(len(ids))
         if self.ids.dtype.kind == "U":
             # One that is longer than all that are stored would widen all of them.
             width = self.ids.dtype.itemsize // _CHARACTER_BYTES
             may_be_there = np.flatnonzero(np.strings.str_len(ids) <= width)
             ids = ids[may_be_there].astype(self.ids.dtype)
-        which, slots = self._index.find(ids, ids)
-        live = self.position[slots] != GONE
-        return may_be_there[which[live]], slots[live]
+        which, indices = self._id_index.find(ids, ids)
+        live = self.position[indices] != GONE
+        return may_be_there[which[live]], indices[live]
 
     # Rows come and go.
 
     def append(self, y, weight, ids=None, given_weight=None):
-        """Store rows behind the last; return their slots. They have no position yet."""
-        first = len(self._weight)
-        self._y.append(y)
-        self._weight.append(weight)
-        if ids is not None:
-            if ids.dtype.itemsize > self.ids.dtype.itemsize:
-                # Another array, for `truncate` brings the narrow one back.
-                self._ids = GrowingArray(self.ids.astype(ids.dtype))
-            self._ids.append(ids)
-        if self._given_weight is not None:
-            self._given_weight.append(given_weight)
-        if self._leverages is not None:
-            self._leverages.append(np.zeros(len(weight)))
-        self._position.append(np.full(len(weight), GONE))
-        return np.arange(first, len(self._weight))
+        """Store rows behind the last; return their storage indices. They have no position yet."""
+        first, n_rows = len(self.weight), len(weight)
+        if ids is not None and ids.dtype.itemsize > self.ids.dtype.itemsize:
+            # Another array, for `truncate` brings the narrow one back.
+            self.set_column("id", self.ids.astype(ids.dtype))
+        given = {"y": y, "weight": weight, "id": ids, "given_weight": given_weight}
+        for name, column in self._columns.items():
+            values = given.get(name)
+            column.append(np.zeros(n_rows) if values is None else values)
+        self._position.append(np.full(n_rows, GONE))
+        return np.arange(first, first + n_rows)
 
     def mark(self):
         """Where storage ends now, for `truncate`."""
-        return self._ids, [len(array) for array in self._arrays()]
+        return self._columns, [len(array) for array in self._arrays()]
 
     def truncate(self, mark):
         """Drop all that was stored since the mark."""
-        self._ids, sizes = mark
+        self._columns, sizes = mark
         for array, size in zip(self._arrays(), sizes, strict=True):
             array.truncate(size)
-        self._index = None
+        self._id_index = None
 
     def give_positions(self, n_rows):
         """Hand out new positions, to nobody yet."""
         first = self.n_positions
-        self._slot.append(np.full(n_rows, GONE))
+        self._stored_at.append(np.full(n_rows, GONE))
         return np.arange(first, first + n_rows)
 
-    def detach(self, slots):
-        """Take the rows of some slots out of their positions."""
-        self._slot.values[self._places(self.position[slots])] = GONE
-        self._position.values[slots] = GONE
-        self.n_live -= len(slots)
+    def detach(self, indices):
+        """Take the rows of some storage indices out of their positions."""
+        self._stored_at.values[self._places(self.position[indices])] = GONE
+        self._position.values[indices] = GONE
+        self.n_live -= len(indices)
 
-    def attach(self, slots, positions):
-        """Put the rows of some slots at positions that nobody holds."""
-        self._slot.values[self._places(positions)] = slots
-        self._position.values[slots] = positions
-        self.n_live += len(slots)
+    def attach(self, indices, positions):
+        """Put the rows of some storage indices at positions that nobody holds."""
+        self._stored_at.values[self._places(positions)] = indices
+        self._position.values[indices] = positions
+        self.n_live += len(indices)
 
-    def reattach(self, slots, positions, n_live):
+    def reattach(self, indices, positions, n_live):
         """Undo `detach`; `n_live` is what it was before."""
-        self._slot.values[self._places(positions)] = slots
-        self._position.values[slots] = positions
+        self._stored_at.values[self._places(positions)] = indices
+        self._position.values[indices] = positions
         self.n_live = n_live
 
-    def unattach(self, slots, positions, n_live):
+    def unattach(self, indices, positions, n_live):
         """Undo `attach`; `n_live` is what it was before."""
-        self._slot.values[self._places(positions)] = GONE
-        self._position.values[slots] = GONE
+        self._stored_at.values[self._places(positions)] = GONE
+        self._position.values[indices] = GONE
         self.n_live = n_live
 
-    def index_ids(self, slots):
+    def index_ids(self, indices):
         """Make the ids of added rows findable."""
-        if self._index is not None:
-            self._index.insert(self.ids[slots], slots)
+        if self._id_index is not None:
+            self._id_index.insert(self.ids[indices], indices)
 
-    def wipe(self, slots):
+    def wipe(self, indices):
         """Overwrite what detached rows carried."""
-        if self._index is not None:
-            ids = self.ids[slots]
-            self._index.strike(ids, ids, slots)
-        for array in self._by_slot():
-            array.values[slots] = np.zeros((), array.values.dtype)
+        if self._id_index is not None:
+            ids = self.ids[indices]
+            self._id_index.strike(ids, ids, indices)
+        for array in self._columns.values():
+            array.values[indices] = np.zeros((), array.values.dtype)
 
-    def read(self, slots):
+    def read(self, indices):
         """Copies of what rows carry."""
-        return [array.values[slots] for array in self._by_slot()]
+        return [array.values[indices] for array in self._columns.values()]
 
-    def restore(self, slots, carried):
+    def restore(self, indices, carried):
         """Undo `wipe`: `carried` is what `read` returned before."""
-        self._index = None
-        for array, values in zip(self._by_slot(), carried, strict=True):
-            array.values[slots] = values
+        self._id_index = None
+        for array, values in zip(self._columns.values(), carried, strict=True):
+            array.values[indices] = values
 
     def compact(self, transaction):
-        """Move the rows that are there to the first slots, in place.
+        """Move the rows that are there to the first storage indices, in place.
 
-        What the others left is given up: their slots, the entries of their positions,
+        What the others left is given up: their storage indices, the entries of their positions,
         and the width of ids that are longer than those of all that are there.
         """
-        slots = self.live_slots()
-        self._index = None
-        for array in self._by_slot():
-            shift = Shift.of_rows(array, slots)
+        indices = self.live_indices()
+        self._id_index = None
+        for array in self._columns.values():
+            shift = Shift.of_rows(array, indices)
             transaction.undo(shift.undo)
             shift.run()
-        attributes = ("_position", "_slot", "_settled", "_n_settled")
+        attributes = ("_position", "_stored_at", "_settled", "_n_settled")
         for name in attributes:
             transaction.undo(setattr, self, name, getattr(self, name))
-        position = self.position[slots]
+        position = self.position[indices]
         n_positions = self.n_positions
         self.narrow_ids(transaction)
         self._settled = np.sort(position[position >= self._n_first])
         self._n_settled = n_positions
         self._position = GrowingArray(position)
-        self._slot = GrowingArray(np.full(self._n_first + len(self._settled), GONE))
-        self._slot.values[self._places(position)] = np.arange(len(slots))
+        self._stored_at = GrowingArray(
+            np.full(self._n_first + len(self._settled), GONE)
+        )
+        self._stored_at.values[self._places(position)] = np.arange(len(indices))
 
     def forget_gaps(self, transaction):
         """Forget what removed rows have left between others, and how long ids were."""
-        self._index = None
+        self._id_index = None
         self.narrow_ids(transaction)
 
     def narrow_ids(self, transaction):
         """Give ids the width of the longest one: not of one that was removed."""
-        if self._ids is not None:
-            transaction.undo(setattr, self, "_ids", self._ids)
-            self._ids = narrowed(self._ids)
+        if self.ids is not None:
+            self.keep_columns(transaction)
+            self._columns = self._columns | {"id": narrowed(self._columns["id"])}
 
     def give_back(self):
         """Give back memory that is spare."""
@@ -287,39 +295,34 @@ class Roster:
             array.give_back()
 
     def aside(self):
-        """A roster of the same rows that may be detached without detaching ours."""
-        roster = object.__new__(type(self))
-        vars(roster).update(vars(self))
-        roster._position = GrowingArray(self.position)
-        roster._slot = GrowingArray(self._slot.values)
-        return roster
+        """A row table of the same rows that may be detached without detaching ours."""
+        table = object.__new__(type(self))
+        vars(table).update(vars(self))
+        table._position = GrowingArray(self.position)
+        table._stored_at = GrowingArray(self._stored_at.values)
+        return table
 
     def recode(self, y):
-        """A roster of the same rows with other targets, by slot."""
-        roster = object.__new__(type(self))
-        # Without the index, which would be shared with a roster that may come back,
-        # and what an engine knew about rows with other targets.
-        vars(roster).update(vars(self) | {"_index": None, "_leverages": None})
-        roster._y = GrowingArray(y)
-        return roster
+        """A row table of the same rows with other targets, by storage index."""
+        table = object.__new__(type(self))
+        # Without the index, which would be shared with a row table that may come back.
+        vars(table).update(vars(self) | {"_id_index": None})
+        table.set_column("y", y)
+        # An engine knew this about rows with other targets.
+        table.set_column("leverage", None)
+        return table
 
     def into_memory(self):
         """Copy what is a file mapped into memory."""
         for array in self._arrays():
             array.into_memory()
 
-    def _by_slot(self):
-        arrays = [
-            self._y, self._weight, self._ids, self._given_weight, self._leverages,
-        ]  # fmt: skip
-        return [array for array in arrays if array is not None]
-
     def _arrays(self):
-        return [*self._by_slot(), self._position, self._slot]
+        return [*self._columns.values(), self._position, self._stored_at]
 
     def __getstate__(self):
         # The index is made anew when it is needed: a dump holds every id once.
-        return vars(self) | {"_index": None}
+        return vars(self) | {"_id_index": None}
 
 
 def narrowed(ids):

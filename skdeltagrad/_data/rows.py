@@ -1,13 +1,13 @@
 """Stored training rows: products with them, and rows that come and go.
 
-A row keeps its *slot* while others leave: slots are handed out at the end, and rows are
-moved to other slots by `compact` alone, now and then. What a row is called
+A row keeps its *storage index* while others leave: storage indices are handed out at the end, and rows are
+moved to other storage indices by `compact` alone, now and then. What a row is called
 outside (its position, its id), whether it is alive and what its target is, is the
-roster's business.
+row table's business.
 
 Conventions
 -----------
-* ``slots`` is an int64 array that says which rows to read, in which order.
+* ``indices`` is an int64 array that says which rows to read, in which order.
 * ``coef`` is an iterate of shape (n_outputs, n_dof), C order, whose columns from
   n_features on (the intercept) are ignored; `layout` brings it into the order that the
   kernels of a storage read best.
@@ -50,25 +50,38 @@ class AbstractRows(ABC):
     dtype : dtype
         float64 or float32; all sums are in float64.
     is_sparse : bool
+    entry_cost : float
+        A cost: time of a product with one stored entry, in units of one with an entry
+        of dense rows.
+    keeps_zeros : bool
+        Whether a transformation of the rows must leave zeros as they are, because the
+        rows would take too much memory without: for example a `StandardScaler`.
     """
 
     is_sparse: bool
+    entry_cost: float
+    keeps_zeros: bool
 
     @staticmethod
     def of(X):
         """Copy a C-ordered array or a canonical CSR matrix into storage of our own."""
         return CsrRows(X) if sparse.issparse(X) else DenseRows(X)
 
+    @staticmethod
+    @abstractmethod
+    def in_form(X):
+        """Given rows, an array or a sparse matrix, in the form of the stored ones."""
+
     @abstractmethod
     def __len__(self):
-        """Number of slots, those of removed rows included."""
+        """Number of storage indices, those of removed rows included."""
 
     @abstractmethod
     def block_size(self):
         """Number of rows that stay in cache between two products."""
 
     @abstractmethod
-    def n_entries(self, slots):
+    def n_entries(self, indices):
         """Number of entries stored for some rows."""
 
     @abstractmethod
@@ -88,27 +101,27 @@ class AbstractRows(ABC):
         """Add an accumulator to a gradient."""
 
     @abstractmethod
-    def matvec(self, coef, intercept, slots, raw_out):
-        """``raw_out[i, k] = x[slots[i]] @ coef[k] + intercept[k]``."""
+    def matvec(self, coef, intercept, indices, raw_out):
+        """``raw_out[i, k] = x[storage indices[i]] @ coef[k] + intercept[k]``."""
 
     @abstractmethod
-    def rmatvec(self, pointwise, slots, accumulator):
-        """``accumulator[k] += sum_i pointwise[i, k] x[slots[i]]``."""
+    def rmatvec(self, pointwise, indices, accumulator):
+        """``accumulator[k] += sum_i pointwise[i, k] x[storage indices[i]]``."""
 
     @abstractmethod
-    def extended(self, slots, centre):
+    def extended(self, indices, centre):
         """Dense copies of rows in float64, shape (n_rows, n_dof).
 
         With a centre it is subtracted, and a column of ones follows.
         """
 
     @abstractmethod
-    def add_grams(self, slots, weights, centre, grams_out):
+    def add_grams(self, indices, weights, centre, grams_out):
         """``grams_out[g] += sum_i weights[g, i] x_i x_i'`` of rows as in `extended`.
 
         Parameters
         ----------
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
         weights : ndarray of shape (n_grams, n_rows)
             May be negative.
         centre : ndarray of shape (n_features,) or None
@@ -116,35 +129,35 @@ class AbstractRows(ABC):
         """
 
     @abstractmethod
-    def add_squares(self, slots, weights, centre, squares_out):
+    def add_squares(self, indices, weights, centre, squares_out):
         """``squares_out[k, j] += sum_i weights[i, k] x_ij^2`` of rows as in `extended`.
 
         Parameters
         ----------
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
         weights : ndarray of shape (n_rows, n_sums)
         centre : ndarray of shape (n_features,) or None
         squares_out : ndarray of shape (n_sums, n_dof)
         """
 
     @abstractmethod
-    def column_moments(self, slots, weight, shift=None):
+    def column_moments(self, indices, weight, shift=None):
         """Entries other than 0, weighted sums of x and of x^2: (n_features,) each.
 
         With a shift, shape (n_features,), all that of x - shift.
         """
 
     @abstractmethod
-    def squared_distances(self, slots, centre, scale=None):
+    def squared_distances(self, indices, centre, scale=None):
         """``sum_j scale_j (x_ij - centre_j)^2``, shape (n_rows,); scale 1 if None."""
 
     @abstractmethod
-    def read(self, slots):
+    def read(self, indices):
         """Copies of rows, an array or a CSR matrix."""
 
     @abstractmethod
     def append(self, X):
-        """Store rows behind the last; return their slots."""
+        """Store rows behind the last; return their storage indices."""
 
     @abstractmethod
     def mark(self):
@@ -155,23 +168,23 @@ class AbstractRows(ABC):
         """Drop all that was stored since the mark."""
 
     @abstractmethod
-    def wipe(self, slots):
+    def wipe(self, indices):
         """Overwrite rows by zeros."""
 
     @abstractmethod
-    def restore(self, slots, X):
+    def restore(self, indices, X):
         """Undo `wipe`: `X` is what `read` returned before."""
 
     @abstractmethod
-    def compact(self, transaction, slots):
-        """Keep some rows only, in place, at slots from 0 on.
+    def compact(self, transaction, indices):
+        """Keep some rows only, in place, at storage indices from 0 on.
 
         Parameters
         ----------
         transaction : Transaction
             Undoes it.
-        slots : ndarray of shape (n_rows,)
-            Their slots, ascending; all others were wiped.
+        indices : ndarray of shape (n_rows,)
+            Their storage indices, ascending; all others were wiped.
         """
 
     @abstractmethod
@@ -193,6 +206,12 @@ class DenseRows(AbstractRows):
     """Rows of a dense array, C order."""
 
     is_sparse = False
+    entry_cost = 1.0
+    keeps_zeros = False
+
+    @staticmethod
+    def in_form(X):
+        return X.toarray() if sparse.issparse(X) else X
 
     def __init__(self, X):
         self._X = GrowingArray(X)
@@ -209,8 +228,8 @@ class DenseRows(AbstractRows):
         row_bytes = max(1, self.n_features) * self.dtype.itemsize
         return min(max(_BLOCK_BYTES // row_bytes, 16), 4096)
 
-    def n_entries(self, slots):
-        return len(slots) * self.n_features
+    def n_entries(self, indices):
+        return len(indices) * self.n_features
 
     def layout(self, coef):
         return coef
@@ -224,65 +243,67 @@ class DenseRows(AbstractRows):
     def deposit(self, accumulator, gradient_out):
         gradient_out += accumulator
 
-    def matvec(self, coef, intercept, slots, raw_out):
-        _kernels.dense.matvec(self._X.values, slots, coef, intercept, raw_out)
+    def matvec(self, coef, intercept, indices, raw_out):
+        _kernels.dense.matvec(self._X.values, indices, coef, intercept, raw_out)
 
-    def rmatvec(self, pointwise, slots, accumulator):
-        _kernels.dense.rmatvec(self._X.values, slots, pointwise, accumulator)
+    def rmatvec(self, pointwise, indices, accumulator):
+        _kernels.dense.rmatvec(self._X.values, indices, pointwise, accumulator)
 
-    def extended(self, slots, centre):
-        return self._scaled(slots, centre, np.ones(len(slots)))
+    def extended(self, indices, centre):
+        return self._scaled(indices, centre, np.ones(len(indices)))
 
-    def _scaled(self, slots, centre, scale):
-        rows = np.empty((len(slots), self.n_features + (centre is not None)))
+    def _scaled(self, indices, centre, scale):
+        rows = np.empty((len(indices), self.n_features + (centre is not None)))
         if centre is None:
             centre = np.zeros(self.n_features)
-        _kernels.dense.extend(self._X.values, slots, centre, scale, rows)
+        _kernels.dense.extend(self._X.values, indices, centre, scale, rows)
         return rows
 
-    def add_grams(self, slots, weights, centre, grams_out):
+    def add_grams(self, indices, weights, centre, grams_out):
         # Blocks that stay in cache while BLAS multiplies them.
         block_size = max(_GRAM_ENTRIES // max(1, self.n_features), 64)
-        if len(slots) < _FEW * self.n_features:
+        if len(indices) < _FEW * self.n_features:
             # A product of the matrices' size, to be added, would be most of the work.
-            X = self.extended(slots, centre)
+            X = self.extended(indices, centre)
             for weight, gram in zip(weights, grams_out, strict=True):
                 blas.dgemm(
                     1.0, (weight[:, np.newaxis] * X).T, X.T, trans_b=True,
                     beta=1.0, c=gram.T, overwrite_c=True,
                 )  # fmt: skip
             return
-        for first in range(0, len(slots), block_size):
+        for first in range(0, len(indices), block_size):
             block = slice(first, first + block_size)
             for weight, gram in zip(weights[:, block], grams_out, strict=True):
                 # A product with itself is half the work.
-                half = self._scaled(slots[block], centre, np.sqrt(np.abs(weight)))
+                half = self._scaled(indices[block], centre, np.sqrt(np.abs(weight)))
                 if (weight >= 0).all():
                     gram += half.T @ half
                 else:
                     gram += half.T @ (np.sign(weight)[:, np.newaxis] * half)
 
-    def add_squares(self, slots, weights, centre, squares_out):
+    def add_squares(self, indices, weights, centre, squares_out):
         n_dof = self.n_features + (centre is not None)
         block_size = max(_GRAM_ENTRIES // max(1, n_dof), 64)
-        for first in range(0, len(slots), block_size):
+        for first in range(0, len(indices), block_size):
             block = slice(first, first + block_size)
-            squares_out += weights[block].T @ self.extended(slots[block], centre) ** 2
+            squares_out += weights[block].T @ self.extended(indices[block], centre) ** 2
 
-    def column_moments(self, slots, weight, shift=None):
+    def column_moments(self, indices, weight, shift=None):
         shift = np.zeros(self.n_features) if shift is None else shift
         moments = _no_moments(self.n_features)
-        _kernels.dense.column_moments(self._X.values, slots, weight, shift, *moments)
+        _kernels.dense.column_moments(self._X.values, indices, weight, shift, *moments)
         return moments
 
-    def squared_distances(self, slots, centre, scale=None):
+    def squared_distances(self, indices, centre, scale=None):
         scale = np.ones(self.n_features) if scale is None else scale
-        distance = np.empty(len(slots))
-        _kernels.dense.squared_distances(self._X.values, slots, centre, scale, distance)
+        distance = np.empty(len(indices))
+        _kernels.dense.squared_distances(
+            self._X.values, indices, centre, scale, distance
+        )
         return distance
 
-    def read(self, slots):
-        return self._X.values[slots]
+    def read(self, indices):
+        return self._X.values[indices]
 
     def append(self, X):
         first = len(self)
@@ -295,14 +316,14 @@ class DenseRows(AbstractRows):
     def truncate(self, mark):
         self._X.truncate(mark)
 
-    def wipe(self, slots):
-        self._X.values[slots] = 0
+    def wipe(self, indices):
+        self._X.values[indices] = 0
 
-    def restore(self, slots, X):
-        self._X.values[slots] = X
+    def restore(self, indices, X):
+        self._X.values[indices] = X
 
-    def compact(self, transaction, slots):
-        shift = Shift.of_rows(self._X, slots)
+    def compact(self, transaction, indices):
+        shift = Shift.of_rows(self._X, indices)
         transaction.undo(shift.undo)
         shift.run()
 
@@ -314,6 +335,12 @@ class CsrRows(AbstractRows):
     """Rows of a CSR matrix, each with a start and a length of its own."""
 
     is_sparse = True
+    entry_cost = 16.0
+    keeps_zeros = True
+
+    @staticmethod
+    def in_form(X):
+        return sparse.csr_matrix(X)
 
     def __init__(self, X):
         self._data = GrowingArray(X.data)
@@ -339,8 +366,8 @@ class CsrRows(AbstractRows):
         # Sparse rows are read through the cache once; what counts is few calls.
         return 4096
 
-    def n_entries(self, slots):
-        return int(self._lengths.values[slots].sum())
+    def n_entries(self, indices):
+        return int(self._lengths.values[indices].sum())
 
     def layout(self, coef):
         return np.ascontiguousarray(coef.T)
@@ -354,16 +381,16 @@ class CsrRows(AbstractRows):
     def deposit(self, accumulator, gradient_out):
         gradient_out += accumulator.T
 
-    def matvec(self, coef, intercept, slots, raw_out):
-        _kernels.sparse.matvec(*self._matrix(), slots, coef, intercept, raw_out)
+    def matvec(self, coef, intercept, indices, raw_out):
+        _kernels.sparse.matvec(*self._matrix(), indices, coef, intercept, raw_out)
 
-    def rmatvec(self, pointwise, slots, accumulator):
-        _kernels.sparse.rmatvec(*self._matrix(), slots, pointwise, accumulator)
+    def rmatvec(self, pointwise, indices, accumulator):
+        _kernels.sparse.rmatvec(*self._matrix(), indices, pointwise, accumulator)
 
-    def extended(self, slots, centre):
-        return _extend(self.read(slots).toarray(), centre)
+    def extended(self, indices, centre):
+        return _extend(self.read(indices).toarray(), centre)
 
-    def add_grams(self, slots, weights, centre, grams_out):
+    def add_grams(self, indices, weights, centre, grams_out):
         n_features = self.n_features
         shift = np.zeros(n_features) if centre is None else centre
         far = np.flatnonzero(shift)
@@ -371,7 +398,7 @@ class CsrRows(AbstractRows):
             lower = np.zeros((n_features, n_features))
             total = np.zeros(n_features)
             _kernels.sparse.gram(
-                *self._matrix(), slots, weight, shift, far, lower, total
+                *self._matrix(), indices, weight, shift, far, lower, total
             )
             inner = gram[:n_features, :n_features]
             inner += lower
@@ -381,14 +408,14 @@ class CsrRows(AbstractRows):
                 gram[:n_features, n_features] += total
                 gram[n_features, n_features] += weight.sum()
 
-    def add_squares(self, slots, weights, centre, squares_out):
+    def add_squares(self, indices, weights, centre, squares_out):
         n_features = self.n_features
         inner = squares_out[:, :n_features]
-        of_row = self.n_entries(slots) // max(1, len(slots))
+        of_row = self.n_entries(indices) // max(1, len(indices))
         block_size = max(_GRAM_ENTRIES // max(1, of_row), 64)
-        for first in range(0, len(slots), block_size):
+        for first in range(0, len(indices), block_size):
             block = slice(first, first + block_size)
-            X = self.read(slots[block]).astype(np.float64, copy=False)
+            X = self.read(indices[block]).astype(np.float64, copy=False)
             inner += (X.multiply(X).T @ weights[block]).T
             if centre is not None:
                 # (x - c)^2 = x^2 - 2 c x + c^2, without a dense row.
@@ -398,34 +425,36 @@ class CsrRows(AbstractRows):
             inner += np.outer(total, centre**2)
             squares_out[:, n_features] += total
 
-    def column_moments(self, slots, weight, shift=None):
+    def column_moments(self, indices, weight, shift=None):
         shift = np.zeros(self.n_features) if shift is None else shift
         moments = _no_moments(self.n_features)
-        _kernels.sparse.column_moments(*self._matrix(), slots, weight, shift, *moments)
+        _kernels.sparse.column_moments(
+            *self._matrix(), indices, weight, shift, *moments
+        )
         return moments
 
-    def squared_distances(self, slots, centre, scale=None):
+    def squared_distances(self, indices, centre, scale=None):
         scale = np.ones(self.n_features) if scale is None else scale
-        distance = np.empty(len(slots))
+        distance = np.empty(len(indices))
         _kernels.sparse.squared_distances(
-            *self._matrix(), slots, centre, scale, distance
+            *self._matrix(), indices, centre, scale, distance
         )
         return distance
 
-    def _entries(self, slots):
-        starts, lengths = self._starts.values[slots], self._lengths.values[slots]
+    def _entries(self, indices):
+        starts, lengths = self._starts.values[indices], self._lengths.values[indices]
         return RowEntries(starts, lengths)
 
-    def read(self, slots):
-        entries = self._entries(slots)
+    def read(self, indices):
+        entries = self._entries(indices)
         data = np.empty(len(entries), self.dtype)
-        indices = np.empty(len(entries), self._indices.values.dtype)
+        column_indices = np.empty(len(entries), self._indices.values.dtype)
         for block in entries:
             data[block.places] = self._data.values[block.sources]
-            indices[block.places] = self._indices.values[block.sources]
+            column_indices[block.places] = self._indices.values[block.sources]
         indptr = np.append(entries.new_starts, len(entries))
-        shape = (len(slots), self.n_features)
-        return sparse.csr_matrix((data, indices, indptr), shape=shape)
+        shape = (len(indices), self.n_features)
+        return sparse.csr_matrix((data, column_indices, indptr), shape=shape)
 
     def append(self, X):
         first = len(self)
@@ -442,20 +471,20 @@ class CsrRows(AbstractRows):
         for array, size in zip(self._arrays(), mark, strict=True):
             array.truncate(size)
 
-    def wipe(self, slots):
-        for block in self._entries(slots):
+    def wipe(self, indices):
+        for block in self._entries(indices):
             self._data.values[block.sources] = 0
             self._indices.values[block.sources] = 0
-        self._lengths.values[slots] = 0
+        self._lengths.values[indices] = 0
 
-    def restore(self, slots, X):
-        self._lengths.values[slots] = np.diff(X.indptr)
-        for block in self._entries(slots):
+    def restore(self, indices, X):
+        self._lengths.values[indices] = np.diff(X.indptr)
+        for block in self._entries(indices):
             self._data.values[block.sources] = X.data[block.places]
             self._indices.values[block.sources] = X.indices[block.places]
 
-    def compact(self, transaction, slots):
-        entries = self._entries(slots)
+    def compact(self, transaction, indices):
+        entries = self._entries(indices)
         for array in (self._data, self._indices):
             shift = entries.shift(array)
             transaction.undo(shift.undo)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class SortedIndex:
-    """Sorted keys, each with the slot of the row that it belongs to.
+    """Sorted keys, each with the storage index of the row that it belongs to.
 
     A few sorted segments, newest last, as in a log-structured merge tree: a segment is
     merged into the one before it when that is at most twice as long, so there are
@@ -14,25 +14,25 @@ class SortedIndex:
     ----------
     keys : ndarray of shape (n,)
         Numbers or strings.
-    slots : ndarray of shape (n,), dtype int64
-        Slots of the rows; a row has one entry.
+    indices : ndarray of shape (n,), dtype int64
+        Storage indices of the rows; a row has one entry.
     """
 
-    def __init__(self, keys, slots):
+    def __init__(self, keys, indices):
         self._segments = []
-        self.insert(keys, slots)
+        self.insert(keys, indices)
 
-    def insert(self, keys, slots):
+    def insert(self, keys, indices):
         """Add entries."""
-        self._segments.append(_sorted(keys, slots))
+        self._segments.append(_sorted(keys, indices))
         while len(self._segments) > 1 and (
             len(self._segments[-2][0]) <= 2 * len(self._segments[-1][0])
         ):
             newer, older = self._segments.pop(), self._segments.pop()
             keys = np.concatenate([older[0], newer[0]])
-            slots = np.concatenate([older[1], newer[1]])
-            live = slots >= 0
-            self._segments.append(_sorted(keys[live], slots[live]))
+            indices = np.concatenate([older[1], newer[1]])
+            live = indices >= 0
+            self._segments.append(_sorted(keys[live], indices[live]))
 
     def find(self, low, high):
         """Entries between two keys, both included, for many questions at once.
@@ -43,20 +43,20 @@ class SortedIndex:
 
         Returns
         -------
-        question, slot : ndarray of shape (n_found,)
-            Which question an entry answers, ascending, and the slot of the entry.
+        question, storage index : ndarray of shape (n_found,)
+            Which question an entry answers, ascending, and the storage index of the entry.
         """
-        questions, slots = [], []
-        for segment_keys, segment_slots in self._segments:
+        questions, indices = [], []
+        for segment_keys, segment_indices in self._segments:
             first = np.searchsorted(segment_keys, low, side="left")
             last = np.searchsorted(segment_keys, high, side="right")
             question, place = _ranges(first, last)
-            live = segment_slots[place] >= 0
+            live = segment_indices[place] >= 0
             questions.append(question[live])
-            slots.append(segment_slots[place[live]])
-        question, slot = np.concatenate(questions), np.concatenate(slots)
-        order = np.lexsort((slot, question))
-        return question[order], slot[order]
+            indices.append(segment_indices[place[live]])
+        question, index = np.concatenate(questions), np.concatenate(indices)
+        order = np.lexsort((index, question))
+        return question[order], index[order]
 
     def entries(self, low, high):
         """Entries in any of some ranges of keys that do not meet, ascending.
@@ -68,42 +68,42 @@ class SortedIndex:
 
         Returns
         -------
-        keys, slots : ndarray of shape (n_found,)
+        keys, indices : ndarray of shape (n_found,)
         """
-        keys, slots = [], []
-        for segment_keys, segment_slots in self._segments:
+        keys, indices = [], []
+        for segment_keys, segment_indices in self._segments:
             first = np.searchsorted(segment_keys, low, side="left")
             last = np.searchsorted(segment_keys, high, side="right")
             _, place = _ranges(first, last)
-            live = place[segment_slots[place] >= 0]
+            live = place[segment_indices[place] >= 0]
             keys.append(segment_keys[live])
-            slots.append(segment_slots[live])
-        return _sorted(np.concatenate(keys), np.concatenate(slots))
+            indices.append(segment_indices[live])
+        return _sorted(np.concatenate(keys), np.concatenate(indices))
 
-    def strike(self, low, high, slots):
-        """Remove the entries of these slots, with keys in between, without a trace.
+    def strike(self, low, high, indices):
+        """Remove the entries of these storage indices, with keys in between, without a trace.
 
         A key that no live entry carries any more is overwritten by the key before it.
 
         Parameters
         ----------
-        low, high : ndarray of shape (n_slots,)
-            Between which keys, both included, the entry of each slot is: a number that
+        low, high : ndarray of shape (n_stored,)
+            Between which keys, both included, the entry of each storage index is: a number that
             is computed again may differ in its last bits.
-        slots : ndarray of shape (n_slots,)
+        indices : ndarray of shape (n_stored,)
         """
-        for segment_keys, segment_slots in self._segments:
+        for segment_keys, segment_indices in self._segments:
             first = np.searchsorted(segment_keys, low, side="left")
             last = np.searchsorted(segment_keys, high, side="right")
             _, place = _ranges(*_union(first, last))
-            place = place[np.isin(segment_slots[place], slots)]
-            segment_slots[place] = -1
+            place = place[np.isin(segment_indices[place], indices)]
+            segment_indices[place] = -1
             keys = np.unique(segment_keys[place])
             first = np.searchsorted(segment_keys, keys, side="left")
             last = np.searchsorted(segment_keys, keys, side="right")
             question, place = _ranges(first, last)
             live = np.bincount(
-                question, weights=segment_slots[place] >= 0, minlength=len(keys)
+                question, weights=segment_indices[place] >= 0, minlength=len(keys)
             )
             for i in np.flatnonzero(live == 0):
                 segment_keys[first[i] : last[i]] = (
@@ -111,9 +111,9 @@ class SortedIndex:
                 )
 
 
-def _sorted(keys, slots):
+def _sorted(keys, indices):
     order = np.argsort(keys, kind="stable")
-    return keys[order], slots[order]
+    return keys[order], indices[order]
 
 
 def _ranges(first, last):

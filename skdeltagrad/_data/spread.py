@@ -64,32 +64,32 @@ class ColumnSpread:
         self.n_edits = n_edits
 
     @classmethod
-    def of(cls, rows, slots, weight):
+    def of(cls, rows, indices, weight):
         """Spread of stored rows, by as many passes as a good shift takes.
 
         Parameters
         ----------
         rows : AbstractRows
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
         weight : ndarray of shape (n_rows,)
         """
         counting = weight > 0
-        slots, weight = slots[counting], weight[counting]
-        spread = cls._about(np.zeros(rows.n_features), rows, slots, weight)
+        indices, weight = indices[counting], weight[counting]
+        spread = cls._about(np.zeros(rows.n_features), rows, indices, weight)
         for _ in range(_MOST_SHIFTS):
             shift = spread._nearer()
             if np.array_equal(shift, spread.shift):
                 break
-            spread = cls._about(shift, rows, slots, weight)
+            spread = cls._about(shift, rows, indices, weight)
         return spread
 
     @classmethod
-    def _about(cls, shift, rows, slots, weight):
+    def _about(cls, shift, rows, indices, weight):
         """Sums of blocks, so that rounding grows little with the number of rows."""
         total = [0, 0.0, 0.0]
-        for first in range(0, max(1, len(slots)), _BLOCK):
+        for first in range(0, max(1, len(indices)), _BLOCK):
             block = slice(first, first + _BLOCK)
-            moments = rows.column_moments(slots[block], weight[block], shift)
+            moments = rows.column_moments(indices[block], weight[block], shift)
             total = [one + other for one, other in zip(total, moments, strict=True)]
         return cls(shift, float(weight.sum()), *total)
 
@@ -101,13 +101,13 @@ class ColumnSpread:
         ----------
         rows : AbstractRows
         removed, added : ndarray
-            Slots.
-        weight : ndarray of shape (n_slots,)
+            Storage indices.
+        weight : ndarray of shape (n_stored,)
         """
         parts, signs = [vars(self)], (1, -1, 1)
-        for slots in (removed, added):
-            slots = slots[weight[slots] > 0]
-            part = self._about(self.shift, rows, slots, weight[slots])
+        for indices in (removed, added):
+            indices = indices[weight[indices] > 0]
+            part = self._about(self.shift, rows, indices, weight[indices])
             parts.append(vars(part))
         weight, counts, sums, squares = (
             sum(sign * part[name] for sign, part in zip(signs, parts, strict=True))

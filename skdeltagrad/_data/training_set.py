@@ -1,4 +1,4 @@
-"""The rows that an estimator was fitted on: storage, roster and column moments."""
+"""The rows that an estimator was fitted on: storage, row table and column moments."""
 
 import numpy as np
 from scipy import sparse
@@ -7,7 +7,8 @@ from .._utils import memory
 from .._utils.live_rows import LiveSums
 from .centring import ColumnMoments
 from .content_index import ContentIndex
-from .row_table import Roster
+from .edit import NO_ROWS
+from .row_table import GONE, RowTable
 from .rows import AbstractRows, canonical
 from .spread import ColumnSpread
 
@@ -24,22 +25,22 @@ _ULPS = 64.0
 class TrainingSet:
     """Rows that can be removed and added in place, within a `Transaction`.
 
-    An edit calls `append`, `detach` and, when the new model is known, `settle`. Each
-    touches only the rows of the edit; `tidy` compacts storage now and then, in place.
+    An edit calls `stage` and, when the new model is known, `settle`. Each touches only
+    the rows of the edit; `tidy` compacts storage now and then, in place.
 
     Attributes
     ----------
     rows : AbstractRows
-    roster : Roster
+    table : RowTable
     moments : ColumnMoments or None
         None without an intercept.
     spread : ColumnSpread or None
         None where columns are not standardised.
     """
 
-    def __init__(self, rows, roster, moments, spread=None):
+    def __init__(self, rows, table, moments, spread=None):
         self.rows = rows
-        self.roster = roster
+        self.table = table
         self.moments = moments
         self.spread = spread
         self._content = None
@@ -58,14 +59,14 @@ class TrainingSet:
             "Fit on fewer rows or columns, or on float32.",
         )
         rows = AbstractRows.of(canonical(X))
-        roster = Roster(y, weight, ids, given_weight)
+        table = RowTable(y, weight, ids, given_weight)
         moments = spread = None
         if fit_intercept:
-            slots = roster.live_slots()
-            moments = ColumnMoments.of(rows, slots, roster.weight[slots])
+            indices = table.live_indices()
+            moments = ColumnMoments.of(rows, indices, table.weight[indices])
         if given_weight is not None:
-            spread = ColumnSpread.of(rows, roster.live_slots(), given_weight)
-        return cls(rows, roster, moments, spread)
+            spread = ColumnSpread.of(rows, table.live_indices(), given_weight)
+        return cls(rows, table, moments, spread)
 
     def centre(self):
         """Where the columns are centred, or None without an intercept."""
@@ -84,26 +85,26 @@ class TrainingSet:
         """
         if self.spread is None:
             return None
-        weight = self.roster.given_weight
+        weight = self.table.given_weight
         spread = self.spread.after(self.rows, removed, added, weight)
         if spread.is_sharp():
             return spread
-        kept = np.setdiff1d(self.roster.live_slots(), removed)
-        slots = np.concatenate([kept, added])
-        return ColumnSpread.of(self.rows, slots, weight[slots])
+        kept = np.setdiff1d(self.table.live_indices(), removed)
+        indices = np.concatenate([kept, added])
+        return ColumnSpread.of(self.rows, indices, weight[indices])
 
-    def follow(self, transaction, change):
+    def follow(self, transaction, edit):
         """Let the columns' spread follow an edit, before the model does."""
         transaction.undo(setattr, self, "spread", self.spread)
-        self.spread = self.spread_after(change.removed_slots, change.added_slots)
+        self.spread = self.spread_after(edit.removed, edit.added)
 
     def recount(self, transaction):
         """Make the columns' spread anew from the rows that are there."""
         if self.spread is not None:
             transaction.undo(setattr, self, "spread", self.spread)
-            slots = self.roster.live_slots()
-            weight = self.roster.given_weight[slots]
-            self.spread = ColumnSpread.of(self.rows, slots, weight)
+            indices = self.table.live_indices()
+            weight = self.table.given_weight[indices]
+            self.spread = ColumnSpread.of(self.rows, indices, weight)
 
     def renew_sums(self, transaction):
         """Compute the columns' sums again from the current training rows.
@@ -112,12 +113,14 @@ class TrainingSet:
         """
         if self.moments is not None:
             transaction.undo(setattr, self, "moments", self.moments)
-            self.moments = self._moments_of(self.roster.live_slots())
+            self.moments = self._moments_of(self.table.live_indices())
         self.recount(transaction)
 
     def remainder(self):
         """What of rows that left is in the columns' sums, in words; None: nothing."""
-        if self.spread is None or not self.spread.has_lost_digits:
+        if self.table.is_stored or self.spread is None:
+            return None  # they were computed again
+        if not self.spread.has_lost_digits:
             return None
         return (
             "the sums that scale_ is computed from have been much larger, with rows "
@@ -133,40 +136,69 @@ class TrainingSet:
         """
         transaction.undo(self._forget_content)
         self._forget_content()
-        self.roster.forget_gaps(transaction)
+        self.table.forget_gaps(transaction)
         if self.rows.is_sparse or everywhere:
             self.compact(transaction)
 
     def recode(self, transaction, y):
-        """Give all rows other targets, by slot."""
-        transaction.undo(setattr, self, "roster", self.roster)
-        self.roster = self.roster.recode(y)
+        """Give all rows other targets, by storage index."""
+        transaction.undo(setattr, self, "table", self.table)
+        self.table = self.table.recode(y)
 
     def index_content(self):
         """Make rows findable by content: one pass, the first time; True then."""
         if self._content is not None:
             return False
-        self._content = ContentIndex(self.rows, self.roster.live_slots())
+        self._content = ContentIndex(self.rows, self.table.live_indices())
         return True
 
     def match(self, X, y, weight=None):
-        """Slots of the stored rows that equal given ones, GONE where there is none."""
+        """Storage indices of the stored rows that equal given ones, GONE where there is none."""
         self.index_content()
-        return self._content.match(self.rows, self.roster, X, y, weight)
+        return self._content.match(self.rows, self.table, X, y, weight)
+
+    def stage(self, transaction, edit):
+        """Store an edit's new rows and take the removed ones out of their positions.
+
+        Parameters
+        ----------
+        transaction : Transaction
+        edit : Edit
+            Coded.
+
+        Returns
+        -------
+        edit : Edit
+            With the places of its rows: see `Edit.staged`.
+        """
+        added = positions = NO_ROWS
+        new_rows = edit.new_rows
+        if new_rows is not None:
+            added = self.append(
+                transaction, new_rows.X, edit.y, edit.weight, new_rows.ids,
+                new_rows.weight,
+            )  # fmt: skip
+            positions = np.full(len(new_rows), GONE)
+            if edit.taken_over is not None:
+                positions[:] = edit.taken_over
+            is_new = positions == GONE
+            positions[is_new] = self.table.give_positions(np.count_nonzero(is_new))
+        left = self.detach(transaction, edit.removed)
+        return edit.staged(left, added, positions)
 
     def append(self, transaction, X, y, weight, ids, given_weight=None):
-        """Store rows that have no position yet; return their slots."""
+        """Store rows that have no position yet; return their storage indices."""
         if ids is not None:
             self._require_width(ids.dtype)
         transaction.undo(self._forget_content)
         transaction.undo(self.rows.truncate, self.rows.mark())
-        transaction.undo(self.roster.truncate, self.roster.mark())
+        transaction.undo(self.table.truncate, self.table.mark())
         self.rows.append(X)
-        return self.roster.append(y, weight, ids, given_weight)
+        return self.table.append(y, weight, ids, given_weight)
 
     def _require_width(self, dtype):
         """Raise `MemoryError` where ids of such a width would not fit."""
-        stored = self.roster.ids
+        stored = self.table.ids
         if dtype.itemsize > stored.dtype.itemsize:
             memory.require(
                 dtype.itemsize * len(stored),
@@ -174,20 +206,16 @@ class TrainingSet:
                 "Give shorter ids. Nothing is changed.",
             )
 
-    def detach(self, transaction, slots):
+    def detach(self, transaction, indices):
         """Take rows out of their positions; their data stays until `settle`."""
-        positions = self.roster.position[slots]
-        transaction.undo(self.roster.reattach, slots, positions, self.roster.n_live)
-        self.roster.detach(slots)
+        positions = self.table.position[indices]
+        transaction.undo(self.table.reattach, indices, positions, self.table.n_live)
+        self.table.detach(indices)
         return positions
 
-    def give_positions(self, n_rows):
-        """New positions, to be taken back by the undoing of `append`."""
-        return self.roster.give_positions(n_rows)
-
-    def settle(self, transaction, change):
+    def settle(self, transaction, edit):
         """Wipe the removed rows and let the added ones take their positions."""
-        removed, added = change.removed_slots, change.added_slots
+        removed, added = edit.removed, edit.added
         transaction.undo(self._forget_content)
         if self.moments is not None:
             transaction.undo(setattr, self, "moments", self.moments)
@@ -195,40 +223,40 @@ class TrainingSet:
         if self._content is not None:
             self._content.strike(self.rows, removed)
             self._content.insert(self.rows, added)
-        self.roster.index_ids(added)
+        self.table.index_ids(added)
         transaction.undo(self.rows.restore, removed, saved=self.rows.read(removed))
-        transaction.undo(self.roster.restore, removed, saved=self.roster.read(removed))
+        transaction.undo(self.table.restore, removed, saved=self.table.read(removed))
         self.rows.wipe(removed)
-        self.roster.wipe(removed)
-        n_live = self.roster.n_live
-        transaction.undo(self.roster.unattach, added, change.added_positions, n_live)
-        self.roster.attach(added, change.added_positions)
+        self.table.wipe(removed)
+        n_live = self.table.n_live
+        transaction.undo(self.table.unattach, added, edit.added_positions, n_live)
+        self.table.attach(added, edit.added_positions)
 
     def _moments_after(self, removed, added):
         plus = self._moments_of(added)
         rest = self.moments.minus(self._moments_of(removed))
         if rest is None:
-            rest = self._moments_of(self.roster.live_slots())
+            rest = self._moments_of(self.table.live_indices())
         return rest.plus(plus)
 
-    def _moments_of(self, slots):
-        return ColumnMoments.of(self.rows, slots, self.roster.weight[slots])
+    def _moments_of(self, indices):
+        return ColumnMoments.of(self.rows, indices, self.table.weight[indices])
 
     def aside(self):
-        """The same rows, with a roster of its own; nothing else of it may change."""
-        return TrainingSet(self.rows, self.roster.aside(), self.moments, self.spread)
+        """The same rows, with a row table of its own; nothing else of it may change."""
+        return TrainingSet(self.rows, self.table.aside(), self.moments, self.spread)
 
     def tidy(self, transaction):
         """Compact storage where much of it is removed rows."""
-        n_removed = len(self.rows) - self.roster.n_live
-        if n_removed > max(_MOST_REMOVED * self.roster.n_live, _LEAST_TO_COMPACT):
+        n_removed = len(self.rows) - self.table.n_live
+        if n_removed > max(_MOST_REMOVED * self.table.n_live, _LEAST_TO_COMPACT):
             self.compact(transaction)
 
     def compact(self, transaction):
         """Move the rows that are there together, in place: no room of others is left.
 
         To be called after `settle`. It takes a few numbers for every row, and the
-        memory of two blocks of rows. Rows get other slots, in the order of the old
+        memory of two blocks of rows. Rows get other storage indices, in the order of the old
         ones; their positions stay.
 
         Parameters
@@ -236,25 +264,25 @@ class TrainingSet:
         transaction : Transaction
             Moves them back where something fails afterwards.
         """
-        if not self.roster.is_stored:
+        if not self.table.is_stored:
             return
-        if len(self.rows) == self.roster.n_live:
-            self.roster.narrow_ids(transaction)
+        if len(self.rows) == self.table.n_live:
+            self.table.narrow_ids(transaction)
             return
         transaction.undo(self._forget_content)
         self._forget_content()
-        self.rows.compact(transaction, self.roster.live_slots())
-        self.roster.compact(transaction)
+        self.rows.compact(transaction, self.table.live_indices())
+        self.table.compact(transaction)
 
     def give_back(self):
         """Give back memory that is spare; to be called when an edit is over."""
         self.rows.give_back()
-        self.roster.give_back()
+        self.table.give_back()
 
     def count_copies(self, X):
         """Number of stored rows equal to each given row, whatever their target."""
         self.index_content()
-        return self._content.count(self.rows, self.roster, X)
+        return self._content.count(self.rows, self.table, X)
 
     def count_multiples(self, X):
         """Number of stored rows that are multiples of each given row.
@@ -266,9 +294,9 @@ class TrainingSet:
         rows, counts = self.rows, np.zeros(len(X), np.int64)
         length = np.linalg.norm(X, axis=1)
         size = min(rows.block_size(), max(1, _AT_ONCE // len(X)))
-        slots = self.roster.live_slots()
-        for first in range(0, len(slots), size):
-            block = slots[first : first + size]
+        indices = self.table.live_indices()
+        for first in range(0, len(indices), size):
+            block = indices[first : first + size]
             products = np.empty((len(block), len(X)))
             rows.matvec(rows.layout(X), np.zeros(len(X)), block, products)
             squares = rows.squared_distances(block, np.zeros(rows.n_features))
@@ -289,11 +317,11 @@ class TrainingSet:
         ----------
         centre : ndarray of shape (n_features,) or None
         """
-        roster, slots = self.roster, self.roster.live_slots()
-        y, weight = roster.y[slots], roster.weight[slots]
-        factors = {"unweighted": np.ones(len(slots)), "weighted": weight}
+        table, indices = self.table, self.table.live_indices()
+        y, weight = table.y[indices], table.weight[indices]
+        factors = {"unweighted": np.ones(len(indices)), "weighted": weight}
         if y.dtype.kind == "f":
-            targets = y.reshape(len(slots), -1).T
+            targets = y.reshape(len(indices), -1).T
             factors |= {f"class {k}": weight * y for k, y in enumerate(targets)}
         else:
             factors |= {f"class {k}": weight * (y == k) for k in np.unique(y)}
@@ -301,11 +329,11 @@ class TrainingSet:
         for name, factor in factors.items():
             some = np.flatnonzero(factor)
             size = np.abs(factor[some])
-            _, vectors[name], _ = self.rows.column_moments(slots[some], factor[some])
-            _, _, squares[name] = self.rows.column_moments(slots[some], size)
+            _, vectors[name], _ = self.rows.column_moments(indices[some], factor[some])
+            _, _, squares[name] = self.rows.column_moments(indices[some], size)
             # At most, by Cauchy and Schwarz.
             magnitudes[name] = float(np.sqrt(size.sum() * squares[name].sum()))
-        return LiveSums(vectors, magnitudes, len(slots), centre, squares)
+        return LiveSums(vectors, magnitudes, len(indices), centre, squares)
 
     def marks(self, X):
         """What `ContentIndex` knows given rows by, and its rounding: (n_rows,) each."""
@@ -316,7 +344,7 @@ class TrainingSet:
     def into_memory(self):
         """Copy what is a file mapped into memory, for edits are made in place."""
         self.rows.into_memory()
-        self.roster.into_memory()
+        self.table.into_memory()
 
     def _forget_content(self):
         self._content = None

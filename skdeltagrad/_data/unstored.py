@@ -12,14 +12,14 @@ import numpy as np
 
 from .edit import Edit, refuse_missing
 from .fingerprints import Fingerprints
-from .row_table import Roster
+from .row_table import RowTable
 from .rows import AbstractRows
 from .training_set import TrainingSet
 
 _NOWHERE = -1
 
 
-class UnstoredRoster(Roster):
+class UnstoredRowTable(RowTable):
     """The rows of one request, and the number and fingerprints of all rows.
 
     Parameters
@@ -29,7 +29,7 @@ class UnstoredRoster(Roster):
     n_live : int
         Number of all rows.
     given_weight : ndarray or None
-        See `Roster`.
+        See `RowTable`.
     fingerprints : ndarray of shape (n_live,), dtype uint64, or None
         Those of all rows but the ones of the request, ascending, so that their order
         says nothing about the order of the rows. None in dumps of versions that made
@@ -51,7 +51,7 @@ class UnstoredRoster(Roster):
         self.fingerprints = fingerprints
         self.key_digest = key_digest
 
-    def live_slots(self):
+    def live_indices(self):
         raise ValueError(
             "The rows would have to be read, and store_data=False kept none: from the "
             "curvature alone it is not certain any more that the model is as near to "
@@ -68,30 +68,30 @@ def fingerprinted(training_set, key):
     training_set : TrainingSet
     key : bytes
     """
-    rows, roster = training_set.rows, training_set.roster
-    fingerprints = Fingerprints(key, rows, roster.y)
-    found = fingerprints.of(rows, roster.live_slots(), roster.y, roster.weight)
+    rows, table = training_set.rows, training_set.table
+    fingerprints = Fingerprints(key, rows, table.y)
+    found = fingerprints.of(rows, table.live_indices(), table.y, table.weight)
     return _without_rows(training_set, np.sort(found), _digest_of(key))
 
 
 def without_request(training_set):
     """A training set after an edit, without the rows of the request."""
-    roster = training_set.roster
-    return _without_rows(training_set, roster.fingerprints, roster.key_digest)
+    table = training_set.table
+    return _without_rows(training_set, table.fingerprints, table.key_digest)
 
 
 def _without_rows(training_set, fingerprints, key_digest):
-    roster = training_set.roster
+    table = training_set.table
     nobody = np.zeros(0, np.int64)
-    roster = UnstoredRoster(
-        roster.y[nobody],
-        roster.weight[nobody],
-        roster.n_live,
+    table = UnstoredRowTable(
+        table.y[nobody],
+        table.weight[nobody],
+        table.n_live,
         fingerprints=fingerprints,
         key_digest=key_digest,
     )
     rows = AbstractRows.of(training_set.rows.read(nobody))
-    return TrainingSet(rows, roster, None, training_set.spread)
+    return TrainingSet(rows, table, None, training_set.spread)
 
 
 def find_request(training_set, given, codes, factor, key, on_missing):
@@ -126,7 +126,7 @@ def find_request(training_set, given, codes, factor, key, on_missing):
     UserWarning
         If it cannot be checked, because there are no fingerprints, or another key.
     """
-    before, rows = training_set.roster, AbstractRows.of(given.X)
+    before, rows = training_set.table, AbstractRows.of(given.X)
     given_weight = np.ones(len(given)) if given.weight is None else given.weight
     weight = given_weight * factor
     reason = _why_not_checked(before, key)
@@ -149,29 +149,29 @@ def find_request(training_set, given, codes, factor, key, on_missing):
         found, error_rate = np.arange(len(given)), None
         # Nobody can tell which fingerprints are those of the rows that leave.
         left = None, None
-    roster = UnstoredRoster(
+    table = UnstoredRowTable(
         codes[found], weight[found], before.n_live, given_weight[found], *left
     )
-    roster.membership_error_rate = error_rate
+    table.membership_error_rate = error_rate
     known = AbstractRows.of(rows.read(found))
-    training_set = TrainingSet(known, roster, None, training_set.spread)
+    training_set = TrainingSet(known, table, None, training_set.spread)
     edit = Edit(np.arange(len(found)), n_missing=len(given) - len(found))
     return training_set, edit
 
 
-def _why_not_checked(roster, key):
+def _why_not_checked(table, key):
     """Why rows cannot be held against the fingerprints, or None."""
-    if roster.fingerprints is None:
+    if table.fingerprints is None:
         return "there are no fingerprints of them in this dump"
-    if roster.key_digest != _digest_of(key):
+    if table.key_digest != _digest_of(key):
         return "the key of their fingerprints is not in this dump"
     return None
 
 
 def _places(stored, fingerprints, rows, y, weight):
     """Where among ascending fingerprints that of each row is, each place once."""
-    slots = np.arange(len(rows))
-    wanted = fingerprints.of(rows, slots, y, weight)
+    indices = np.arange(len(rows))
+    wanted = fingerprints.of(rows, indices, y, weight)
     # The k-th row with some fingerprint takes the k-th entry of it.
     order = np.argsort(wanted, kind="stable")
     ascending = wanted[order]

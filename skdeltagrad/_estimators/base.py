@@ -1,7 +1,7 @@
 """The scikit-learn contract of the estimators: validate, fit, edit, publish.
 
-    X, y          -> _requests (checked rows, slots)     -> TrainingSet
-    TrainingSet   -> train / edited of an engine         -> `Path` or `Endpoint`
+    X, y          -> _requests (checked rows, storage indices)     -> TrainingSet
+    TrainingSet   -> train / edited of an engine         -> `PathEngine` or `OptimumEngine`
     the engine    -> coef_, intercept_, update_report_
 
 Which loss it is, is the facades' business (`_logistic`, `_ridge`): they translate
@@ -18,11 +18,10 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._data.edit import NO_SLOTS, Edit, GivenRows
+from .._data.edit import NO_ROWS, Edit, GivenRows
 from .._data.rows import canonical
 from .._data.training_set import TrainingSet
 from .._data.unstored import find_request, fingerprinted, without_request
@@ -33,7 +32,7 @@ from .._utils.lock import one_at_a_time, starting_over
 from .._utils.sklearn_compat import fit_context
 from .._utils.typing import Ids, MatrixLike, OnMissing, Positions
 from . import requests
-from .editing import carry_out, first_engine, foretell, retrained
+from .editing import carry_out, first_engine, predict_cost, retrained
 from .ignored_parameters import warn_of_ignored
 from .persistence import PersistentState
 
@@ -132,7 +131,7 @@ class BaseDeltaGrad(PersistentState):
             given_weight if self.standardize else None,
         )  # fmt: skip
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        engine = first_engine(settings, training_set, targets, seed)
+        engine = first_engine(settings, training_set, targets.model, seed)
         key = digests.new_key()
         if not self.store_data:
             training_set = fingerprinted(training_set, key)
@@ -219,11 +218,13 @@ class BaseDeltaGrad(PersistentState):
         )
         facts = {}
         if len(edit.removed):
-            self._check_what_is_left(training_set.roster, edit)
-            targets = self._edit_targets(training_set.roster.y[edit.removed], None)
-            requests.check_classes_stay(training_set.roster, targets)
-            facts = foretell(self._settings(), training_set, self._path, edit, targets)
-        n_samples = training_set.roster.n_live - len(edit.removed)
+            self._check_what_is_left(training_set.table, edit)
+            targets = self._edit_targets(training_set.table.y[edit.removed], None)
+            requests.check_classes_stay(training_set.table, targets)
+            facts = predict_cost(
+                self._settings(), training_set, self._engine, edit, targets
+            )
+        n_samples = training_set.table.n_live - len(edit.removed)
         return EditPlan(len(edit.removed), edit.n_missing, n_samples, **facts)
 
     @one_at_a_time
@@ -274,15 +275,15 @@ class BaseDeltaGrad(PersistentState):
             As for `partial_unfit`.
         """
         started = self._begin_edit(on_missing, request_id)
-        roster = self._training_set.roster
-        if not roster.is_stored:
+        table = self._training_set.table
+        if not table.is_stored:
             raise ValueError(
                 "store_data=False kept no rows: they can be removed, given as X and y "
                 "to unlearn; nothing else. Fit with store_data=True to add, correct "
                 "or retrain."
             )
         removal = requests.find_rows(
-            roster, remove_position, remove_id, on_missing, "remove_"
+            table, remove_position, remove_id, on_missing, "remove_"
         )
         if X is None:
             if replace or any(
@@ -299,11 +300,11 @@ class BaseDeltaGrad(PersistentState):
                 "partial_refit", started, self._training_set, removal, request_id
             )
         added = self._check_rows(X, y, 1.0 if sample_weight is None else sample_weight)
-        added = requests.with_ids(added, roster, sample_id)
+        added = requests.with_ids(added, table, sample_id)
         if replace:
-            edit = requests.replace_rows(roster, added, position, sample_id, on_missing)
+            edit = requests.replace_rows(table, added, position, sample_id, on_missing)
         elif position is None:
-            edit = Edit(NO_SLOTS, added)
+            edit = Edit(NO_ROWS, added)
         else:
             raise ValueError(
                 "position names rows to be replaced, and replace is False: pass "
@@ -348,19 +349,19 @@ class BaseDeltaGrad(PersistentState):
             raise ValueError("y and sample_weight go with X, which is missing.")
         training_set = self._training_set
         if X is None:
-            if not training_set.roster.is_stored:
+            if not training_set.table.is_stored:
                 raise ValueError(
                     "store_data=False kept no rows: give those to remove as X and y, "
                     "as they were given to fit."
                 )
             edit = requests.find_rows(
-                training_set.roster, position, sample_id, on_missing
+                training_set.table, position, sample_id, on_missing
             )
             return training_set, edit
         given = self._check_rows(X, y, sample_weight)
         codes = self._code_targets(given.y)
         factor = self._weight_factor(given.y)
-        if training_set.roster.is_stored:
+        if training_set.table.is_stored:
             if given.weight is not None:
                 given = dataclasses.replace(given, weight=given.weight * factor)
             return training_set, requests.find_content(
@@ -383,10 +384,7 @@ class BaseDeltaGrad(PersistentState):
 
     def _as_stored(self, X):
         rows = self._training_set.rows
-        if rows.is_sparse:
-            X = sparse.csr_matrix(X)
-        elif sparse.issparse(X):
-            X = X.toarray()
+        X = rows.in_form(X)
         with np.errstate(over="ignore", invalid="ignore"):
             stored = X.astype(rows.dtype, copy=False)
             if stored.dtype != X.dtype:
@@ -397,25 +395,26 @@ class BaseDeltaGrad(PersistentState):
 
     def _edit(self, operation, started, training_set, edit, request_id):
         """Carry out a request; on any error the estimator is as it was."""
-        roster = training_set.roster
-        facts = self._facts(roster, edit, request_id)
-        if not len(edit.removed) and not edit.n_added:
+        table = training_set.table
+        facts = self._facts(table, edit, request_id)
+        if not len(edit.removed) and not edit.n_new_rows:
             with self._changing(operation):
                 facts["purged"] = self.purged_  # nothing has changed
                 report = self._report(operation, None, training_set, started, **facts)
                 self._take_on({}, report)
             return self
-        self._check_what_is_left(roster, edit)
+        self._check_what_is_left(table, edit)
         targets = self._edit_targets(
-            roster.y[edit.removed], None if edit.added is None else edit.added.y
+            table.y[edit.removed], None if edit.new_rows is None else edit.new_rows.y
         )
-        requests.check_classes_stay(roster, targets)
+        requests.check_classes_stay(table, targets)
+        edit = edit.coded(targets.y, targets.factor)
         with self._changing(operation) as transaction:
-            engine, account = carry_out(
-                self._settings(), transaction, training_set, self._path, edit,
+            engine, summary = carry_out(
+                self._settings(), transaction, training_set, self._engine, edit,
                 targets,
             )  # fmt: skip
-            if not roster.is_stored:
+            if not table.is_stored:
                 training_set = without_request(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
             report = self._report(
@@ -424,52 +423,54 @@ class BaseDeltaGrad(PersistentState):
                 training_set,
                 started,
                 purged="no",
-                **(facts | account),
+                **(facts | summary),
             )
             self._take_on(state, report)
         training_set.give_back()
         return self
 
-    def _facts(self, roster, edit, request_id):
+    def _facts(self, table, edit, request_id):
         """What the report says about a request."""
         return {
             "request_id": request_id,
-            "n_samples_before": roster.n_live,
-            "membership_checked": roster.membership_error_rate is not None,
-            "membership_error_rate": roster.membership_error_rate,
+            "n_samples_before": table.n_live,
+            "membership_checked": table.membership_error_rate is not None,
+            "membership_error_rate": table.membership_error_rate,
             "n_removed": len(edit.removed),
-            "n_added": edit.n_added,
+            "n_added": edit.n_new_rows,
             "n_not_found": edit.n_missing,
             "indexed": edit.indexed,
             "removed_ids": digests.hashed(
-                digests.names_of(roster, edit.removed), self._key
+                digests.names_of(table, edit.removed), self._key
             ),
             "added_ids": digests.hashed(
-                digests.names_of_added(edit, roster.n_positions), self._key
+                digests.names_of_added(edit, table.n_positions), self._key
             ),
             "missing_ids": digests.hashed(edit.missing, self._key),
         }
 
-    def _check_what_is_left(self, roster, edit):
-        if len(edit.removed) >= roster.n_live and not edit.n_added:
+    def _check_what_is_left(self, table, edit):
+        if len(edit.removed) >= table.n_live and not edit.n_new_rows:
             raise ValueError(
-                f"All {roster.n_live} training rows would be removed, and no model "
+                f"All {table.n_live} training rows would be removed, and no model "
                 "would be left: nothing is changed. Keep at least one row, or discard "
                 "the estimator."
             )
-        n_counting = self._path.n_counting
-        n_counting -= np.count_nonzero(roster.weight[edit.removed])
-        if edit.added is not None:
-            n_counting += np.count_nonzero(edit.added.weight)
+        n_counting = self._engine.n_counting
+        n_counting -= np.count_nonzero(table.weight[edit.removed])
+        if edit.new_rows is not None:
+            n_counting += np.count_nonzero(edit.new_rows.weight)
         requests.check_some_count(n_counting)
 
     def _retrain(self, started, request_id):
         training_set = self._training_set
         with self._changing("partial_refit", is_one_run=True) as transaction:
-            engine = retrained(self._settings(), transaction, training_set, self._path)
+            engine = retrained(
+                self._settings(), transaction, training_set, self._engine
+            )
             report = self._report(
                 "partial_refit", engine, training_set, started, request_id=request_id,
-                n_samples_before=training_set.roster.n_live, purged="no",
+                n_samples_before=training_set.table.n_live, purged="no",
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
         return self

@@ -63,7 +63,7 @@ class CopiedBetweenEdits:
     def _attributes_of_copies(self):
         """Attributes without those of a run; without callbacks, once it is fitted."""
         attributes, left_out = super().__getstate__(), (*OF_A_RUN, *_OF_STORAGE)
-        if "_path" in attributes:
+        if "_engine" in attributes:
             # A dump of a fitted estimator holds data, no code. An unfitted one goes to
             # the processes of a search as it is.
             attributes = attributes | {"callback": None}

@@ -4,10 +4,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from .._optimum.problem import problem_of
 from .._path.trajectory import Trajectory
 from .._utils.sklearn_compat import check_matplotlib_support
 from .base import BaseDeltaGrad
-from .editing import problem_of
 
 
 class TrajectoryDisplay:
@@ -165,7 +165,7 @@ class TrajectoryDisplay:
         name = self.name if name is None else name
         style = {"label": name} | (line_kw or {})
         (self.line_,) = ax.plot(self.step, self.objective, **style)
-        ax.set(xlabel="Step", ylabel="Objective per unit of weight")
+        ax.set(xlabel="Step", ylabel="DataTerm per unit of weight")
         lines = [self.line_]
         self.exact_line_ = self._plot_exact(ax, exact_kw)
         self.drift_ax_ = self.drift_line_ = None
@@ -207,8 +207,8 @@ def _points(n_steps, n_points):
 
 def _objective(estimator, step):
     training_set = estimator._training_set
-    slots = training_set.roster.live_slots()
-    problem = problem_of(estimator._path, training_set, slots)
+    indices = training_set.table.live_indices()
+    problem = problem_of(estimator._engine.model, training_set, indices)
     values = [
         problem.value(problem.measure(iterate), iterate)
         for iterate in estimator.trajectory_.walk(step)
@@ -219,7 +219,7 @@ def _objective(estimator, step):
 def _drift(estimator, previous, step):
     run, moved = estimator.trajectory_, None
     if isinstance(previous, BaseDeltaGrad):
-        here, there = estimator._path.centre, previous._path.centre
+        here, there = estimator._engine.model.centre, previous._engine.model.centre
         previous = previous.trajectory_
         if here is not None and there is not None and len(here) == len(there):
             moved = here - there

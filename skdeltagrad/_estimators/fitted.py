@@ -16,13 +16,12 @@ from numbers import Integral, Real
 from time import perf_counter
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._data.centring import coefficients
+from .._engine import Settings
 from .._path.trajectory import Trajectory
 from .._reports import digests
 from .._reports.history import History
@@ -35,7 +34,7 @@ from .._utils.transaction import Transaction
 from .._utils.typing import Ids
 from . import plain_state, positions, requests
 from .copies import CopiedBetweenEdits
-from .editing import Settings
+from .editing import ENGINES
 from .export import scaler_of
 
 
@@ -104,12 +103,12 @@ class FittedState(
     def trajectory_(self) -> Trajectory:
         """The cached training run, a `Trajectory` of arrays; not for "newton"."""
         check_is_fitted(self)
-        if self.solver == "newton":
+        if not self._engine.keeps_path:
             raise AttributeError(
                 'There is no trajectory_ with solver="newton", which keeps the end of '
                 'the path only. Fit with solver="gd" or "sgd".'
             )
-        return self._path.trajectory
+        return self._engine.trajectory
 
     @property
     def scale_(self) -> np.ndarray:
@@ -144,7 +143,7 @@ class FittedState(
         check_is_fitted(self)
         key = digests.checked_key(self._key)
         name = digests.id_names
-        if self._training_set.roster.ids is None:
+        if self._training_set.table.ids is None:
             positions.refuse_index(sample_id, "sample_id")
             name = digests.position_names
         ids = np.unique(requests.check_ids(sample_id))
@@ -160,7 +159,7 @@ class FittedState(
         digest : str
         """
         check_is_fitted(self)
-        return digests.digest_of(plain_state.plain(self._path))
+        return digests.digest_of(plain_state.plain(self._engine))
 
     @contextmanager
     def _changing(self, operation, is_one_run=False, **given):
@@ -178,7 +177,7 @@ class FittedState(
         ------
         transaction : Transaction
         """
-        one_run = is_one_run and self.solver != "newton"
+        one_run = is_one_run and ENGINES[self.solver].keeps_path
         n_steps = self.max_iter if one_run else None
         # What callbacks are called with is taken back last, by its own.
         following = followed(self, operation, n_steps, **given)
@@ -215,7 +214,7 @@ class FittedState(
     def _tell(self):
         if self.verbose:
             print(self.update_report_)
-        if not self._path.converged:
+        if not self._engine.converged:
             warnings.warn(
                 f"The fit stopped after max_iter={self.max_iter} iterations, or an "
                 "edit at what its plan allows, before it converged. Raise max_iter, or "
@@ -225,9 +224,8 @@ class FittedState(
             )
 
     def _state_of(self, engine, training_set):
-        n_features = training_set.rows.n_features
         with np.errstate(over="ignore", invalid="ignore"):
-            coef, intercept = coefficients(engine.iterate, n_features, engine.centre)
+            coef, intercept = engine.model.coefficients(engine.iterate)
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
             raise ValueError(
                 "The numbers in X, y or sample_weight are so large that coefficients "
@@ -235,7 +233,7 @@ class FittedState(
             )
         coef = coef.copy()  # not a view of the engine's iterate
         return {
-            "_path": engine,
+            "_engine": engine,
             "_training_set": training_set,
             **engine.attributes(),
             **self._publish(coef, intercept),
@@ -243,14 +241,14 @@ class FittedState(
 
     def _report(self, operation, engine, training_set, started, **facts):
         if engine is not None:
-            facts = engine.account() | facts
+            facts = engine.summary() | facts
         return UpdateReport(
             operation,
-            n_samples=training_set.roster.n_live,
-            cache_bytes=(engine or self._path).nbytes,
+            n_samples=training_set.table.n_live,
+            cache_bytes=(engine or self._engine).nbytes,
             seconds=perf_counter() - started,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
-            seed=(engine or self._path).random_seed,
+            seed=(engine or self._engine).random_seed,
             versions=digests.versions(),
             **self._parameters_now() | facts,
         )
@@ -289,7 +287,7 @@ class FittedState(
         if not self.standardize:
             return model
         rows = self._training_set.rows
-        with_mean = self.fit_intercept and not rows.is_sparse
+        with_mean = self.fit_intercept and not rows.keeps_zeros
         scaler = scaler_of(self._training_set.spread, with_mean)
         model.coef_ = self.coef_ * scaler.scale_
         if with_mean:
@@ -302,41 +300,39 @@ class FittedState(
     # What `assert_erased` asks.
 
     def _knows_rows(self):
-        return self._training_set.roster.is_stored
+        return self._training_set.table.is_stored
 
     def _count_live_copies(self, X):
         """Number of training rows equal to each row of X."""
-        if not self._training_set.roster.is_stored:
+        if not self._training_set.table.is_stored:
             return np.zeros(len(X), np.int64)
         return self._training_set.count_copies(self._rows_of(X))
 
     def _count_live_multiples(self, X):
         """Number of training rows that are multiples of each row of X."""
-        if not self._training_set.roster.is_stored:
+        if not self._training_set.table.is_stored:
             return np.zeros(len(X), np.int64)
         X = X.astype(self._training_set.rows.dtype).astype(np.float64)
         return self._training_set.count_multiples(X)
 
     def _count_live_ids(self, ids):
         """Number of training rows that carry each id."""
-        roster = self._training_set.roster
-        is_kept = roster.is_stored and roster.ids is not None
-        if not is_kept or (roster.ids.dtype.kind == "U") != (ids.dtype.kind == "U"):
+        table = self._training_set.table
+        is_kept = table.is_stored and table.ids is not None
+        if not is_kept or (table.ids.dtype.kind == "U") != (ids.dtype.kind == "U"):
             return np.zeros(len(ids), np.int64)
-        which, _ = roster.slots_of_ids(ids)
+        which, _ = table.indices_of_ids(ids)
         return np.bincount(which, minlength=len(ids))
 
     def _live_sums(self):
         """Sums over the training rows, where there are any."""
-        if not self._training_set.roster.is_stored:
+        if not self._training_set.table.is_stored:
             return None
-        return self._training_set.live_sums(self._path.centre)
+        return self._training_set.live_sums(self._engine.model.centre)
 
     def _implied_vectors(self):
         """Gradients, where the training run is kept by its steps."""
-        if self.solver != "newton":
-            n_features = self._training_set.rows.n_features
-            yield from self._path.playback().gradients(n_features)
+        return self._engine.gradients(self._training_set.rows.n_features)
 
     def _marks(self, X):
         """What rows are indexed by, and its rounding."""
@@ -346,7 +342,7 @@ class FittedState(
         """Rows as they are stored."""
         rows = self._training_set.rows
         X = np.ascontiguousarray(X, dtype=rows.dtype)
-        return sparse.csr_matrix(X) if rows.is_sparse else X
+        return rows.in_form(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -16,6 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from .._engine import Model
 from .._objective.losses import BinomialLoss, MultinomialLoss
 from .._reports.report import UpdateReport
 from .._utils.sklearn_compat import (
@@ -341,9 +342,11 @@ class DeltaGradLogisticRegression(
         return Targets(
             codes,
             factor,
-            loss,
-            np.full(loss.n_outputs, self._penalty()),
-            n_classes if self.class_weight == "balanced" else 1,
+            Model(
+                loss,
+                np.full(loss.n_outputs, self._penalty()),
+                n_classes if self.class_weight == "balanced" else 1,
+            ),
             {"classes_": classes, "_class_counts": counts},
             recode,
         )

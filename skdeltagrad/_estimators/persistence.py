@@ -90,9 +90,9 @@ class PersistentState(FittedState):
         with self._changing("purge", is_one_run=True) as transaction:
             training_set = self._training_set
             engine, obstacle = purged(
-                self._settings_of_fit(), transaction, training_set, self._path, exact
+                self._settings_of_fit(), transaction, training_set, self._engine, exact
             )
-            n_samples = training_set.roster.n_live
+            n_samples = training_set.table.n_live
             report = self._report(
                 "purge", engine, training_set, started, n_samples_before=n_samples,
                 purged="yes" if obstacle is None else "cannot", not_purged=obstacle,
@@ -143,7 +143,7 @@ class PersistentState(FittedState):
         saving.save(self, path, compress=compress, purge=purge, receipt_key=receipt_key)
 
     def _attributes_to_write(self, is_busy):
-        if "_path" not in vars(self):
+        if "_engine" not in vars(self):
             return super()._attributes_to_write(is_busy)
         options = saving.options()
         self._purge_for_dump(options.purge, is_busy)
@@ -154,7 +154,7 @@ class PersistentState(FittedState):
         if self.purged_ != "no":
             return
         if wanted is None:
-            wanted = self._fit_parameters["solver"] == "newton"
+            wanted = not self._engine.keeps_path
         if wanted and is_busy:
             raise RuntimeError(
                 "A dump or pickle would purge the estimator, which is being inspected "

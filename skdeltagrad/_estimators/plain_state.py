@@ -3,7 +3,7 @@
 A dump holds an estimator's attributes as plain Python and NumPy: an object of ours in
 them is a dict of its own attributes, with its name,
 
-    {"_skdeltagrad_class": "Roster", "_y": ..., "_weight": ...}
+    {"_skdeltagrad_class": "RowTable", "_y": ..., "_weight": ...}
 
 so that moving a class to another module breaks no dump, and a loader that wants to be
 told which types to trust needs to hear of the estimators only. With them it holds the
@@ -11,38 +11,38 @@ number of the schema that they follow, and a checksum of them.
 """
 
 from copy import deepcopy
-from types import MappingProxyType
 
 import numpy as np
 
 from .._data import growing_array
 from .._data.centring import ColumnMoments
-from .._data.group_weights import Census
+from .._data.group_weights import RowCounts
 from .._data.growing_array import GrowingArray
-from .._data.row_table import Roster
+from .._data.row_table import RowTable
 from .._data.rows import CsrRows, DenseRows
 from .._data.spread import ColumnSpread
 from .._data.training_set import TrainingSet
-from .._data.unstored import UnstoredRoster
+from .._data.unstored import UnstoredRowTable
+from .._engine import Model
 from .._objective.losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
 from .._optimum.curvature import Curvature
-from .._optimum.engine import Account, Endpoint
+from .._optimum.engine import Account, OptimumEngine
 from .._optimum.hessian import Hessian
 from .._optimum.meter import Cost
 from .._path.checkpoint_sums import Sums
 from .._path.checkpoints import Seed, SeedKind
-from .._path.engine import Path
+from .._path.engine import PathEngine
 from .._path.schedule import FullBatch, MiniBatches
 from .._path.trajectory import Trajectory
 from .._reports.history import History
 from .._reports.report import UpdateReport
 from .._utils.checksum import checksum_of
+from .earlier_dumps import EARLIER_SCHEMAS, RENAMED, upgraded, upgraded_state
 
 # Raised whenever a class that ends up in a dump changes its attributes.
-SCHEMA = 4
-# Earlier schemas that are read, too, and what objects of them do not say: all losses of
-# that time were self-concordant or quadratic.
-_EARLIER = {3: {"Curvature": {"is_bounded": True}}}
+SCHEMA = 5
+# The first schema whose dumps have a checksum.
+_FIRST_WITH_CHECKSUM = 4
 
 _SCHEMA_KEY = "_skdeltagrad_schema"
 _CHECKSUM_KEY = "_skdeltagrad_checksum"
@@ -52,11 +52,11 @@ _CLASS_KEY = "_skdeltagrad_class"
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Account, BinomialLoss, Census, ColumnMoments, ColumnSpread, Cost, CsrRows,
+        Account, BinomialLoss, RowCounts, ColumnMoments, ColumnSpread, Cost, CsrRows,
         Curvature,
-        DenseRows, Endpoint, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, History,
-        MiniBatches, MultinomialLoss, Path, Roster, Seed, SeedKind, Sums, TrainingSet,
-        Trajectory, UnstoredRoster, UpdateReport,
+        DenseRows, OptimumEngine, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, History,
+        MiniBatches, Model, MultinomialLoss, PathEngine, RowTable, Seed, SeedKind, Sums, TrainingSet,
+        Trajectory, UnstoredRowTable, UpdateReport,
     )
 }  # fmt: skip
 
@@ -93,8 +93,8 @@ def load(state, name, is_checked=True):
         When it was written under another schema, or is damaged.
     """
     found = state.get(_SCHEMA_KEY)
-    if found != SCHEMA and found not in _EARLIER:
-        readable = " and ".join(map(str, (*_EARLIER, SCHEMA)))
+    if found != SCHEMA and found not in EARLIER_SCHEMAS:
+        readable = ", ".join(map(str, EARLIER_SCHEMAS)) + f" and {SCHEMA}"
         raise ValueError(
             f"This dump of a {name} has schema {found!r}, and this version of "
             f"skdeltagrad reads schemas {readable}. Load it with the version that "
@@ -102,7 +102,9 @@ def load(state, name, is_checked=True):
         )
     if is_checked:
         check(state, name)
-    return _restored(_attributes(state), {}, _EARLIER.get(found, {}))
+    if found == SCHEMA:
+        return _restored(_attributes(state), {})
+    return upgraded_state(_restored(_attributes(state), {}, upgraded))
 
 
 def check(state, name):
@@ -115,7 +117,7 @@ def check(state, name):
     ValueError
         When it is not.
     """
-    if state[_SCHEMA_KEY] in _EARLIER:
+    if state[_SCHEMA_KEY] < _FIRST_WITH_CHECKSUM:
         return
     if state.get(_CHECKSUM_KEY) != checksum_of(_attributes(state)):
         raise ValueError(
@@ -205,7 +207,7 @@ def plain(value, known=None, leaf=lambda value: value, as_views=False):
     return known[id(value)]
 
 
-def _restored(value, known, defaults=MappingProxyType({})):
+def _restored(value, known, upgrade=lambda name, attributes: attributes):
     """The inverse of `plain`.
 
     Parameters
@@ -213,21 +215,22 @@ def _restored(value, known, defaults=MappingProxyType({})):
     value : object
     known : dict
         What became of the dicts of our objects, by their id.
-    defaults : mapping of str to dict
-        By the name of a class, attributes that its objects may not have.
+    upgrade : callable
+        ``upgrade(name of the class, attributes)`` gives the attributes of today.
     """
     kind = type(value)
     if kind in (list, tuple):
-        return kind([_restored(part, known, defaults) for part in value])
+        return kind([_restored(part, known, upgrade) for part in value])
     if kind is not dict:
         return value
     if id(value) in known:
         return known[id(value)]
-    attributes = {key: _restored(part, known, defaults) for key, part in value.items()}
+    attributes = {key: _restored(part, known, upgrade) for key, part in value.items()}
     if _CLASS_KEY not in attributes:
         return attributes
     name = attributes.pop(_CLASS_KEY)
-    attributes = defaults.get(name, {}) | attributes
+    name = RENAMED.get(name, name)
+    attributes = upgrade(name, attributes)
     kind = _CLASSES[name]
     known[id(value)] = restored = kind.__new__(kind)
     if hasattr(kind, "__setstate__"):

@@ -14,12 +14,12 @@ from .._utils.text import shown
 _TRUTH = (bool, np.bool_)
 
 
-def positions_of(roster, given, name="position"):
+def positions_of(table, given, name="position"):
     """Positions as an array of int64, in the order in which they are given.
 
     Parameters
     ----------
-    roster : Roster
+    table : RowTable
     given : int, array-like of int, array-like of bool or slice
         A mask has one entry for every position that was ever given out; rows that are
         gone and have a True in it are named by it like by their numbers. A slice names
@@ -36,17 +36,17 @@ def positions_of(roster, given, name="position"):
         When a position does not exist, or a mask has another length.
     """
     if isinstance(given, slice):
-        return _of_slice(roster, given, name)
+        return _of_slice(table, given, name)
     refuse_index(given, name)
     positions = _as_array(given, name)
     if positions.dtype.kind == "b":
-        return _of_mask(roster, positions, name)
+        return _of_mask(table, positions, name)
     # Compared before they are int64, which would make -1 of 2**64 - 1.
-    outside = (positions < 0) | (positions >= roster.n_positions)
+    outside = (positions < 0) | (positions >= table.n_positions)
     if outside.any():
         raise IndexError(
             f"{name} {shown(positions[outside])} does not exist: positions run from 0 "
-            f"to {roster.n_positions - 1}, in the order of the rows in fit, then of "
+            f"to {table.n_positions - 1}, in the order of the rows in fit, then of "
             "those added."
         )
     return positions.astype(np.int64)
@@ -99,10 +99,10 @@ def _refuse(array, name):
     )
 
 
-def _of_mask(roster, mask, name):
-    if len(mask) != roster.n_positions:
+def _of_mask(table, mask, name):
+    if len(mask) != table.n_positions:
         raise IndexError(
-            f"{name} is a mask of {len(mask)} entries, and {roster.n_positions} "
+            f"{name} is a mask of {len(mask)} entries, and {table.n_positions} "
             "positions were given out so far: to the rows of fit, then to those added, "
             "whether they are still there or not. Give one entry for each of them, or "
             "row numbers."
@@ -110,12 +110,12 @@ def _of_mask(roster, mask, name):
     return np.flatnonzero(mask)
 
 
-def _of_slice(roster, given, name):
+def _of_slice(table, given, name):
     try:
-        first, stop, step = given.indices(roster.n_positions)
+        first, stop, step = given.indices(table.n_positions)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{name} must be a slice of integers, got {given}: {error}."
         ) from error
     positions = np.arange(first, stop, step)
-    return positions[roster.slots_of(positions) != GONE]
+    return positions[table.indices_of(positions) != GONE]

@@ -1,4 +1,4 @@
-"""What the user asks for becomes an `Edit`: slots and checked rows.
+"""What the user asks for becomes an `Edit`: storage indices and checked rows.
 
 Nothing is changed here.
 
@@ -11,7 +11,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_array
 
-from .._data.edit import NO_SLOTS, Edit, refuse_missing
+from .._data.edit import NO_ROWS, Edit, refuse_missing
 from .._data.row_table import GONE
 from .._reports.digests import id_names, position_names
 from .._utils.text import shown
@@ -24,21 +24,21 @@ MOST_CHARACTERS = 128
 _SHOWN_CHARACTERS = 20
 
 
-def find_rows(roster, position, sample_id, on_missing, prefix=""):
+def find_rows(table, position, sample_id, on_missing, prefix=""):
     """`Edit` that removes the rows at positions and the rows of ids, if given."""
-    by_position, gone = NO_SLOTS, []
+    by_position, gone = NO_ROWS, []
     if position is not None:
         name = f"{prefix}position"
-        by_position, gone = find_positions(roster, position, on_missing, name)
-    by_id, unknown = NO_SLOTS, []
+        by_position, gone = find_positions(table, position, on_missing, name)
+    by_id, unknown = NO_ROWS, []
     if sample_id is not None:
         name = f"{prefix or 'sample_'}id"
-        by_id, unknown = find_ids(roster, sample_id, on_missing, name)
+        by_id, unknown = find_ids(table, sample_id, on_missing, name)
     missing = (*gone, *unknown)
     return Edit(np.union1d(by_position, by_id), n_missing=len(missing), missing=missing)
 
 
-def replace_rows(roster, added, position, sample_id, on_missing):
+def replace_rows(table, added, position, sample_id, on_missing):
     """`Edit` that puts new rows in the place of those at positions, or else of ids."""
     if position is None and sample_id is None:
         raise ValueError(
@@ -46,23 +46,21 @@ def replace_rows(roster, added, position, sample_id, on_missing):
             "fit was given ids, sample_id will do."
         )
     if position is None:
-        replaced, missing = find_ids(roster, sample_id, on_missing)
-        taken_over = _take_over(roster, replaced, added.ids)
+        replaced, missing = find_ids(table, sample_id, on_missing)
+        taken_over = _take_over(table, replaced, added.ids)
         return Edit(replaced, added, taken_over, len(missing), tuple(missing))
-    position = positions_of(roster, position)
+    position = positions_of(table, position)
     if len(np.unique(position)) != len(added) or len(position) != len(added):
         raise ValueError(
             f"position names {len(np.unique(position))} different rows and X has "
             f"{len(added)}: with replace=True each new row replaces one."
         )
-    replaced = roster.slots_of(position)
+    replaced = table.indices_of(position)
     gone = replaced == GONE
     if on_missing == "raise":
         _refuse_gone(position[gone], "position")
     if added.ids is not None:
-        _refuse_other_ids(
-            roster.ids[replaced[~gone]], added.ids[~gone], position[~gone]
-        )
+        _refuse_other_ids(table.ids[replaced[~gone]], added.ids[~gone], position[~gone])
     taken_over = np.where(gone, GONE, position)
     missing = tuple(position_names(position[gone]))
     return Edit(replaced[~gone], added, taken_over, len(missing), missing)
@@ -205,9 +203,9 @@ def _kind_of_id(value):
     return "str" if isinstance(value, str) else type(value).__name__
 
 
-def with_ids(added, roster, sample_id):
+def with_ids(added, table, sample_id):
     """Added rows with their ids: demanded exactly where fit was given ids."""
-    if roster.ids is None:
+    if table.ids is None:
         if sample_id is None:
             return added
         raise ValueError(
@@ -219,11 +217,11 @@ def with_ids(added, roster, sample_id):
             "sample_id is missing: fit was given ids, so added rows must bring theirs."
         )
     ids = check_ids(sample_id, n_rows=len(added))
-    return replace(added, ids=_same_kind(ids, roster, "sample_id"))
+    return replace(added, ids=_same_kind(ids, table, "sample_id"))
 
 
-def find_positions(roster, position, on_missing, name="position"):
-    """Slots of the rows at some positions, and names of those gone.
+def find_positions(table, position, on_missing, name="position"):
+    """Storage indices of the rows at some positions, and names of those gone.
 
     Raises
     ------
@@ -231,14 +229,14 @@ def find_positions(roster, position, on_missing, name="position"):
         For a position that does not exist, and for one that is gone unless
         ``on_missing="ignore"``.
     """
-    position = positions_of(roster, position, name)
+    position = positions_of(table, position, name)
     _, first = np.unique(position, return_index=True)
     position = position[np.sort(first)]
-    slots = roster.slots_of(position)
-    gone = slots == GONE
+    indices = table.indices_of(position)
+    gone = indices == GONE
     if on_missing == "raise":
         _refuse_gone(position[gone], name)
-    return slots[~gone], position_names(position[gone])
+    return indices[~gone], position_names(position[gone])
 
 
 def _refuse_gone(position, name):
@@ -260,22 +258,22 @@ def _refuse_other_ids(there, given, position):
         )
 
 
-def find_ids(roster, sample_id, on_missing, name="sample_id"):
-    """Slots of all rows that carry some ids, and names of ids without any.
+def find_ids(table, sample_id, on_missing, name="sample_id"):
+    """Storage indices of all rows that carry some ids, and names of ids without any.
 
     Raises
     ------
     KeyError
         For an id that no row carries, unless ``on_missing="ignore"``.
     """
-    if roster.ids is None:
+    if table.ids is None:
         raise ValueError(
             f"{name} was given, but fit was not given sample_id: rows are addressed "
             "by position (their number in fit), or by their content. A pandas index "
             "is not an id."
         )
-    ids = np.unique(_same_kind(check_ids(sample_id, name), roster, name))
-    which, slots = roster.slots_of_ids(ids)
+    ids = np.unique(_same_kind(check_ids(sample_id, name), table, name))
+    which, indices = table.indices_of_ids(ids)
     missing = np.ones(len(ids), bool)
     missing[which] = False
     if missing.any() and on_missing == "raise":
@@ -283,7 +281,7 @@ def find_ids(roster, sample_id, on_missing, name="sample_id"):
             f"{name} {shown(ids[missing])}: no row carries it (any more), nothing is "
             'changed. Pass on_missing="ignore" to pass over ids that are gone.'
         )
-    return slots, id_names(ids[missing])
+    return indices, id_names(ids[missing])
 
 
 def find_content(training_set, given, codes, on_missing):
@@ -303,23 +301,23 @@ def find_content(training_set, given, codes, on_missing):
         For a row that is not stored, unless ``on_missing="ignore"``.
     """
     indexed = training_set.index_content()
-    slots = training_set.match(given.X, codes, given.weight)
-    missing = slots == GONE
+    indices = training_set.match(given.X, codes, given.weight)
+    missing = indices == GONE
     weight = "" if given.weight is None else " and sample_weight"
-    refuse_missing(missing, training_set.roster.n_live, weight, on_missing)
+    refuse_missing(missing, training_set.table.n_live, weight, on_missing)
     n_missing = int(missing.sum())
-    return Edit(slots[~missing], n_missing=n_missing, indexed=indexed)
+    return Edit(indices[~missing], n_missing=n_missing, indexed=indexed)
 
 
-def _take_over(roster, replaced, ids):
+def _take_over(table, replaced, ids):
     """Positions that new rows take over from the replaced ones of the same id.
 
     In order; those of new rows in excess are GONE, to be given out anew.
     """
     taken = np.full(len(ids), GONE)
     waiting = {}
-    positions = roster.position[replaced].tolist()
-    for id_, position in zip(roster.ids[replaced].tolist(), positions, strict=True):
+    positions = table.position[replaced].tolist()
+    for id_, position in zip(table.ids[replaced].tolist(), positions, strict=True):
         waiting.setdefault(id_, []).append(position)
     for number, id_ in enumerate(ids.tolist()):
         if waiting.get(id_):
@@ -327,8 +325,8 @@ def _take_over(roster, replaced, ids):
     return taken
 
 
-def _same_kind(ids, roster, name):
-    wanted = "str" if roster.ids.dtype.kind == "U" else "int"
+def _same_kind(ids, table, name):
+    wanted = "str" if table.ids.dtype.kind == "U" else "int"
     got = "str" if ids.dtype.kind == "U" else "int"
     if len(ids) and got != wanted:
         raise TypeError(
@@ -338,9 +336,9 @@ def _same_kind(ids, roster, name):
     return ids
 
 
-def check_classes_stay(roster, targets):
+def check_classes_stay(table, targets):
     """Raise ValueError where the classes change and there are no rows to fit on."""
-    if targets.recode is not None and not roster.is_stored:
+    if targets.recode is not None and not table.is_stored:
         raise ValueError(
             "store_data=False kept none of the rows that the model of the other "
             "classes would be fitted on, and the last row of a class would leave: "

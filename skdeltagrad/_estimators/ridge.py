@@ -14,6 +14,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from .._engine import Model
 from .._objective.losses import HalfSquaredLoss
 from .._reports.report import UpdateReport
 from .._utils.sklearn_compat import Interval, LinearModel
@@ -262,13 +263,12 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         return Targets(
             y,
             np.ones(len(y)),
-            HalfSquaredLoss(n_targets),
-            np.broadcast_to(alpha, n_targets).copy(),
+            Model(HalfSquaredLoss(n_targets), np.broadcast_to(alpha, n_targets).copy()),
         )
 
     def _code_targets(self, y):
         y = _as_columns(_as_numbers(y))
-        n_targets = self._path.loss.n_outputs
+        n_targets = self._engine.model.loss.n_outputs
         if y.shape[1] != n_targets:
             raise ValueError(f"y has {y.shape[1]} targets, fit was given {n_targets}.")
         return y

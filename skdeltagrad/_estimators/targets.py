@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._objective.losses import AbstractLoss
+from .._engine import Model
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,8 @@ class Targets:
         Class codes, or numbers, of the rows in `fit` or of those that an edit adds.
     factor : ndarray of shape (n_rows,)
         What a ``class_weight`` dict multiplies their weights with.
-    loss : AbstractLoss
-    alpha : ndarray of shape (n_outputs,)
-    n_groups : int
-        Groups of rows whose weights change together (see `_objective`).
+    model : Model
+        Without the columns' centre and spread.
     attributes : dict
         Attributes that the estimator gets.
     recode : ndarray or None
@@ -29,8 +27,6 @@ class Targets:
 
     y: np.ndarray
     factor: np.ndarray
-    loss: AbstractLoss
-    alpha: np.ndarray
-    n_groups: int = 1
+    model: Model
     attributes: dict = field(default_factory=dict)
     recode: np.ndarray | None = None

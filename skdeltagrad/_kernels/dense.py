@@ -1,10 +1,10 @@
-"""Products of dense rows, read in place by their slot numbers.
+"""Products of dense rows, read in place by their storage indices.
 
 ========== ============================== ======================================
 argument   shape                          meaning
 ========== ============================== ======================================
-X          (n_slots, n_features)          stored rows, C order, float64 or float32
-slots      (n_rows,)                      which rows to read, in which order
+X          (n_stored, n_features)          stored rows, C order, float64 or float32
+storage indices      (n_rows,)                      which rows to read, in which order
 coef       (n_outputs, n_dof)             iterate, C order; columns from n_features
                                           on (the intercept) are not read
 intercept  (n_outputs,)                   added to every row's product
@@ -25,16 +25,16 @@ _SUM_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
 
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)
-def matvec(X, slots, coef, intercept, raw_out):
-    """``raw_out[i, k] = sum_j X[slots[i], j] * coef[k, j] + intercept[k]``."""
-    n_rows = slots.shape[0]
+def matvec(X, indices, coef, intercept, raw_out):
+    """``raw_out[i, k] = sum_j X[storage indices[i], j] * coef[k, j] + intercept[k]``."""
+    n_rows = indices.shape[0]
     n_features = X.shape[1]
     n_outputs = coef.shape[0]
     for i in range(0, n_rows - 3, 4):
-        a = X[slots[i]]
-        b = X[slots[i + 1]]
-        c = X[slots[i + 2]]
-        d = X[slots[i + 3]]
+        a = X[indices[i]]
+        b = X[indices[i + 1]]
+        c = X[indices[i + 2]]
+        d = X[indices[i + 3]]
         for k in range(0, n_outputs - 1, 2):
             u = coef[k]
             v = coef[k + 1]
@@ -70,7 +70,7 @@ def matvec(X, slots, coef, intercept, raw_out):
             raw_out[i + 2, k] = cu + intercept[k]
             raw_out[i + 3, k] = du + intercept[k]
     for i in range(n_rows - n_rows % 4, n_rows):
-        a = X[slots[i]]
+        a = X[indices[i]]
         for k in range(n_outputs):
             u = coef[k]
             au = 0.0
@@ -80,20 +80,20 @@ def matvec(X, slots, coef, intercept, raw_out):
 
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)
-def rmatvec(X, slots, pointwise, gradient_out):
-    """``gradient_out[k, j] += sum_i pointwise[i, k] * X[slots[i], j]``.
+def rmatvec(X, indices, pointwise, gradient_out):
+    """``gradient_out[k, j] += sum_i pointwise[i, k] * X[storage indices[i], j]``.
 
     `gradient_out` has shape (n_outputs, n_dof); columns from n_features on are left
     alone.
     """
-    n_rows = slots.shape[0]
+    n_rows = indices.shape[0]
     n_features = X.shape[1]
     n_outputs = pointwise.shape[1]
     for i in range(0, n_rows - 3, 4):
-        a = X[slots[i]]
-        b = X[slots[i + 1]]
-        c = X[slots[i + 2]]
-        d = X[slots[i + 3]]
+        a = X[indices[i]]
+        b = X[indices[i + 1]]
+        c = X[indices[i + 2]]
+        d = X[indices[i + 3]]
         for k in range(0, n_outputs - 1, 2):
             u = gradient_out[k]
             v = gradient_out[k + 1]
@@ -112,7 +112,7 @@ def rmatvec(X, slots, pointwise, gradient_out):
             for j in range(n_features):
                 u[j] += au * a[j] + bu * b[j] + cu * c[j] + du * d[j]
     for i in range(n_rows - n_rows % 4, n_rows):
-        a = X[slots[i]]
+        a = X[indices[i]]
         for k in range(n_outputs):
             u = gradient_out[k]
             au = pointwise[i, k]
@@ -121,14 +121,14 @@ def rmatvec(X, slots, pointwise, gradient_out):
 
 
 @njit(nogil=True, cache=True)
-def column_moments(X, slots, weight, shift, count_out, sum_out, square_out):
+def column_moments(X, indices, weight, shift, count_out, sum_out, square_out):
     """Add 1 (where d is not 0), ``weight * d`` and ``weight * d^2``, d = x - shift.
 
-    `weight` has shape (n_rows,): one weight per entry of `slots`; `shift` has shape
+    `weight` has shape (n_rows,): one weight per entry of `indices`; `shift` has shape
     (n_features,).
     """
-    for i in range(slots.shape[0]):
-        row = X[slots[i]]
+    for i in range(indices.shape[0]):
+        row = X[indices[i]]
         w = weight[i]
         for j in range(X.shape[1]):
             d = row[j] - shift[j]
@@ -139,10 +139,10 @@ def column_moments(X, slots, weight, shift, count_out, sum_out, square_out):
 
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)
-def squared_distances(X, slots, centre, scale, distance_out):
-    """``distance_out[i] = sum_j scale[j] (X[slots[i], j] - centre[j])^2``."""
-    for i in range(slots.shape[0]):
-        row = X[slots[i]]
+def squared_distances(X, indices, centre, scale, distance_out):
+    """``distance_out[i] = sum_j scale[j] (X[storage indices[i], j] - centre[j])^2``."""
+    for i in range(indices.shape[0]):
+        row = X[indices[i]]
         total = 0.0
         for j in range(X.shape[1]):
             difference = row[j] - centre[j]
@@ -151,15 +151,15 @@ def squared_distances(X, slots, centre, scale, distance_out):
 
 
 @njit(nogil=True, cache=True)
-def extend(X, slots, centre, scale, rows_out):
-    """``rows_out[i] = scale[i] (X[slots[i]] - centre, 1)``.
+def extend(X, indices, centre, scale, rows_out):
+    """``rows_out[i] = scale[i] (X[storage indices[i]] - centre, 1)``.
 
     `scale` has shape (n_rows,), `rows_out` (n_rows, n_features + 1), or
     (n_rows, n_features): then there is no 1.
     """
     n_features = X.shape[1]
-    for i in range(slots.shape[0]):
-        row = X[slots[i]]
+    for i in range(indices.shape[0]):
+        row = X[indices[i]]
         out = rows_out[i]
         for j in range(n_features):
             out[j] = scale[i] * (row[j] - centre[j])

@@ -96,17 +96,17 @@ def rows_at(first, n, side, other, keys, row_out):
 
 
 @njit(nogil=True, cache=True)
-def slots_at(first, n, side, other, keys, slot_of, slot_out):
-    """The same rows by their slots, but for those that are gone (negative slots).
+def indices_at(first, n, side, other, keys, index_of, index_out):
+    """The same rows by their storage indices, but for those that are gone (negative storage indices).
 
-    `slot_of` has the slot of every row. Returns how many of `slot_out` are filled.
+    `index_of` has the storage index of every row. Returns how many of `index_out` are filled.
     """
-    rows_at(first, n, side, other, keys, slot_out)
+    rows_at(first, n, side, other, keys, index_out)
     n_found = 0
-    for i in range(slot_out.shape[0]):
-        slot = slot_of[np.uintp(slot_out[i])]  # unsigned: never counted from the end
-        if slot >= 0:
-            slot_out[n_found] = slot
+    for i in range(index_out.shape[0]):
+        index = index_of[np.uintp(index_out[i])]  # unsigned: never counted from the end
+        if index >= 0:
+            index_out[n_found] = index
             n_found += 1
     return n_found
 

@@ -1,4 +1,4 @@
-"""Products of sparse rows, read in place by their slot numbers.
+"""Products of sparse rows, read in place by their storage indices.
 
 The rows are those of a CSR matrix, except that every row keeps its own start and
 length: a row can then be struck out, or added at the end, without moving the others.
@@ -7,10 +7,10 @@ length: a row can then be struck out, or added at the end, without moving the ot
 argument     shape                        meaning
 ============ ============================ ======================================
 data         (n_stored,)                  values, float64 or float32
-indices      (n_stored,)                  their columns
-starts       (n_slots,)                   where each row begins in the two above
-lengths      (n_slots,)                   how many entries it has
-slots        (n_rows,)                    which rows to read, in which order
+column_indices      (n_stored,)                  their columns
+starts       (n_stored,)                   where each row begins in the two above
+lengths      (n_stored,)                   how many entries it has
+storage indices        (n_rows,)                    which rows to read, in which order
 coef         (n_dof, n_outputs)           iterate, FEATURES FIRST, so that one
                                           stored entry meets its n_outputs
                                           coefficients side by side in memory;
@@ -30,14 +30,14 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def matvec(data, indices, starts, lengths, slots, coef, intercept, raw_out):
-    """``raw_out[i] = x[slots[i]] @ coef + intercept``, shape (n_rows, n_outputs)."""
+def matvec(data, column_indices, starts, lengths, indices, coef, intercept, raw_out):
+    """``raw_out[i] = x[storage indices[i]] @ coef + intercept``, shape (n_rows, n_outputs)."""
     n_outputs = coef.shape[1]
     single = coef.reshape(coef.size)
-    for i in range(slots.shape[0]):
-        first = starts[slots[i]]
-        values = data[first : first + lengths[slots[i]]]
-        columns = indices[first : first + lengths[slots[i]]]
+    for i in range(indices.shape[0]):
+        first = starts[indices[i]]
+        values = data[first : first + lengths[indices[i]]]
+        columns = column_indices[first : first + lengths[indices[i]]]
         out = raw_out[i]
         if n_outputs == 1:
             total = 0.0
@@ -54,17 +54,17 @@ def matvec(data, indices, starts, lengths, slots, coef, intercept, raw_out):
 
 
 @njit(nogil=True, cache=True)
-def rmatvec(data, indices, starts, lengths, slots, pointwise, gradient_out):
-    """``gradient_out[j, k] += sum_i pointwise[i, k] * x[slots[i], j]``.
+def rmatvec(data, column_indices, starts, lengths, indices, pointwise, gradient_out):
+    """``gradient_out[j, k] += sum_i pointwise[i, k] * x[storage indices[i], j]``.
 
     `gradient_out` has shape (n_dof, n_outputs), features first like `coef`.
     """
     n_outputs = pointwise.shape[1]
     single = gradient_out.reshape(gradient_out.size)
-    for i in range(slots.shape[0]):
-        first = starts[slots[i]]
-        values = data[first : first + lengths[slots[i]]]
-        columns = indices[first : first + lengths[slots[i]]]
+    for i in range(indices.shape[0]):
+        first = starts[indices[i]]
+        values = data[first : first + lengths[indices[i]]]
+        columns = column_indices[first : first + lengths[indices[i]]]
         point = pointwise[i]
         if n_outputs == 1:
             for s in range(values.shape[0]):
@@ -79,10 +79,10 @@ def rmatvec(data, indices, starts, lengths, slots, pointwise, gradient_out):
 @njit(nogil=True, cache=True)
 def column_moments(
     data,
-    indices,
+    column_indices,
     starts,
     lengths,
-    slots,
+    indices,
     weight,
     shift,
     count_out,
@@ -91,18 +91,18 @@ def column_moments(
 ):
     """Add 1 (where d is not 0), ``weight * d`` and ``weight * d^2``, d = x - shift.
 
-    `weight` has shape (n_rows,): one weight per entry of `slots`; `shift` has shape
+    `weight` has shape (n_rows,): one weight per entry of `indices`; `shift` has shape
     (n_features,). Entries that are not stored are 0 as well: in columns that are
     shifted they are told by the weight of those that are.
     """
     total = 0.0
     stored = np.zeros(shift.shape[0], np.int64)
     stored_weight = np.zeros(shift.shape[0])
-    for i in range(slots.shape[0]):
-        first = starts[slots[i]]
+    for i in range(indices.shape[0]):
+        first = starts[indices[i]]
         total += weight[i]
-        for s in range(first, first + lengths[slots[i]]):
-            j = np.uintp(indices[s])
+        for s in range(first, first + lengths[indices[i]]):
+            j = np.uintp(column_indices[s])
             d = data[s] - shift[j]
             wd = weight[i] * d
             count_out[j] += d != 0.0
@@ -111,18 +111,18 @@ def column_moments(
             stored[j] += 1
             stored_weight[j] += weight[i]
     for j in range(shift.shape[0]):
-        if shift[j] != 0.0 and stored[j] < slots.shape[0]:
+        if shift[j] != 0.0 and stored[j] < indices.shape[0]:
             rest = total - stored_weight[j]
-            count_out[j] += slots.shape[0] - stored[j]
+            count_out[j] += indices.shape[0] - stored[j]
             sum_out[j] -= rest * shift[j]
             square_out[j] += rest * shift[j] * shift[j]
 
 
 @njit(nogil=True, cache=True)
 def squared_distances(
-    data, indices, starts, lengths, slots, centre, scale, distance_out
+    data, column_indices, starts, lengths, indices, centre, scale, distance_out
 ):
-    """``distance_out[i] = sum_j scale[j] (x[slots[i], j] - centre[j])^2``.
+    """``distance_out[i] = sum_j scale[j] (x[storage indices[i], j] - centre[j])^2``.
 
     That of a row of zeros, and over the stored entries of (x - c)^2 - c^2; centre and
     scale have shape (n_features,).
@@ -130,25 +130,36 @@ def squared_distances(
     centre_squared = 0.0
     for j in range(centre.shape[0]):
         centre_squared += scale[j] * centre[j] * centre[j]
-    for i in range(slots.shape[0]):
-        first = starts[slots[i]]
+    for i in range(indices.shape[0]):
+        first = starts[indices[i]]
         total = centre_squared
-        for s in range(first, first + lengths[slots[i]]):
-            c = centre[indices[s]]
+        for s in range(first, first + lengths[indices[i]]):
+            c = centre[column_indices[s]]
             difference = data[s] - c
-            total += scale[indices[s]] * (difference * difference - c * c)
+            total += scale[column_indices[s]] * (difference * difference - c * c)
         distance_out[i] = total
 
 
 @njit(nogil=True, cache=True)
-def gram(data, indices, starts, lengths, slots, weight, centre, far, gram_out, sum_out):
+def gram(
+    data,
+    column_indices,
+    starts,
+    lengths,
+    indices,
+    weight,
+    centre,
+    far,
+    gram_out,
+    sum_out,
+):
     """Add ``weight[i] (x_i - c)(x_i - c)'`` and ``weight[i] (x_i - c)`` of the rows.
 
     The centre is subtracted entry by entry, in the columns `far` where it is not 0:
     (x - c)(x - c)' has other digits than xx' - cx' - xc' + cc'.
 
     ========== ========================= ===========================================
-    weight     (n_rows,)                 one for each of `slots`
+    weight     (n_rows,)                 one for each of `indices`
     centre     (n_features,)             c
     far        (n_far,)                  columns where c is not 0, ascending
     gram_out   (n_features, n_features)  OUT: the lower triangle
@@ -162,17 +173,17 @@ def gram(data, indices, starts, lengths, slots, weight, centre, far, gram_out, s
     columns = np.empty(centre.shape[0], np.int64)
     values = np.empty(centre.shape[0])
     columns[:n_far] = far
-    for i in range(slots.shape[0]):
-        first = starts[slots[i]]
+    for i in range(indices.shape[0]):
+        first = starts[indices[i]]
         for f in range(n_far):
             values[f] = -centre[far[f]]
         size = n_far
-        for s in range(first, first + lengths[slots[i]]):
-            column = np.uintp(indices[s])
+        for s in range(first, first + lengths[indices[i]]):
+            column = np.uintp(column_indices[s])
             if place[column] >= 0:
                 values[place[column]] += data[s]
             else:
-                columns[size] = indices[s]
+                columns[size] = column_indices[s]
                 values[size] = data[s]
                 size += 1
         for s in range(size):

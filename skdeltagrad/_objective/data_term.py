@@ -56,19 +56,19 @@ class Measurement:
     largest_change: float
 
 
-class Objective:
+class DataTerm:
     """The data term of the objective on stored rows.
 
     Parameters
     ----------
     rows : AbstractRows
     y, weight : ndarray
-        Of every slot, as the loss reads them.
+        Of every storage index, as the loss reads them.
     loss : AbstractLoss
     centre : ndarray of shape (n_features,) or None
         None: no intercept.
-    group : ndarray of shape (n_slots,) or None
-        Group of every slot; None: all rows in one group.
+    group : ndarray of shape (n_stored,) or None
+        Group of every storage index; None: all rows in one group.
     n_groups : int
     """
 
@@ -96,28 +96,28 @@ class Objective:
         """Shape of an iterate, (n_outputs, n_dof); the intercept comes last."""
         return self.n_outputs, self.n_dof
 
-    def gradient_sums(self, iterate, slots):
+    def gradient_sums(self, iterate, indices):
         """Sum of the gradients of some rows at an iterate, for each group.
 
         Parameters
         ----------
         iterate : ndarray of shape (n_outputs, n_dof)
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
 
         Returns
         -------
         gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         """
         sums = np.zeros((self.n_groups, *self.shape))
-        self.add_gradient_sums(iterate, slots, sums)
+        self.add_gradient_sums(iterate, indices, sums)
         return sums
 
-    def add_gradient_sums(self, iterate, slots, sums_out, sign=1.0):
+    def add_gradient_sums(self, iterate, indices, sums_out, sign=1.0):
         """Add the gradients of some rows, times a sign, to the sums of their groups.
 
         A few rows cost what they touch: nothing of the gradient's size is made.
         """
-        if not len(slots):
+        if not len(indices):
             return
 
         def differentiate(raw, block):
@@ -126,11 +126,11 @@ class Objective:
                 raw *= sign
 
         affine = self.affine(iterate)
-        for members, gradient_out in zip(self.by_group(slots), sums_out, strict=True):
+        for members, gradient_out in zip(self.by_group(indices), sums_out, strict=True):
             if len(members):
                 self._add_products(affine, members, differentiate, gradient_out)
 
-    def measure(self, iterate, slots, origin=None):
+    def measure(self, iterate, indices, origin=None):
         """Losses and gradients of some rows, in one pass: a `Measurement`.
 
         Changes are counted from `origin`, another iterate, where it is given.
@@ -147,16 +147,16 @@ class Objective:
         losses = np.zeros(self.n_groups)
         sums = np.zeros((self.n_groups, *self.shape))
         largest = 0.0
-        for number, members in enumerate(self.by_group(slots)):
+        for number, members in enumerate(self.by_group(indices)):
             if len(members):
                 seen = self._add_products(affine, members, evaluate, sums[number])
                 losses[number] = sum(loss for loss, _ in seen)
                 largest = max(largest, *(change for _, change in seen))
         return Measurement(losses, sums, float(largest))
 
-    def largest_change(self, change, slots):
+    def largest_change(self, change, indices):
         """Largest change of a raw prediction that its row sees, for a step."""
-        affine, blocks = self.affine(change), self.blocks(slots)
+        affine, blocks = self.affine(change), self.blocks(indices)
         largest = np.zeros(len(blocks))
 
         def take(number):
@@ -166,15 +166,15 @@ class Objective:
         threads.run(take, len(blocks))
         return float(largest.max(initial=0.0))
 
-    def largest_square(self, slots, scale):
+    def largest_square(self, indices, scale):
         """Largest ``sum_j scale_j x_ij^2`` of some rows, as `extended` gives them.
 
         Parameters
         ----------
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
         scale : ndarray of shape (n_dof,)
         """
-        n_features, blocks = self.n_features, self.blocks(slots)
+        n_features, blocks = self.n_features, self.blocks(indices)
         centre = np.zeros(n_features) if self.centre is None else self.centre
         largest = np.zeros(len(blocks))
 
@@ -187,7 +187,7 @@ class Objective:
         threads.run(take, len(blocks))
         return float(largest.max(initial=0.0) + scale[n_features:].sum())
 
-    def gradient_change(self, anchor, drift, slots):
+    def gradient_change(self, anchor, drift, indices):
         """Change of the gradient sums from an anchor to anchor + drift, by group."""
 
         def differentiate(raw, block):
@@ -199,13 +199,13 @@ class Objective:
 
         here, along = self.affine(anchor), self.affine(drift)
         sums = np.zeros((self.n_groups, *self.shape))
-        for members, change in zip(self.by_group(slots), sums, strict=True):
+        for members, change in zip(self.by_group(indices), sums, strict=True):
             if len(members):
                 self._add_products(along, members, differentiate, change)
         return sums
 
-    def curvature_states(self, iterate, slots):
-        """What `hessian_products` needs to know of rows at an iterate, by slot.
+    def curvature_states(self, iterate, indices):
+        """What `hessian_products` needs to know of rows at an iterate, by storage index.
 
         None where that is so much that it is rather made again for every product.
         """
@@ -213,20 +213,20 @@ class Objective:
             return None
         affine = self.affine(iterate)
         states = np.zeros((len(self.weight), self.n_outputs))
-        for block in self.blocks(slots):
+        for block in self.blocks(indices):
             states[block] = self.loss.curvature_state(self._raw(affine, block))
         return states
 
-    def hessian_products(self, states, iterate, direction, slots):
+    def hessian_products(self, states, iterate, direction, indices):
         """``H v`` of some rows at an iterate, for each group: one pass.
 
         Parameters
         ----------
-        states : ndarray of shape (n_slots, n_outputs) or None
+        states : ndarray of shape (n_stored, n_outputs) or None
             See `curvature_states`, of the same iterate.
         iterate : ndarray of shape (n_outputs, n_dof)
         direction : ndarray of shape (n_outputs, n_dof)
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
 
         Returns
         -------
@@ -244,12 +244,12 @@ class Objective:
         here = self.affine(iterate) if states is None else None
         products = np.zeros((self.n_groups, *self.shape))
         along = self.affine(direction)
-        for members, product in zip(self.by_group(slots), products, strict=True):
+        for members, product in zip(self.by_group(indices), products, strict=True):
             if len(members):
                 self._add_products(along, members, bend, product)
         return products
 
-    def hessian_diagonals(self, iterate, slots):
+    def hessian_diagonals(self, iterate, indices):
         """Diagonals of the Hessians of some rows, for each group.
 
         Returns
@@ -259,7 +259,7 @@ class Objective:
         m, loss = self.loss.n_coordinates, self.loss
         diagonals = np.zeros((self.n_groups, m, self.n_dof))
         affine, shift = self.affine(iterate), self.shift()
-        for members, diagonal in zip(self.by_group(slots), diagonals, strict=True):
+        for members, diagonal in zip(self.by_group(indices), diagonals, strict=True):
             for block in curvature_blocks(len(members), loss):
                 some = members[block]
                 weights = np.ones((len(some), 1))
@@ -270,12 +270,12 @@ class Objective:
                 self.rows.add_squares(some, weights, shift, diagonal)
         return diagonals
 
-    def curvature_sums(self, iterate, slots):
+    def curvature_sums(self, iterate, indices):
         """Sums of second derivatives, for each group: (n_groups, m, m)."""
         m, loss = self.n_curvatures, self.loss
         sums = np.zeros((self.n_groups, m, m))
         affine = self.affine(iterate)
-        for members, total in zip(self.by_group(slots), sums, strict=True):
+        for members, total in zip(self.by_group(indices), sums, strict=True):
             if loss.is_quadratic:
                 total += self.weight[members].sum()
                 continue
@@ -284,10 +284,10 @@ class Objective:
                 total += loss.curvature_sum(raw, self.weight[members[block]])
         return sums
 
-    def second_moments(self, slots):
+    def second_moments(self, indices):
         """Sums of ``s_i x_i x_i'`` for each group: (n_groups, n_dof, n_dof)."""
         moments = np.zeros((self.n_groups, self.n_dof, self.n_dof))
-        for members, moment in zip(self.by_group(slots), moments, strict=True):
+        for members, moment in zip(self.by_group(indices), moments, strict=True):
             weight = self.weight[members][np.newaxis]
             add_grams(
                 self.rows, members, lambda block, w=weight: w[:, block], 1,
@@ -295,13 +295,13 @@ class Objective:
             )  # fmt: skip
         return moments
 
-    def hessian_sums(self, iterate, slots):
+    def hessian_sums(self, iterate, indices):
         """Sum of the Hessians of some rows at an iterate, for each group.
 
         Parameters
         ----------
         iterate : ndarray of shape (n_outputs, n_dof)
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
 
         Returns
         -------
@@ -311,18 +311,18 @@ class Objective:
         """
         q = self.n_curvatures * self.n_dof
         sums = np.zeros((self.n_groups, q, q))
-        self.add_hessian_sums(iterate, slots, sums, np.ones(len(slots)))
+        self.add_hessian_sums(iterate, indices, sums, np.ones(len(indices)))
         return sums
 
-    def add_hessian_sums(self, iterate, slots, sums_out, factor):
+    def add_hessian_sums(self, iterate, indices, sums_out, factor):
         """Add the Hessians of some rows, each times a factor, to the sums of groups."""
         raw_of = partial(self._raw, self.affine(iterate))
-        group = np.zeros(len(slots), np.int64)
+        group = np.zeros(len(indices), np.int64)
         if self.n_groups > 1:
-            group = self.group[slots]
+            group = self.group[indices]
         for number, total in enumerate(sums_out):
             mine = group == number
-            members = slots[mine]
+            members = indices[mine]
             weight = self.weight[members] * factor[mine]
             add_hessians(
                 self.rows, members, weight, self.loss, raw_of, self.shift(), total
@@ -341,35 +341,35 @@ class Objective:
         return other
 
     def reweighted(self, weight):
-        """This objective with other weights, by slot."""
+        """This objective with other weights, by storage index."""
         other = copy(self)
         other.weight = weight
         return other
 
-    def weight_by_group(self, slots):
+    def weight_by_group(self, indices):
         """Total weight of some rows, shape (n_groups,)."""
-        return np.array([self.weight[some].sum() for some in self.by_group(slots)])
+        return np.array([self.weight[some].sum() for some in self.by_group(indices)])
 
-    def row_gradients(self, iterate, slots):
+    def row_gradients(self, iterate, indices):
         """Gradient of every row alone: (n_rows, n_outputs, n_dof)."""
-        pointwise = self._raw(self.affine(iterate), slots)
-        self.loss.differentiate(pointwise, self.y, self.weight, slots)
-        return pointwise[:, :, np.newaxis] * self.extended(slots)[:, np.newaxis]
+        pointwise = self._raw(self.affine(iterate), indices)
+        self.loss.differentiate(pointwise, self.y, self.weight, indices)
+        return pointwise[:, :, np.newaxis] * self.extended(indices)[:, np.newaxis]
 
-    def curvatures(self, iterate, slots):
+    def curvatures(self, iterate, indices):
         """Second derivatives of rows, weights included: (n_rows, m, m)."""
-        curvatures = self._curvatures(self.affine(iterate), slots)
-        return curvatures * self.weight[slots, np.newaxis, np.newaxis]
+        curvatures = self._curvatures(self.affine(iterate), indices)
+        return curvatures * self.weight[indices, np.newaxis, np.newaxis]
 
-    def _curvatures(self, affine, slots):
+    def _curvatures(self, affine, indices):
         """The same without weights."""
         if self.loss.is_quadratic:  # wherever it is: the rows need not be read
-            return np.ones((len(slots), 1, 1))
-        return self.loss.curvatures(self._raw(affine, slots))
+            return np.ones((len(indices), 1, 1))
+        return self.loss.curvatures(self._raw(affine, indices))
 
-    def extended(self, slots):
+    def extended(self, indices):
         """Dense copies of rows, centred, with a column of ones for the intercept."""
-        return self.rows.extended(slots, self.shift())
+        return self.rows.extended(indices, self.shift())
 
     def shift(self):
         """What `AbstractRows` calls the centre: None without an intercept."""
@@ -377,18 +377,18 @@ class Objective:
             return np.zeros(self.n_features)
         return self.centre
 
-    def by_group(self, slots):
-        """Slots of some rows, group by group."""
+    def by_group(self, indices):
+        """Storage indices of some rows, group by group."""
         if self.n_groups == 1:
-            return [slots]
-        group = self.group[slots]
-        return [slots[group == number] for number in range(self.n_groups)]
+            return [indices]
+        group = self.group[indices]
+        return [indices[group == number] for number in range(self.n_groups)]
 
-    def blocks(self, slots):
+    def blocks(self, indices):
         """Rows that stay in cache, with their raw predictions."""
         size = max(_RAW_BYTES // (8 * self.n_outputs), _LEAST_IN_BLOCK)
         size = min(size, self.rows.block_size())
-        return [slots[first : first + size] for first in range(0, len(slots), size)]
+        return [indices[first : first + size] for first in range(0, len(indices), size)]
 
     def affine(self, iterate):
         """What `AbstractRows.matvec` reads: coefficients and uncentred intercepts."""
@@ -400,19 +400,19 @@ class Objective:
             intercept -= iterate[:, : self.n_features] @ self.centre
         return coef, intercept
 
-    def _raw(self, affine, slots):
-        raw = np.empty((len(slots), len(affine[1])))
-        self.rows.matvec(*affine, slots, raw)
+    def _raw(self, affine, indices):
+        raw = np.empty((len(indices), len(affine[1])))
+        self.rows.matvec(*affine, indices, raw)
         return raw
 
-    def _add_products(self, affine, slots, pointwise, gradient_out):
+    def _add_products(self, affine, indices, pointwise, gradient_out):
         """Add ``sum_i pointwise(raw prediction of row i) x_i`` to a gradient.
 
         Parameters
         ----------
         affine : tuple
             See `affine`.
-        slots : ndarray of shape (n_rows,)
+        indices : ndarray of shape (n_rows,)
         pointwise : callable
             ``pointwise(raw, block)`` overwrites the raw predictions of a block of
             rows; may run in several threads.
@@ -423,8 +423,8 @@ class Objective:
         seen : list
             What `pointwise` returned, block by block.
         """
-        work = self.rows.n_entries(slots) * self.n_outputs
-        bounds = self.cut(len(slots), work)
+        work = self.rows.n_entries(indices) * self.n_outputs
+        bounds = self.cut(len(indices), work)
         n_parts = len(bounds) - 1
         # A few rows are added in place. Many are summed in buffers that stay in cache.
         own = None
@@ -437,7 +437,7 @@ class Objective:
         seen = [None] * n_parts
 
         def add_part(number):
-            mine = slots[bounds[number] : bounds[number + 1]]
+            mine = indices[bounds[number] : bounds[number + 1]]
             seen[number] = self._accumulate(
                 affine, mine, pointwise, accumulators[number], residual[number]
             )
@@ -473,9 +473,9 @@ class Objective:
         return [n_rows * i // n_parts for i in range(n_parts + 1)]
 
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
-    def _accumulate(self, affine, slots, pointwise, accumulator, residual_out):
+    def _accumulate(self, affine, indices, pointwise, accumulator, residual_out):
         """Add the products of some rows, block by block while they are in cache."""
-        blocks = self.blocks(slots)
+        blocks = self.blocks(indices)
         buffer = np.empty((len(blocks[0]), self.n_outputs))
         seen = []
         for block in blocks:

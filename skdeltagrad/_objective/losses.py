@@ -70,15 +70,15 @@ class AbstractLoss(ABC):
         return 1 if self.is_quadratic else self.n_coordinates
 
     @abstractmethod
-    def differentiate(self, raw, y, weight, slots):
+    def differentiate(self, raw, y, weight, indices):
         """Overwrite raw predictions by weight times the derivative of the loss.
 
-        `raw` belongs to the rows of `slots`; `y` and `weight` hold those of every
-        slot.
+        `raw` belongs to the rows of `indices`; `y` and `weight` hold those of every
+        storage index.
         """
 
     @abstractmethod
-    def evaluate(self, raw, y, weight, slots):
+    def evaluate(self, raw, y, weight, indices):
         """Do the same, and return the sum of weight times the loss."""
 
     @abstractmethod
@@ -161,11 +161,11 @@ class BinomialLoss(AbstractLoss):
     def __init__(self):
         super().__init__(1)
 
-    def differentiate(self, raw, y, weight, slots):
-        _kernels.losses.binomial(raw, y, weight, slots)
+    def differentiate(self, raw, y, weight, indices):
+        _kernels.losses.binomial(raw, y, weight, indices)
 
-    def evaluate(self, raw, y, weight, slots):
-        return _kernels.losses.evaluate_binomial(raw, y, weight, slots)
+    def evaluate(self, raw, y, weight, indices):
+        return _kernels.losses.evaluate_binomial(raw, y, weight, indices)
 
     def curvatures(self, raw):
         return _logistic_variance(raw)[:, :, np.newaxis]
@@ -191,11 +191,11 @@ class MultinomialLoss(AbstractLoss):
     def n_coordinates(self):
         return self.n_outputs - 1
 
-    def differentiate(self, raw, y, weight, slots):
-        _kernels.losses.multinomial(raw, y, weight, slots)
+    def differentiate(self, raw, y, weight, indices):
+        _kernels.losses.multinomial(raw, y, weight, indices)
 
-    def evaluate(self, raw, y, weight, slots):
-        return _kernels.losses.evaluate_multinomial(raw, y, weight, slots)
+    def evaluate(self, raw, y, weight, indices):
+        return _kernels.losses.evaluate_multinomial(raw, y, weight, indices)
 
     def curvatures(self, raw):
         """``Q' (diag(p) - p p') Q``."""
@@ -264,11 +264,11 @@ class HalfSquaredLoss(AbstractLoss):
     curvature_bound = 1.0
     is_quadratic = True
 
-    def differentiate(self, raw, y, weight, slots):
-        _kernels.losses.half_squared(raw, y, weight, slots)
+    def differentiate(self, raw, y, weight, indices):
+        _kernels.losses.half_squared(raw, y, weight, indices)
 
-    def evaluate(self, raw, y, weight, slots):
-        return _kernels.losses.evaluate_half_squared(raw, y, weight, slots)
+    def evaluate(self, raw, y, weight, indices):
+        return _kernels.losses.evaluate_half_squared(raw, y, weight, indices)
 
     def curvatures(self, raw):
         return np.ones((len(raw), 1, 1))

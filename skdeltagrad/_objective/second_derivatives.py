@@ -60,13 +60,13 @@ def curvature_blocks(n_rows, loss):
     return blocks(n_rows, _N_TEMPORARY * order**2 + 3 * loss.n_outputs)
 
 
-def add_grams(rows, slots, weigh, n_weighed, shift, grams_out):
+def add_grams(rows, indices, weigh, n_weighed, shift, grams_out):
     """Add ``sum_i weigh(i)_g x_i x_i'`` to matrices g.
 
     Parameters
     ----------
     rows : AbstractRows
-    slots : ndarray of shape (n_rows,)
+    indices : ndarray of shape (n_rows,)
     weigh : callable
         ``weigh(block)`` gives the weights of a slice of the rows, shape
         (n_grams, n_rows); may run in several threads.
@@ -80,24 +80,24 @@ def add_grams(rows, slots, weigh, n_weighed, shift, grams_out):
     def add(some, sums):
         for block in blocks(some.stop - some.start, n_weighed):
             block = slice(some.start + block.start, some.start + block.stop)
-            rows.add_grams(slots[block], weigh(block), shift, sums)
+            rows.add_grams(indices[block], weigh(block), shift, sums)
 
-    work = rows.n_entries(slots) * grams_out.shape[-1] * len(grams_out)
-    _in_parts(len(slots), work, add, grams_out)
+    work = rows.n_entries(indices) * grams_out.shape[-1] * len(grams_out)
+    _in_parts(len(indices), work, add, grams_out)
 
 
-def add_hessians(rows, slots, weight, loss, raw_of, shift, total_out):
+def add_hessians(rows, indices, weight, loss, raw_of, shift, total_out):
     """Add ``sum_i weight_i l_i'' (x) x_i x_i'`` to a matrix, the faster way.
 
     Parameters
     ----------
     rows : AbstractRows
-    slots : ndarray of shape (n_rows,)
+    indices : ndarray of shape (n_rows,)
     weight : ndarray of shape (n_rows,)
         May be negative.
     loss : AbstractLoss
     raw_of : callable
-        ``raw_of(slots)`` gives the raw predictions of rows, (n_rows, n_outputs).
+        ``raw_of(storage indices)`` gives the raw predictions of rows, (n_rows, n_outputs).
     shift : ndarray of shape (n_features,) or None
         See `AbstractRows.extended`.
     total_out : ndarray of shape (q, q), q = n_curvatures * n_dof
@@ -106,23 +106,23 @@ def add_hessians(rows, slots, weight, loss, raw_of, shift, total_out):
     m = loss.n_curvatures
     n_dof = len(total_out) // m
     if loss.is_factored and n_dof <= _MOST_OF_FACTORED * m:
-        _add_factored(rows, slots, weight, loss, raw_of, shift, total_out)
+        _add_factored(rows, indices, weight, loss, raw_of, shift, total_out)
         return
     upper = np.triu_indices(m)
 
     def weigh(block):
         if loss.is_quadratic:  # wherever it is: the rows need not be read
             return weight[np.newaxis, block]
-        curvatures = loss.curvatures(raw_of(slots[block]))[:, *upper]
+        curvatures = loss.curvatures(raw_of(indices[block]))[:, *upper]
         curvatures *= weight[block, np.newaxis]
         return np.ascontiguousarray(curvatures.T)
 
     n_made = _N_TEMPORARY * m**2 + 3 * loss.n_outputs
     if m == 1:
-        add_grams(rows, slots, weigh, n_made, shift, total_out[np.newaxis])
+        add_grams(rows, indices, weigh, n_made, shift, total_out[np.newaxis])
         return
     grams = np.zeros((len(upper[0]), n_dof, n_dof))
-    add_grams(rows, slots, weigh, n_made, shift, grams)
+    add_grams(rows, indices, weigh, n_made, shift, grams)
     by_coordinate = total_out.reshape(m, n_dof, m, n_dof)
     for j, k, gram in zip(*upper, grams, strict=True):
         by_coordinate[j, :, k] += gram
@@ -130,7 +130,7 @@ def add_hessians(rows, slots, weight, loss, raw_of, shift, total_out):
             by_coordinate[k, :, j] += gram
 
 
-def _add_factored(rows, slots, weight, loss, raw_of, shift, total_out):
+def _add_factored(rows, indices, weight, loss, raw_of, shift, total_out):
     """The same from factors of the second derivatives."""
     m, order = loss.n_coordinates, len(total_out)
     n_dof = order // m
@@ -145,8 +145,8 @@ def _add_factored(rows, slots, weight, loss, raw_of, shift, total_out):
         by_class = by_class.reshape(loss.n_outputs, -1)
         for block in blocks(some.stop - some.start, n_made):
             block = slice(some.start + block.start, some.start + block.stop)
-            X = rows.extended(slots[block], shift)
-            probability, mean = loss.curvature_factors(raw_of(slots[block]))
+            X = rows.extended(indices[block], shift)
+            probability, mean = loss.curvature_factors(raw_of(indices[block]))
             mine = weight[block]
             by_class += (probability * mine[:, np.newaxis]).T @ (
                 X[:, upper[0]] * X[:, upper[1]]
@@ -162,8 +162,8 @@ def _add_factored(rows, slots, weight, loss, raw_of, shift, total_out):
                     )  # fmt: skip
 
     sums = np.zeros(order * order + loss.n_outputs * len(upper[0]))
-    work = len(slots) * order**2
-    _in_parts(len(slots), work, add, sums)
+    work = len(indices) * order**2
+    _in_parts(len(indices), work, add, sums)
     lower = sums[: order * order].reshape(order, order)
     by_class = sums[order * order :].reshape(loss.n_outputs, -1)
     _add_symmetric(lower, total_out)

@@ -33,7 +33,7 @@ class ProductHessian:
 
     def __init__(self, problem, iterate, precondition):
         self._problem, self._iterate = problem, iterate
-        self._states = problem.objective.curvature_states(iterate, problem.slots)
+        self._states = problem.objective.curvature_states(iterate, problem.indices)
         self._precondition = precondition
 
     def product(self, vectors):
@@ -41,7 +41,7 @@ class ProductHessian:
         problem = self._problem
         problem.meter.spend(n_passes=1)
         products = problem.objective.hessian_products(
-            self._states, self._iterate, problem.by_output(vectors), problem.slots
+            self._states, self._iterate, problem.by_output(vectors), problem.indices
         )
         return problem.data(products) + problem.penalty * vectors
 
@@ -106,7 +106,7 @@ class Diagonal:
 
     def __init__(self, problem, iterate):
         objective = problem.objective.merged(problem.group_weight)
-        squares = objective.hessian_diagonals(iterate, problem.slots)[0]
+        squares = objective.hessian_diagonals(iterate, problem.indices)[0]
         diagonal = squares.reshape(problem.penalty.shape) + problem.penalty
         self._diagonal = np.where(diagonal > 0.0, diagonal, 1.0)
 
@@ -120,17 +120,14 @@ class Kronecker:
     Parameters
     ----------
     problem : Problem
-    eigen : tuple
-        Eigenvalues and eigenvectors of the second moments of standardised rows: see
-        `decompose`.
     iterate : ndarray of shape (n_outputs, n_dof)
     """
 
-    def __init__(self, problem, eigen, iterate):
+    def __init__(self, problem, iterate):
         objective = problem.objective.merged(problem.group_weight)
         self._scale = problem.scale
-        self._moments, self._basis = eigen
-        curvature = objective.curvature_sums(iterate, problem.slots)[0]
+        self._moments, self._basis = problem.standardised_moments
+        curvature = objective.curvature_sums(iterate, problem.indices)[0]
         values, self._outputs = eigh(curvature / problem.weight)
         scaled = np.outer(np.maximum(values, 0.0), np.maximum(self._moments, 0.0))
         self._values = scaled + problem.largest_alpha
@@ -149,3 +146,7 @@ class Kronecker:
         inner = self._outputs.T @ blocks @ self._basis / self._values
         solution = self._outputs @ inner @ self._basis.T
         return solution.reshape(vectors.shape) / self._scale
+
+
+# By the name of the curvature. Any other kind is a Hessian that is kept.
+PRECONDITIONERS = {"kronecker": Kronecker, "diagonal": Diagonal}

@@ -137,12 +137,12 @@ class Curvature(Rounding):
         return self.is_quadratic or self.fourth is not None
 
     @classmethod
-    def survey(cls, problem, roster, place):
+    def survey(cls, problem, table, place):
         """Everything again from the rows: a Hessian, leverages and a second Hessian.
 
         What it costs: see `survey_cost`.
         """
-        return cls._hessian_alone(problem, place).completed(problem, roster)
+        return cls._hessian_alone(problem, place).completed(problem, table)
 
     @classmethod
     def _hessian_alone(cls, problem, place):
@@ -166,11 +166,11 @@ class Curvature(Rounding):
             return made
         objective = problem.objective
         leverages = Leverages(made.hessian, objective.loss, objective.n_dof)
-        largest = objective.largest_square(problem.slots, leverages.dominating())
+        largest = objective.largest_square(problem.indices, leverages.dominating())
         problem.meter.spend(n_passes=0.5)
         return replace(made, leverage=float(np.sqrt(largest)))
 
-    def completed(self, problem, roster):
+    def completed(self, problem, table):
         """With the leverages of all rows, and Q: as expensive as two Hessians.
 
         The leverages are left in the row table, so that rows can leave Q again.
@@ -179,17 +179,17 @@ class Curvature(Rounding):
         if not (hessian.is_exact and self.is_bounded):
             return self
         leverages = Leverages(hessian, objective.loss, objective.n_dof)
-        of_rows = leverages.of_rows(objective, problem.slots)
+        of_rows = leverages.of_rows(objective, problem.indices)
         del leverages
         problem.meter.spend(n_hessians=1)
         known = replace(self, leverage=float(of_rows.max()), rent=0.0)
         if known.is_quadratic:
             return known
-        by_slot = np.zeros(len(roster.weight))
-        by_slot[problem.slots] = of_rows
-        roster.leverages = by_slot
+        by_index = np.zeros(len(table.weight))
+        by_index[problem.indices] = of_rows
+        table.set_column("leverage", by_index)
         fourth = np.zeros_like(hessian.sums)
-        objective.add_hessian_sums(place, problem.slots, fourth, of_rows**2)
+        objective.add_hessian_sums(place, problem.indices, fourth, of_rows**2)
         problem.meter.spend(n_hessians=1)
         return replace(known, fourth=fourth, surveyed_at=place, moved=0.0)
 
@@ -210,14 +210,14 @@ class Curvature(Rounding):
             inflation=1.0, lost=max(self.lost, _MOST_LOST),
         )  # fmt: skip
 
-    def paid(self, problem, roster, n_passes):
+    def paid(self, problem, table, n_passes):
         """After passes that a tight bound would have spared: see `rent`."""
         if self.is_complete or not self.is_certain:
             return self
         rent = self.rent + n_passes
         if rent < _COMPLETION * problem.hessian_cost:
             return replace(self, rent=rent)
-        return self.completed(problem, roster)
+        return self.completed(problem, table)
 
     @property
     def _is_loose(self):
@@ -231,7 +231,7 @@ class Curvature(Rounding):
         renews_all = self.is_complete and self._is_loose
         return survey_cost(self.is_quadratic) if renews_all else 1.0
 
-    def refreshed(self, problem, roster, place):
+    def refreshed(self, problem, table, place):
         """With a new Hessian at a place that is `stale` away.
 
         A third of a survey: leverages' squares, and second derivatives, have grown by
@@ -240,7 +240,7 @@ class Curvature(Rounding):
         if not self.is_complete:
             return replace(self.quick(problem, place), rent=self.rent)
         if self._is_loose:
-            return self.survey(problem, roster, place)
+            return self.survey(problem, table, place)
         return replace(
             self,
             hessian=problem.hessian(place),
@@ -254,13 +254,13 @@ class Curvature(Rounding):
             lost=OF_HESSIAN,
         )
 
-    def changed(self, problem, roster, change, reference):
+    def changed(self, problem, table, edit, reference):
         """The curvature after an edit, from the touched rows alone.
 
         Returns None where what is left of it says too little.
         """
         objective = problem.objective
-        removed, added = change.removed_slots, change.added_slots
+        removed, added = edit.removed, edit.added
         sums = self.hessian.sums.copy()
         objective.add_hessian_sums(self.place, removed, sums, -np.ones(len(removed)))
         before, after = self.hessian.group_weight, problem.group_weight
@@ -274,7 +274,7 @@ class Curvature(Rounding):
             of_removed = over_groups(self.hessian.sums - sums, before)
             share = self.hessian.share(of_removed)
         objective.add_hessian_sums(self.place, added, sums, np.ones(len(added)))
-        n_roots = len(change) * objective.n_curvatures
+        n_roots = len(edit) * objective.n_curvatures
         same_penalty = np.array_equal(problem.penalty, self.hessian.penalty)
         if same_penalty and self.hessian.takes_roots(n_roots):
             joining = self._roots(objective, added, after)
@@ -308,14 +308,14 @@ class Curvature(Rounding):
         )  # fmt: skip
         if self.fourth is None:
             return changed
-        squares = self._squares_of(objective, roster, removed)
+        squares = self._squares_of(objective, table, removed)
         at = self.surveyed_at
         fourth = self.fourth.copy()
         objective.add_hessian_sums(at, removed, fourth, -squares)
         since = self.moved
         if len(added):
-            if roster.leverages is not None:
-                roster.leverages[added] = of_added
+            if (leverages := table.column("leverage")) is not None:
+                leverages[added] = of_added
             objective.add_hessian_sums(at, added, fourth, of_added**2)
             since = max(since, objective.largest_change(self.place - at, added))
         return replace(changed, fourth=fourth, moved=since)
@@ -341,36 +341,36 @@ class Curvature(Rounding):
         weights = max(1.0, np.max(ratio)) / min(1.0, np.min(ratio))
         return float(max(np.log(above), -np.log(below)) + np.log(weights))
 
-    def _squares_of(self, objective, roster, slots):
+    def _squares_of(self, objective, table, indices):
         """What rows' leverages, squared, have in `fourth`, or less."""
-        if roster.leverages is not None:
-            return roster.leverages[slots] ** 2
+        if (leverages := table.column("leverage")) is not None:
+            return leverages[indices] ** 2
         leverages = Leverages(self.hessian, objective.loss, objective.n_dof)
-        of_rows = leverages.of_rows(objective, slots, from_below=True)
+        of_rows = leverages.of_rows(objective, indices, from_below=True)
         return of_rows**2 / self.inflation
 
-    def growth_without(self, problem, slots):
+    def growth_without(self, problem, indices):
         """At most what squares of norms of H^-1 grew by when some rows left.
 
         ``H + R <= (1 + s) H`` where R is the Hessian of the rows, and s the largest
         eigenvalue of H^-1 R.
         """
         objective, hessian = problem.objective, self.hessian
-        if not len(slots):
+        if not len(indices):
             return 1.0
-        if len(slots) * objective.n_curvatures <= hessian.order:
-            roots = self._roots(objective, slots, hessian.group_weight)
+        if len(indices) * objective.n_curvatures <= hessian.order:
+            roots = self._roots(objective, indices, hessian.group_weight)
             return 1.0 + hessian.share_of_roots(roots)
         sums = np.zeros_like(hessian.sums)
-        objective.add_hessian_sums(self.place, slots, sums, np.ones(len(slots)))
+        objective.add_hessian_sums(self.place, indices, sums, np.ones(len(indices)))
         return 1.0 + hessian.share(over_groups(sums, hessian.group_weight))
 
-    def _roots(self, objective, slots, group_weight):
-        curvatures = objective.curvatures(self.place, slots)
-        weight = np.ones(len(slots))
+    def _roots(self, objective, indices, group_weight):
+        curvatures = objective.curvatures(self.place, indices)
+        weight = np.ones(len(indices))
         if objective.n_groups > 1:
-            weight = group_weight[objective.group[slots]]
-        return roots(objective.extended(slots), curvatures, weight)
+            weight = group_weight[objective.group[indices]]
+        return roots(objective.extended(indices), curvatures, weight)
 
     def bound(self, gradient, noise, reference):
         """Where the optimum is, seen from the reference; or None, and why.
@@ -495,8 +495,11 @@ class Curvature(Rounding):
         slack = self.slack(gradient, step, noise, reference)
         by_output = problem.by_output(step)
         # Some rows tell whether it is worth to read the others.
-        for slots, n_passes in ((problem.slots[::_SOME], 0.0), (problem.slots, 0.5)):
-            rho = problem.objective.largest_change(by_output, slots)
+        for indices, n_passes in (
+            (problem.indices[::_SOME], 0.0),
+            (problem.indices, 0.5),
+        ):
+            rho = problem.objective.largest_change(by_output, indices)
             left = slack + certificate.gradient_after_step(
                 length, rho / length, self._off
             )

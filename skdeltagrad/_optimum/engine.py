@@ -24,17 +24,21 @@ from time import perf_counter
 
 import numpy as np
 
-from .._data.centring import recentred
-from .._data.edit import NO_CHANGE
-from .._data.group_weights import Census, balanced_factors
-from .._data.spread import ColumnSpread
-from .._objective.data_term import Objective
-from .._objective.losses import AbstractLoss
-from .._utils import threads
+from .._data.edit import NO_EDIT
+from .._data.group_weights import RowCounts
+from .._engine import AbstractEngine, Model
+from .._utils import memory, threads
 from .._utils.few_digits import power_of_ten, power_of_thousand
 from .account import Account
 from .budget import MOST_PASSES, TO_BEGIN, Budget
-from .curvature import Curvature, order, survey_cost
+from .conjugate_gradient import PRECONDITIONERS
+from .curvature import (
+    Curvature,
+    cheapest_curvature,
+    curvature_bytes,
+    order,
+    survey_cost,
+)
 from .meter import Cost
 from .newton import minimise
 from .polish import polish, predicted
@@ -73,38 +77,33 @@ _LARGE_ROWS = (
 
 
 def _with_few_threads(method):
-    """A method of `Endpoint` with as many threads of BLAS as its matrices are worth."""
+    """A method of `OptimumEngine` with as many threads of BLAS as its matrices are worth."""
 
     @wraps(method)
-    def inside(self, rows, *arguments):
+    def inside(self, training_set, *arguments):
         # Where no Hessian is kept, the largest is the preconditioner's.
-        largest = {"diagonal": 1, "kronecker": rows.n_features + 1}
-        largest["exact"] = order(self.loss, rows.n_features)
+        n_features = training_set.rows.n_features
+        largest = {"diagonal": 1, "kronecker": n_features + 1}
+        largest["exact"] = order(self.model.loss, n_features)
         with threads.blas_for(largest[self.kind]):
-            return method(self, rows, *arguments)
+            return method(self, training_set, *arguments)
 
     return inside
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class OptimumEngine(AbstractEngine):
     """An optimum, and all that its edits need besides the rows. Never mutated.
 
     Attributes
     ----------
-    loss : AbstractLoss
-    alpha : ndarray of shape (n_outputs,)
-    centre : ndarray of shape (n_features,) or None
-        None: no intercept. Fixed: the optimum does not depend on it.
-    n_groups : int
-        Number of classes under ``class_weight="balanced"``, else 1.
+    model : Model
+        The optimum does not depend on where it has its columns centred.
     tol : float
     max_iter : int
         Of a fit: see `_newton.minimise`.
     kind : {"exact", "kronecker", "diagonal"}
         Of curvature: see `_problem.Problem`.
-    spread : ColumnSpread or None
-        Of the columns, where they are to be as if standardised.
     iterate, reference : ndarray of shape (n_outputs, n_dof)
         The optimum; where the last pass was made, or for a squared error the optimum.
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
@@ -114,7 +113,7 @@ class Endpoint:
         count from the first edit on, when the curvature is known.
     curvature : Curvature or None
         None until the first edit.
-    census : Census
+    row_counts : RowCounts
     n_iter : int
         Steps of the last fit.
     converged : bool
@@ -130,14 +129,10 @@ class Endpoint:
         read to the reference: 0, unless it moved without rows.
     """
 
-    loss: AbstractLoss
-    alpha: np.ndarray
-    centre: np.ndarray | None
-    n_groups: int
+    model: Model
     tol: float
     max_iter: int
     kind: str
-    spread: ColumnSpread | None = None
     iterate: np.ndarray | None = None
     reference: np.ndarray | None = None
     gradient_sums: np.ndarray | None = None
@@ -145,7 +140,7 @@ class Endpoint:
     raw_noise: float = 0.0
     raw_growth: float = 1.0
     curvature: Curvature | None = None
-    census: Census | None = None
+    row_counts: RowCounts | None = None
     n_iter: int = 0
     converged: bool = True
     fit_cost: Cost = Cost()
@@ -153,20 +148,61 @@ class Endpoint:
     is_clean: bool = False
     way: float = 0.0
 
-    centre_is_fixed = True  # the optimum does not depend on it
-    random_seed = None  # nor on chance
+    keeps_path = False
+    random_seed = None  # nothing is random
+
+    @classmethod
+    def untrained(cls, settings, model, training_set, seed=None):
+        engine = cls._of(settings, model, training_set)
+        if not settings.store_data and not engine.keeps_hessian:
+            raise ValueError(
+                "store_data=False needs a Hessian that is kept: there are too many "
+                f"coefficients for it, or curvature={settings.curvature!r}. Use "
+                'store_data=True, fewer columns, or curvature="exact".'
+            )
+        return engine
+
+    @classmethod
+    def _of(cls, settings, model, training_set):
+        size = model.loss, model.alpha, training_set.rows.n_features, model.n_groups
+        kind = settings.curvature
+        if kind == "auto":
+            kind = cheapest_curvature(*size)
+        engine = cls(model, settings.tol, settings.max_iter, kind)
+        if engine.keeps_hessian:
+            n_bytes = curvature_bytes(*size)
+            memory.require(
+                n_bytes,
+                "the Hessian, what goes with it, and an edit of them",
+                'Use curvature="kronecker" or "diagonal", or fewer columns.',
+            )
+            if settings.verbose:
+                print(
+                    f"curvature: exact Hessian, at most {n_bytes / 1e6:,.1f} MB with "
+                    "all that goes with it, while an edit is made"
+                )
+        return engine
+
+    def adapted(self, model, training_set, settings, edit=NO_EDIT):
+        if model.loss is self.model.loss:
+            return replace(self, model=model)
+        other = self._of(settings, model, training_set)
+        return replace(other, fit_cost=self.fit_cost)
+
+    @property
+    def keeps_hessian(self):
+        """Whether the Hessian itself is kept, not only products with it computed."""
+        return self.kind not in PRECONDITIONERS
 
     @property
     def n_counting(self):
         """Number of rows of positive weight."""
-        return int(self.census.count.sum())
+        return int(self.row_counts.count.sum())
 
     def attributes(self):
-        """What the estimator shows of the fit."""
         return {"n_iter_": np.array([self.n_iter], dtype=np.int32)}
 
-    def account(self):
-        """What the report says about the last fit or edit."""
+    def summary(self):
         return vars(self.ledger)
 
     @property
@@ -177,23 +213,23 @@ class Endpoint:
         return kept + sum(array.nbytes for array in arrays)
 
     @_with_few_threads
-    def train(self, rows, roster, change=NO_CHANGE):
-        """The optimum of the rows of a roster and an edit, from nothing.
-
-        For an edit it may cost no more than the budget of a refit.
-        """
-        live = np.concatenate([roster.live_slots(), change.added_slots])
-        census = self._count(roster, live)
-        problem = self._problem(rows, roster, change, census)
-        if len(change):
-            problem.meter.allow(self._budget(problem, census).refit)
-        trained = self._fit(problem, census, np.zeros(problem.objective.shape))
+    def fit(self, training_set, edit=NO_EDIT):
+        """Fit the model from zero; for an edit at no more than the budget of a refit."""
+        table = training_set.table
+        live = np.concatenate([table.live_indices(), edit.added])
+        row_counts = self._count(table, live)
+        problem = self._problem(training_set, edit, row_counts)
+        if len(edit):
+            problem.meter.allow(self._budget(problem, row_counts).refit)
+        trained = self._fit(problem, row_counts, np.zeros(problem.objective.shape))
         return replace(trained, fit_cost=problem.meter.spent, is_clean=True)
 
-    def _budget(self, problem, census):
+    def _budget(self, problem, row_counts):
         """What an edit may cost."""
-        survey = survey_cost(self.loss.is_quadratic) if self.kind == "exact" else None
-        n_entries = census.count.sum() * problem.penalty.size
+        survey = (
+            survey_cost(self.model.loss.is_quadratic) if self.keeps_hessian else None
+        )
+        n_entries = row_counts.count.sum() * problem.penalty.size
         return Budget(self.fit_cost, survey, problem.hessian_cost, int(n_entries))
 
     def _at_most(self, budget, refit):
@@ -205,10 +241,16 @@ class Endpoint:
         }
 
     @_with_few_threads
-    def surveyed(self, rows, roster):
-        """With the curvature that the first edit would make, and a bound."""
-        problem = self._problem(rows, roster, NO_CHANGE, self.census)
-        curvature = Curvature.survey(problem, roster, self.reference)
+    def prepared(self, training_set, settings):
+        """Return the engine with the curvature of its first edit, and a bound.
+
+        Edits by products with the Hessian keep nothing that could be prepared.
+        """
+        if not self.keeps_hessian or self.curvature is not None:
+            return self
+        table = training_set.table
+        problem = self._problem(training_set, NO_EDIT, self.row_counts)
+        curvature = Curvature.survey(problem, table, self.reference)
         gradient = problem.gradient(self.gradient_sums, self.reference)
         reference = problem.vectors(self.reference)
         noise = Noise(self.noise, curvature.noise_of_predictions(reference))
@@ -221,48 +263,43 @@ class Endpoint:
         return replace(self, curvature=curvature, ledger=ledger)
 
     @_with_few_threads
-    def plan(self, rows, roster, change, settings, anew=False):
-        """What an edit would do, as attributes of `EditPlan`.
-
-        `anew`: whether it is a fit from nothing, whatever the rows are.
-        """
-        census = self._census_after(roster, change)
-        problem = self._problem(rows, roster, change, census)
-        budget = self._budget(problem, census)
-        n_live = roster.n_live - len(change.removed_slots)
-        some = roster.first_slots(_N_TIMED)
+    def plan(self, training_set, edit, settings, is_refit):
+        table = training_set.table
+        row_counts = self._row_counts_after(table, edit)
+        problem = self._problem(training_set, edit, row_counts)
+        budget = self._budget(problem, row_counts)
+        n_live = table.n_live - len(edit.removed)
+        some = table.first_indices(_N_TIMED)
         seconds = problem.seconds_per_pass(self.reference, some, n_live)
-        if anew:
+        if is_refit:
             in_passes = self.fit_cost.in_passes(problem.hessian_cost)
             facts = vars(self.fit_cost) | {"seconds": seconds * in_passes}
         else:
-            facts = self._plan(
-                problem, budget, roster, change, settings, n_live, seconds
-            )
-        return facts | self._at_most(budget, anew)
+            facts = self._plan(problem, budget, table, edit, settings, n_live, seconds)
+        return facts | self._at_most(budget, is_refit)
 
-    def _plan(self, problem, budget, roster, change, settings, n_live, seconds):
-        if self.kind != "exact":
+    def _plan(self, problem, budget, table, edit, settings, n_live, seconds):
+        if not self.keeps_hessian:
             return {"n_passes": _USUAL_PASSES, "seconds": seconds * _USUAL_PASSES}
         refit = {"n_passes": MOST_PASSES, "n_hessians": 1}
         refit["seconds"] = seconds * Cost(**refit).in_passes(problem.hessian_cost)
         refit |= {"refit": True, "reason": _TOO_MUCH}
-        if self._is_refit_at_once(budget, change, n_live):
+        if self._is_refit_at_once(budget, edit, n_live):
             return refit
-        if self._is_surveyed_by(change, n_live):
-            n_hessians = survey_cost(self.loss.is_quadratic)
+        if self._is_surveyed_by(edit, n_live):
+            n_hessians = survey_cost(self.model.loss.is_quadratic)
             seconds *= n_hessians * problem.hessian_cost
             return {"n_hessians": n_hessians, "seconds": seconds}
         started = perf_counter()
         try:
-            curvature = self.curvature.changed(problem, roster, change, self.reference)
+            curvature = self.curvature.changed(problem, table, edit, self.reference)
         except np.linalg.LinAlgError:
             curvature = None
         if curvature is None:
             return refit
-        sums, measured = self._gradient_sums_after(problem, change)
+        sums, measured = self._gradient_sums_after(problem, edit)
         gradient = problem.gradient(sums, self.reference)
-        noise = curvature.noise_after(problem, change, sums, measured, self)
+        noise = curvature.noise_after(problem, edit, sums, measured, self)
         step, _, bound, _ = curvature.step(
             gradient, noise, problem.vectors(self.reference)
         )
@@ -272,68 +309,68 @@ class Endpoint:
             return {"seconds": elapsed}
         return {"n_passes": 1, "seconds": elapsed + seconds}
 
-    def _is_surveyed_by(self, change, n_live):
+    def _is_surveyed_by(self, edit, n_live):
         """Whether an edit makes the curvature anew, from more rows than it touches."""
-        return self.curvature is None or len(change) > n_live
+        return self.curvature is None or len(edit) > n_live
 
-    def _is_refit_at_once(self, budget, change, n_live):
+    def _is_refit_at_once(self, budget, edit, n_live):
         """Whether the curvature would cost too much for steps that may lead nowhere."""
-        if self.loss.is_quadratic or not self._is_surveyed_by(change, n_live):
+        if self.model.loss.is_quadratic or not self._is_surveyed_by(edit, n_live):
             return False
-        return not budget.allows_curvature(len(change), n_live)
+        return not budget.allows_curvature(len(edit), n_live)
 
     @_with_few_threads
-    def edited(self, rows, roster, change, settings):
+    def edited(self, training_set, edit, settings):
         """The optimum after an edit, by a step from the reference where that will do.
 
         `settings` has the attribute edit_tol: how far from the optimum it may lead, as
         a share of its distance from the reference.
         """
-        census = self._census_after(roster, change)
-        problem = self._problem(rows, roster, change, census)
-        budget = self._budget(problem, census)
+        table, edit_tol = training_set.table, settings.edit_tol
+        row_counts = self._row_counts_after(table, edit)
+        problem = self._problem(training_set, edit, row_counts)
+        budget = self._budget(problem, row_counts)
         problem.meter.allow(budget.steps)
-        edit = (roster, change, settings.edit_tol)
         try:
-            if self.kind == "exact":
-                followed = self._follow(problem, budget, *edit)
+            if self.keeps_hessian:
+                followed = self._follow(problem, budget, table, edit, edit_tol)
             else:
-                followed = self._follow_by_products(problem, *edit)
+                followed = self._follow_by_products(problem, edit, edit_tol)
         except np.linalg.LinAlgError:
             followed = None
         if followed is None:
-            return self._refitted(problem, budget, census)
+            return self._refitted(problem, budget, row_counts)
         ledger = replace(followed.ledger, **vars(problem.meter.spent))
-        return replace(followed, census=census, ledger=ledger)
+        return replace(followed, row_counts=row_counts, ledger=ledger)
 
-    def _refitted(self, problem, budget, census):
+    def _refitted(self, problem, budget, row_counts):
         """The optimum by a fit, from the lowest place that is known."""
         problem.meter.allow(budget.refit + Cost(TO_BEGIN))
         for iterate in (self.iterate, np.zeros_like(self.iterate)):
             problem.measure(iterate)
-        refit = self._fit(problem, census, problem.lowest[1])
+        refit = self._fit(problem, row_counts, problem.lowest[1])
         return replace(
             refit, ledger=replace(refit.ledger, refit=True, reason=_TOO_MUCH)
         )
 
-    def _follow(self, problem, budget, roster, change, edit_tol):
+    def _follow(self, problem, budget, table, edit, edit_tol):
         """The optimum by as few passes as will do; None where it takes too many."""
         reference, meter = self.reference, problem.meter
-        if self._is_refit_at_once(budget, change, roster.n_live):
+        if self._is_refit_at_once(budget, edit, table.n_live):
             return None
         # 1) the cached gradient, and the curvature, of the rows that are there now
-        sums, measured = self._gradient_sums_after(problem, change)
-        if self._is_surveyed_by(change, roster.n_live):
-            curvature = Curvature.survey(problem, roster, reference)
+        sums, measured = self._gradient_sums_after(problem, edit)
+        if self._is_surveyed_by(edit, table.n_live):
+            curvature = Curvature.survey(problem, table, reference)
             if self.curvature is not None and self.curvature.uncertainty:
                 # The sums were predicted, and how far they are off was known in the
                 # norm of the Hessian that is given up.
                 sums = problem.measure(reference).gradient_sums
         else:
-            curvature = self.curvature.changed(problem, roster, change, reference)
+            curvature = self.curvature.changed(problem, table, edit, reference)
             if curvature is None:
                 return None
-        noise = curvature.noise_after(problem, change, sums, measured, self)
+        noise = curvature.noise_after(problem, edit, sums, measured, self)
         gradient = problem.gradient(sums, reference)
         before = np.inf
         while True:
@@ -383,23 +420,23 @@ class Endpoint:
             curvature = replace(curvature, stale=stale, debt=debt, uncertainty=0.0)
             is_far = stale > _MOST_STALE
             would_gain = stale > 0.1 * edit_tol
-            if self.loss.is_quadratic:
+            if self.model.loss.is_quadratic:
                 is_far, would_gain = curvature.is_worn, curvature.gains_by_new
             if is_far or (debt > _MOST_DEBT and would_gain):
                 n_hessians = curvature.n_hessians_to_refresh
                 if not budget.allows_refreshing(meter, n_hessians, is_far):
                     return None
-                curvature = curvature.refreshed(problem, roster, reference)
-        curvature = curvature.paid(problem, roster, meter.spent.n_passes)
+                curvature = curvature.refreshed(problem, table, reference)
+        curvature = curvature.paid(problem, table, meter.spent.n_passes)
         changed = 0.0
-        if roster.is_stored:
+        if table.is_stored:
             changed = norm(problem.vectors(iterate - self.iterate))
         ledger = Account(
             curvature=self.kind,
             gradient_norm=problem.largest(gradient) if was_measured else None,
             no_bound=no_bound,
         ).with_bound(bound, moved, changed)
-        if self.loss.is_quadratic:
+        if self.model.loss.is_quadratic:
             # 4) the gradient at the optimum, and the Hessian as if it were made there
             step = problem.vectors(iterate - reference)
             (of_rows,) = curvature.hessian.sums
@@ -414,18 +451,25 @@ class Endpoint:
             ledger=ledger, is_clean=False,
         )  # fmt: skip
 
-    def about(self, centre, n_features):
-        """The same model with its columns centred elsewhere, and no curvature then."""
-        if centre is None or np.array_equal(centre, self.centre):
+    def about(self, centre):
+        """Return the same model with columns centred elsewhere, without curvature."""
+        if centre is None or np.array_equal(centre, self.model.centre):
             return self
-        iterate = recentred(self.iterate, n_features, self.centre, centre)
+        iterate = self.model.iterate_about(self.iterate, centre)
         return replace(
-            self, centre=centre, iterate=iterate, reference=iterate, curvature=None,
+            self, model=replace(self.model, centre=centre), iterate=iterate, reference=iterate, curvature=None,
             is_clean=False,
         )  # fmt: skip
 
+    def purged(self, training_set, settings, exact):
+        if not training_set.table.is_stored:
+            return self.purged_without_rows(training_set)
+        model = replace(self.model, spread=training_set.spread)
+        engine = replace(self, model=model).about(training_set.centre())
+        return engine.purged_on_rows(training_set, exact), None
+
     @_with_few_threads
-    def purged(self, rows, roster, exact=False):
+    def purged_on_rows(self, training_set, exact=False):
         """The optimum of the current training rows, and nothing computed with others.
 
         It is polished to rounding, from where it is. Where that does not arrive, it is
@@ -433,30 +477,30 @@ class Endpoint:
 
         Parameters
         ----------
-        rows : AbstractRows
-        roster : Roster
+        training_set : TrainingSet
         exact : bool
             Whether it is fitted from nothing in any case.
         """
         if self.is_clean and not exact:
             ledger = replace(self.ledger, n_passes=0.0, n_hessians=0.0)
             return replace(self, ledger=ledger)
-        census = self._count(roster, roster.live_slots())
-        problem = self._problem(rows, roster, NO_CHANGE, census)
+        table = training_set.table
+        row_counts = self._count(table, table.live_indices())
+        problem = self._problem(training_set, NO_EDIT, row_counts)
         polished = None
-        if self.kind == "exact" and not exact:
-            polished = self._polished(problem, roster, census)
+        if self.keeps_hessian and not exact:
+            polished = self._polished(problem, table, row_counts)
         if polished is not None:
             return polished
-        trained = self.train(rows, roster)
+        trained = self.fit(training_set)
         problem.meter.spend(**vars(trained.fit_cost))
-        if self.kind == "exact":
-            polished = trained._polished(problem, roster, census)
+        if self.keeps_hessian:
+            polished = trained._polished(problem, table, row_counts)
         ledger = replace(trained.ledger, **vars(problem.meter.spent))
         return polished or replace(trained, ledger=ledger)
 
     @_with_few_threads
-    def purged_without_rows(self, rows, roster):
+    def purged_without_rows(self, training_set):
         """What can be cleaned of a model whose rows are not stored.
 
         The optimum of a squared error is exact, and so is its Hessian; what has been
@@ -466,30 +510,29 @@ class Endpoint:
 
         Parameters
         ----------
-        rows : AbstractRows
-        roster : Roster
-            Of the training set without rows.
+        training_set : TrainingSet
+            Without rows.
 
         Returns
         -------
-        engine : Endpoint
+        engine : OptimumEngine
         obstacle : str or None
             Why something is left, if it is.
         """
         ledger = self.ledger.coarse()
         cleaned = replace(
-            self, census=self.census.coarse(),
+            self, row_counts=self.row_counts.coarse(),
             noise=power_of_thousand(self.noise),
             raw_noise=power_of_thousand(self.raw_noise),
             raw_growth=power_of_thousand(self.raw_growth), ledger=ledger,
         )  # fmt: skip
-        if self.loss.is_quadratic:
+        if self.model.loss.is_quadratic:
             obstacle = _LARGE_ROWS if self.curvature.has_lost_digits else None
             return replace(
                 cleaned, curvature=self.curvature.forgetting(self.iterate),
                 is_clean=True, ledger=replace(ledger, decision_bound=None),
             ), obstacle  # fmt: skip
-        problem = self._problem(rows, roster, NO_CHANGE, self.census)
+        problem = self._problem(training_set, NO_EDIT, self.row_counts)
         reference = problem.vectors(self.reference)
         step = problem.vectors(self.iterate) - reference
         hessian = self.curvature.hessian
@@ -504,17 +547,17 @@ class Endpoint:
             way=power_of_ten(self.way + hessian.norm(step)) / 10.0,
         ), _WITHOUT_ROWS  # fmt: skip
 
-    def _polished(self, problem, roster, census):
+    def _polished(self, problem, table, row_counts):
         """At the optimum to rounding, with a new Hessian; None if steps do not arrive.
 
         The steps are made with the Hessian that is kept, if there is one. That of a
         squared error is the same everywhere, and is computed again before.
         """
-        quadratic = self.loss.is_quadratic
+        quadratic = self.model.loss.is_quadratic
         curvature, before = self.curvature, None
         try:
             if quadratic:
-                curvature = Curvature.survey(problem, roster, self.iterate)
+                curvature = Curvature.survey(problem, table, self.iterate)
             elif curvature is None or not curvature.is_certain:
                 curvature = Curvature.quick(problem, self.iterate)
             elif self.reference is not self.iterate:
@@ -529,9 +572,9 @@ class Endpoint:
                 curvature = Curvature.quick(problem, found.iterate)
         except np.linalg.LinAlgError:
             return None
-        return self._at_rest(problem, census, found, curvature)
+        return self._at_rest(problem, row_counts, found, curvature)
 
-    def _at_rest(self, problem, census, found, curvature):
+    def _at_rest(self, problem, row_counts, found, curvature):
         """At an optimum that was polished, with its bound."""
         vectors = problem.vectors(found.iterate)
         uncertainty = found.uncertainty * curvature.hessian.norm(vectors)
@@ -547,21 +590,21 @@ class Endpoint:
             self, iterate=found.iterate, reference=found.iterate,
             gradient_sums=found.gradient_sums, noise=noise.of_sums,
             raw_noise=noise.of_predictions, raw_growth=1.0, curvature=curvature,
-            census=census, converged=True, ledger=ledger, is_clean=True,
+            row_counts=row_counts, converged=True, ledger=ledger, is_clean=True,
         )  # fmt: skip
 
-    def _gradient_sums_after(self, problem, change):
+    def _gradient_sums_after(self, problem, edit):
         """Cached gradient - removed rows' + added rows', and what these measured."""
         objective, reference = problem.objective, self.reference
-        removed = objective.measure(reference, change.removed_slots)
-        added = objective.measure(reference, change.added_slots)
+        removed = objective.measure(reference, edit.removed)
+        added = objective.measure(reference, edit.added)
         touched = added.gradient_sums - removed.gradient_sums
         return self.gradient_sums + touched, (removed, added)
 
-    def _follow_by_products(self, problem, roster, change, edit_tol):
+    def _follow_by_products(self, problem, edit, edit_tol):
         """The optimum by conjugate gradients from the cached gradient."""
         reference = self.reference
-        sums, _ = self._gradient_sums_after(problem, change)
+        sums, _ = self._gradient_sums_after(problem, edit)
         gradient = problem.gradient(sums, reference)
         moved, tolerance = 0.0, _INNER * edit_tol
         while problem.meter.allows(n_passes=_PASSES_OF_STEP):
@@ -593,7 +636,7 @@ class Endpoint:
             gradient_sums=measured.gradient_sums, is_clean=False,
         )  # fmt: skip
 
-    def _fit(self, problem, census, start):
+    def _fit(self, problem, row_counts, start):
         try:
             optimum = minimise(problem, start, self.tol, self.max_iter)
         except np.linalg.LinAlgError as error:
@@ -612,7 +655,7 @@ class Endpoint:
             way=0.0,
             curvature=None,
             is_clean=False,
-            census=census,
+            row_counts=row_counts,
             n_iter=optimum.n_iter,
             converged=optimum.converged,
             ledger=Account(
@@ -620,30 +663,27 @@ class Endpoint:
                 n_hessians=problem.meter.spent.n_hessians,
                 curvature=self.kind,
                 gradient_norm=optimum.gradient_norm,
-                no_bound=_LATER if self.kind == "exact" else _TOO_LARGE,
+                no_bound=_LATER if self.keeps_hessian else _TOO_LARGE,
             ),
         )
 
-    def _problem(self, rows, roster, change, census):
-        objective = Objective(
-            rows, roster.y, roster.weight, self.loss, self.centre,
-            group=roster.y, n_groups=self.n_groups,
-        )  # fmt: skip
-        group_weight = np.ones(1)
-        if self.n_groups > 1:
-            group_weight = balanced_factors(census.weight[0])
-        return Problem(
-            objective, self.alpha, group_weight,
-            lambda: np.concatenate([roster.live_slots(), change.added_slots]),
-            float(census.weight[0] @ group_weight), self.kind, self.spread,
+    def _problem(self, training_set, edit, row_counts):
+        table = training_set.table
+        return Problem.of(
+            self.model, training_set, row_counts.weight[0], self.kind,
+            lambda: np.concatenate([table.live_indices(), edit.added]),
         )  # fmt: skip
 
-    def _census_after(self, roster, change):
-        kept = self.census.minus(self._count(roster, change.removed_slots))
+    def _row_counts_after(self, table, edit):
+        kept = self.row_counts.minus(self._count(table, edit.removed))
         if kept is None:
-            kept = self._count(roster, roster.live_slots())
-        return kept.plus(self._count(roster, change.added_slots))
+            kept = self._count(table, table.live_indices())
+        return kept.plus(self._count(table, edit.added))
 
-    def _count(self, roster, slots):
-        group = roster.y[slots] if self.n_groups > 1 else np.zeros(len(slots), np.int64)
-        return Census.of_all(roster.weight[slots], group, self.n_groups)
+    def _count(self, table, indices):
+        group = (
+            table.y[indices]
+            if self.model.n_groups > 1
+            else np.zeros(len(indices), np.int64)
+        )
+        return RowCounts.of_all(table.weight[indices], group, self.model.n_groups)

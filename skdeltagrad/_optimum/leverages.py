@@ -77,13 +77,13 @@ class Leverages:
         # Of a pair, at most (sqrt(S_jj) + sqrt(S_kk))^2: see above.
         return largest if self.is_exact else 4.0 * largest
 
-    def of_rows(self, objective, slots, from_below=False):
+    def of_rows(self, objective, indices, from_below=False):
         """Bounds for stored rows, block by block in threads.
 
         Parameters
         ----------
-        objective : Objective
-        slots : ndarray of shape (n_rows,)
+        objective : DataTerm
+        indices : ndarray of shape (n_rows,)
         from_below : bool, default=False
             See `of`.
 
@@ -95,13 +95,13 @@ class Leverages:
         if not self.is_exact:
             n_made += objective.n_dof**2 + 2 * len(self._metrics)
         size = min(max(_BLOCK_BYTES // (8 * n_made), 1), _MOST_ROWS)
-        of_rows = np.zeros(len(slots))
+        of_rows = np.zeros(len(indices))
 
         def take(number):
             block = slice(number * size, (number + 1) * size)
-            of_rows[block] = self.of(objective.extended(slots[block]), from_below)
+            of_rows[block] = self.of(objective.extended(indices[block]), from_below)
 
-        threads.run(take, -(-len(slots) // size))
+        threads.run(take, -(-len(indices) // size))
         return of_rows
 
     def of(self, X, from_below=False):

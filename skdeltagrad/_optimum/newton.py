@@ -86,7 +86,7 @@ def minimise(problem, start, tol, max_iter):
     -------
     optimum : Optimum
     """
-    if problem.curvature != "exact":
+    if not problem.keeps_hessian:
         return _by_products(problem, start, tol, max_iter)
 
     def is_enough(largest, distance, iterate, hessian):

@@ -14,7 +14,12 @@ from time import perf_counter
 import numpy as np
 
 from .._objective.moments import standardised_squares
-from .conjugate_gradient import Diagonal, Kronecker, ProductHessian
+from .conjugate_gradient import (
+    PRECONDITIONERS,
+    Diagonal,
+    Kronecker,
+    ProductHessian,
+)
 from .hessian import Hessian
 from .meter import Meter
 from .subsample import importance, sample
@@ -52,10 +57,10 @@ class Problem:
 
     Parameters
     ----------
-    objective : Objective
+    objective : DataTerm
     alpha : ndarray of shape (n_outputs,)
     group_weight : ndarray of shape (n_groups,)
-    find_slots : callable
+    find_indices : callable
         The rows of the data term; called when a pass is made, for most edits make none.
     weight : float
         Their total weight, groups' factors included.
@@ -79,14 +84,22 @@ class Problem:
     """
 
     def __init__(
-        self, objective, alpha, group_weight, find_slots, weight, curvature, spread=None
+        self,
+        objective,
+        alpha,
+        group_weight,
+        find_indices,
+        weight,
+        curvature,
+        spread=None,
     ):
         self.meter = Meter()
         self.lowest = np.inf, None
         self.objective = objective
         self.group_weight = group_weight
-        self._find_slots = find_slots
-        self.curvature = curvature
+        self._find_indices = find_indices
+        self.keeps_hessian = curvature not in PRECONDITIONERS
+        self._preconditioner = PRECONDITIONERS.get(curvature, Diagonal)
         loss = objective.loss
         n_features, n_dof = objective.n_features, objective.n_dof
         self._n_systems = loss.n_coordinates if loss.is_quadratic else 1
@@ -101,10 +114,29 @@ class Problem:
         self.largest_alpha = float(alpha.max())
         self.weight = weight
 
+    @classmethod
+    def of(cls, model, training_set, weight_by_group, curvature, find_indices):
+        """Return the problem of a model on rows of a training set.
+
+        Parameters
+        ----------
+        model : Model
+        training_set : TrainingSet
+        weight_by_group : ndarray of shape (n_groups,)
+            Total weight of the rows of each group.
+        curvature, find_indices
+            See `Problem`.
+        """
+        factors = model.group_factors(weight_by_group)
+        return cls(
+            model.data_term(training_set), model.alpha, factors, find_indices,
+            float(weight_by_group @ factors), curvature, model.spread,
+        )  # fmt: skip
+
     @cached_property
-    def slots(self):
-        """Slots of all rows: O(n)."""
-        return self._find_slots()
+    def indices(self):
+        """Storage indices of all rows: O(n)."""
+        return self._find_indices()
 
     @property
     def hessian_cost(self):
@@ -119,22 +151,25 @@ class Problem:
         It is the same problem on average. A uniform sample will not do: columns that
         are absent from it, or nearly, would have no curvature but the penalty's.
         """
-        n_rows = len(self.slots)
+        n_rows = len(self.indices)
         n_expected = _SAMPLE_PER_COEFFICIENT * self.penalty.size
         n_expected = max(_SAMPLE * n_rows, n_expected, _LEAST_TO_SAMPLE)
         if self.objective.loss.is_quadratic or 2 * n_expected > n_rows:
             return None
         objective = self.objective
-        squares = standardised_squares(objective, self.slots)
-        matters = importance(squares, objective.group[self.slots])
-        matters *= objective.weight[self.slots]
+        squares = standardised_squares(objective, self.indices)
+        kind = np.zeros(len(self.indices), np.int64)
+        if not objective.loss.is_quadratic:
+            kind = objective.y[self.indices]
+        matters = importance(squares, kind)
+        matters *= objective.weight[self.indices]
         rng = np.random.default_rng(0)  # the optimum does not depend on it
         drawn, probability = sample(matters, n_expected, rng)
         self.meter.spend(_IMPORTANCE_PASSES)
         weight = np.zeros(len(objective.weight))
         other = copy(self)
-        other.slots = self.slots[drawn]
-        weight[other.slots] = objective.weight[other.slots] / probability
+        other.indices = self.indices[drawn]
+        weight[other.indices] = objective.weight[other.indices] / probability
         other.objective = objective.reweighted(weight)
         other.meter = self.meter.of_share(len(drawn) / n_rows)
         return other
@@ -152,7 +187,7 @@ class Problem:
     def measure(self, iterate, origin=None):
         """One pass over all rows."""
         self.meter.spend(n_passes=1)
-        measured = self.objective.measure(iterate, self.slots, origin)
+        measured = self.objective.measure(iterate, self.indices, origin)
         value = self.value(measured, iterate)
         if value < self.lowest[0]:
             self.lowest = value, iterate
@@ -191,9 +226,9 @@ class Problem:
         """
         return self._noise(measured, self.weight)
 
-    def noise_of(self, slots, measured):
+    def noise_of(self, indices, measured):
         """The same of the gradients of a few rows, next to these rows' columns."""
-        return self._noise(measured, self.objective.weight[slots].sum())
+        return self._noise(measured, self.objective.weight[indices].sum())
 
     def _noise(self, measured, weight):
         losses = self.group_weight @ measured.loss_sums
@@ -201,7 +236,7 @@ class Problem:
             return float(_ROUNDING * np.sqrt(2.0 * losses))
         return float(_ROUNDING * min(weight, losses))
 
-    def sizes(self, slots, leverage, hessian):
+    def sizes(self, indices, leverage, hessian):
         """At most the roots of the diagonal of the Hessian of a few rows.
 
         For log-losses by their largest leverage, L: ``|x_ij| <= L D_j``, and second
@@ -213,12 +248,12 @@ class Problem:
         """
         objective = self.objective
         if not objective.loss.is_quadratic:
-            weight = objective.weight[slots] * objective.loss.curvature_bound
+            weight = objective.weight[indices] * objective.loss.curvature_bound
             if len(self.group_weight) > 1:
-                weight = weight * self.group_weight[objective.group[slots]]
+                weight = weight * self.group_weight[objective.group[indices]]
             return leverage * np.sqrt(weight.sum()) * hessian.spreads()
         nowhere = np.zeros(objective.shape)
-        squares = objective.hessian_diagonals(nowhere, slots)
+        squares = objective.hessian_diagonals(nowhere, indices)
         sizes = np.sqrt(np.maximum(squares[0, :1], 0.0))
         return np.broadcast_to(sizes, self.penalty.shape)
 
@@ -244,24 +279,21 @@ class Problem:
     def products(self, iterate):
         """Hessian of F by its products, with a preconditioner: about a pass."""
         self.meter.spend(n_passes=1)
-        if self.curvature == "kronecker":
-            precondition = Kronecker(self, self._eigen, iterate)
-        else:
-            precondition = Diagonal(self, iterate)
-        return ProductHessian(self, iterate, precondition)
+        return ProductHessian(self, iterate, self._preconditioner(self, iterate))
 
     @cached_property
-    def _eigen(self):
+    def standardised_moments(self):
+        """Eigenvalues and eigenvectors of second moments of standardised rows."""
         self.meter.spend(n_hessians=1)
         objective = self.objective.merged(self.group_weight)
-        moments = objective.second_moments(self.slots)[0]
+        moments = objective.second_moments(self.indices)[0]
         scale = self.scale.ravel()[: self.objective.n_dof]
         return Kronecker.decompose(moments / np.outer(scale, scale))
 
     def hessian(self, iterate):
         """Hessian of F, factorised."""
         self.meter.spend(n_hessians=1)
-        sums = self.objective.hessian_sums(iterate, self.slots)
+        sums = self.objective.hessian_sums(iterate, self.indices)
         return Hessian(sums, self.group_weight, self.penalty)
 
     def is_done(self, value, n_iter):
@@ -272,7 +304,7 @@ class Problem:
         all weight is on one class.
         """
         if self.objective.loss.is_quadratic:
-            return self.curvature == "exact" and n_iter >= 2
+            return self.keeps_hessian and n_iter >= 2
         return value <= np.finfo(float).eps * self.weight
 
     def leftover(self, iterate, hessian):
@@ -281,7 +313,7 @@ class Problem:
         The influence of a row is ``||g_i||_{H^-1}``; taken at the median of some.
         """
         n_sampled = min(_N_SAMPLED, max(8, _SAMPLED_ENTRIES // iterate.size))
-        some = self.slots[:: max(1, len(self.slots) // n_sampled)]
+        some = self.indices[:: max(1, len(self.indices) // n_sampled)]
         influences = []
         size = max(1, _GRADIENT_ENTRIES // iterate.size)
         for first in range(0, len(some), size):
@@ -291,10 +323,24 @@ class Problem:
             gradients = np.stack([self.vectors(gradient) for gradient in gradients])
             influences.append(hessian.dual_norms(gradients))
         of_row = _LEFTOVER * np.median(np.concatenate(influences))
-        exact = self.curvature == "exact"
+        exact = self.keeps_hessian
         share = _LEFTOVER_OF_ALL
         if exact and self.objective.loss.is_quadratic:
             share = _LEFTOVER_OF_QUADRATIC
         of_all = share * hessian.norm(self.vectors(iterate))
         nothing = float(min(of_row, of_all))
         return nothing if exact else _DEAR_DIGIT * nothing
+
+
+def problem_of(model, training_set, indices):
+    """Return the problem of a model on some rows, whatever the solver.
+
+    Parameters
+    ----------
+    model : Model
+    training_set : TrainingSet
+    indices : ndarray of shape (n_rows,)
+        Storage indices of the rows.
+    """
+    by_group = model.data_term(training_set).weight_by_group(indices)
+    return Problem.of(model, training_set, by_group, "diagonal", lambda: indices)

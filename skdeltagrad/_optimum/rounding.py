@@ -156,7 +156,7 @@ class Rounding:
         terms = terms.reshape(-1, len(self.offsets)) * (1.0 + self.offsets)
         return float(_OF_PREDICTION * _EPS * terms.sum())
 
-    def noise_after(self, problem, change, sums, measured, engine):
+    def noise_after(self, problem, edit, sums, measured, engine):
         """What rounding may have done to gradient sums after an edit: a `Noise`.
 
         The second kind is X'v, with one row of X for every one that was ever read.
@@ -168,12 +168,12 @@ class Rounding:
         Parameters
         ----------
         problem : Problem
-        change : Change
+        edit : Edit
         sums : ndarray of shape (n_groups, n_outputs, n_dof)
             After the edit.
         measured : tuple of two Measurement
             Of the rows that left, and of those that joined.
-        engine : Endpoint
+        engine : OptimumEngine
             Before the edit: its reference, noise and curvature.
         """
         kept = engine.curvature
@@ -181,19 +181,19 @@ class Rounding:
             grown = self.inflation / kept.inflation
             ratio = max(1.0, self.hessian.largest_ratio(kept.hessian.spreads()))
         else:
-            grown = self.growth_without(problem, change.removed_slots)
+            grown = self.growth_without(problem, edit.removed)
             ratio = np.sqrt(grown)
         reference = problem.vectors(engine.reference)
         of_all = self.noise_of_predictions(reference)
         of_sums = ratio * engine.noise
         of_predictions = ratio * max(engine.raw_noise, of_all)
         growth = np.sqrt((engine.raw_growth**2 + 1.0 - 1.0 / grown) * grown)
-        parts = change.removed_slots, change.added_slots
-        for slots, part in zip(parts, measured, strict=True):
-            if not len(slots):
+        parts = edit.removed, edit.added
+        for indices, part in zip(parts, measured, strict=True):
+            if not len(indices):
                 continue
-            sizes = problem.sizes(slots, self.leverage, self.hessian)
-            of_part = problem.noise_of(slots, part)
+            sizes = problem.sizes(indices, self.leverage, self.hessian)
+            of_part = problem.noise_of(indices, part)
             if self.is_quadratic:
                 of_part *= self.hessian.largest_ratio(sizes)
             of_sums += of_part

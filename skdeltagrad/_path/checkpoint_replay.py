@@ -23,7 +23,7 @@ from scipy.linalg import helmert
 
 from .. import _kernels
 from .._data.group_weights import per_weight
-from .._objective.data_term import Objective
+from .._objective.data_term import DataTerm
 from .._utils import progress
 from . import correction_points, replay_error
 from .checkpoint_sums import draw
@@ -41,7 +41,7 @@ _FROM_START = 0.25
 _EARLY = 0.7
 # Parts of the witnesses whose differences tell of the noise of batches.
 _N_PARTS = 16
-# What is drawn for slots has nothing to do with what is drawn for positions.
+# What is drawn for storage indices has nothing to do with what is drawn for positions.
 _OTHER_NUMBERS = 2**40
 
 
@@ -51,7 +51,7 @@ class Replay:
 
     Attributes
     ----------
-    objective : Objective
+    objective : DataTerm
     removed, added : object with ``at(step)`` and ``where(n_steps)``
         Rows that leave and rows that join.
     base : Playback
@@ -67,7 +67,7 @@ class Replay:
     n_epochs : int
     """
 
-    objective: Objective
+    objective: DataTerm
     removed: object
     added: object
     base: Playback
@@ -92,12 +92,12 @@ class Witnesses:
 
     Attributes
     ----------
-    slots : ndarray of shape (n_rows,)
+    indices : ndarray of shape (n_rows,)
     are_sample : bool
         Whether they are the seed's sample, or all rows.
     """
 
-    slots: np.ndarray
+    indices: np.ndarray
     are_sample: bool
 
 
@@ -304,10 +304,10 @@ class SeededReplay:
         by_half : list of ndarray
             What the Hessians of either half of a sample tell, if there is a sample.
         """
-        objective, slots = self._replay.objective, self._witnesses.slots
+        objective, indices = self._replay.objective, self._witnesses.indices
         # At random, not every sixteenth: rows may come in turns.
-        part_of = (_N_PARTS * draw(slots + _OTHER_NUMBERS)).astype(int)
-        parts = [slots[part_of == number] for number in range(_N_PARTS)]
+        part_of = (_N_PARTS * draw(indices + _OTHER_NUMBERS)).astype(int)
+        parts = [indices[part_of == number] for number in range(_N_PARTS)]
         changes = [objective.gradient_change(iterate, drift, part) for part in parts]
         weights = [objective.weight_by_group(part) for part in parts]
         predicted, *by_half = self._predicted(step, drift)
@@ -317,7 +317,7 @@ class SeededReplay:
         contrasts = np.tensordot(helmert(_N_PARTS), means, axes=1)
         bend = np.linalg.norm(predicted)
         if bend > 0.0:
-            self._of_rows[step] = contrasts / bend * np.sqrt(len(slots) / _N_PARTS)
+            self._of_rows[step] = contrasts / bend * np.sqrt(len(indices) / _N_PARTS)
         return measured - predicted, by_half
 
     def _residual_at(self, step):

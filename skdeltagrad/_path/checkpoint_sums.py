@@ -51,13 +51,13 @@ class Sums:
     all_squares: np.ndarray
 
     @classmethod
-    def of(cls, objective, view, places, slots, positions, share):
+    def of(cls, objective, view, places, indices, positions, share):
         """Of some rows; sampled by their positions."""
         draws = draw(positions)
         halves = [draws < share]
         if share < 1.0:
             halves = [draws < share / 2, (draws >= share / 2) & (draws < share)]
-        halves = [slots[half] for half in halves]
+        halves = [indices[half] for half in halves]
         by_half = [
             (
                 objective.weight_by_group(half),
@@ -69,9 +69,9 @@ class Sums:
         of_halves = [np.stack(part) for part in zip(*by_half, strict=True)]
         return cls(
             *of_halves,
-            objective.weight_by_group(slots),
-            view.second_moments(slots) if share < 1.0 else of_halves[2][0],
-            view.squares(slots),
+            objective.weight_by_group(indices),
+            view.second_moments(indices) if share < 1.0 else of_halves[2][0],
+            view.squares(indices),
         )
 
     def plus(self, other):
@@ -105,19 +105,19 @@ class WholeView:
     def __init__(self, objective):
         self._objective = objective
 
-    def sums(self, places, slots):
+    def sums(self, places, indices):
         """Hessians at some places, and second moments, of some rows by group."""
         hessians = [
-            self._objective.hessian_sums(place, slots)
+            self._objective.hessian_sums(place, indices)
             for place in progress.each("Hessians", places)
         ]
-        return np.stack(hessians), self.second_moments(slots)
+        return np.stack(hessians), self.second_moments(indices)
 
-    def second_moments(self, slots):
+    def second_moments(self, indices):
         """Of some rows by group."""
-        return self._objective.second_moments(slots)
+        return self._objective.second_moments(indices)
 
-    def squares(self, slots):
+    def squares(self, indices):
         return np.zeros((self._objective.n_groups, self._objective.n_dof))
 
 
@@ -128,7 +128,7 @@ class DirectedView:
         self._objective = objective
         self.basis = basis
 
-    def sums(self, places, slots):
+    def sums(self, places, indices):
         """Hessians at some places, and second moments, of some rows by group."""
         objective = self._objective
         m, n_directions = objective.n_curvatures, len(self.basis)
@@ -136,7 +136,7 @@ class DirectedView:
         hessians = np.zeros((len(places), objective.n_groups, size, size))
         blocks = hessians.reshape(*hessians.shape[:2], m, n_directions, m, n_directions)
         moments = np.zeros((objective.n_groups, n_directions, n_directions))
-        for group, members in enumerate(objective.by_group(slots)):
+        for group, members in enumerate(objective.by_group(indices)):
             rows = project(objective, self.basis, members)
             moments[group] = _moments_of(rows, objective.weight[members])
             for at, place in enumerate(progress.each("Hessians", places)):
@@ -150,7 +150,7 @@ class DirectedView:
                             blocks[at, group, k, :, j] += block
         return hessians, moments
 
-    def second_moments(self, slots):
+    def second_moments(self, indices):
         """Of some rows by group."""
         objective = self._objective
         return np.stack(
@@ -158,31 +158,31 @@ class DirectedView:
                 _moments_of(
                     project(objective, self.basis, members), objective.weight[members]
                 )
-                for members in objective.by_group(slots)
+                for members in objective.by_group(indices)
             ]
         )
 
-    def squares(self, slots):
-        return column_squares(self._objective, slots)
+    def squares(self, indices):
+        return column_squares(self._objective, indices)
 
 
-def leading_directions(objective, slots):
+def leading_directions(objective, indices):
     """Where rows extend most: (n_directions, n_dof), orthonormal."""
     n_dof = objective.n_dof
-    some = slots[:: max(1, len(slots) // (ROWS_PER_COLUMN * n_dof))]
+    some = indices[:: max(1, len(indices) // (ROWS_PER_COLUMN * n_dof))]
     moments = objective.second_moments(some).sum(axis=0)
     n_directions = min(N_DIRECTIONS, n_dof)
     _, vectors = eigh(moments, subset_by_index=[n_dof - n_directions, n_dof - 1])
     return np.ascontiguousarray(vectors.T)
 
 
-def direction_of_mean(objective, slots):
+def direction_of_mean(objective, indices):
     """The mean row's direction, about: (1, n_dof).
 
     It stays when rows leave, and from an exact one n times the mean less the other rows
     would be the rows that left. So it is rounded, to a few parts of its largest entry.
     """
-    mean = row_sum(objective, slots)
+    mean = row_sum(objective, indices)
     grain = np.abs(mean).max() / _GRAINS
     if grain > 0.0:
         mean = np.rint(mean / grain)

@@ -150,15 +150,15 @@ class Seed:
     progress: np.ndarray
 
     @classmethod
-    def survey(cls, kind, objective, trajectory, slots, positions):
+    def survey(cls, kind, objective, trajectory, indices, positions):
         """Hessians along a path.
 
         Parameters
         ----------
         kind : SeedKind
-        objective : Objective
+        objective : DataTerm
         trajectory : Trajectory
-        slots, positions : ndarray of shape (n_rows,)
+        indices, positions : ndarray of shape (n_rows,)
             All rows.
         """
         points, point, progress = _points_of(
@@ -170,16 +170,16 @@ class Seed:
             view = WholeView(objective)
         elif kind.name == "block":
             with threads.blas_for(objective.n_dof):
-                basis = leading_directions(objective, slots[sampled])
+                basis = leading_directions(objective, indices[sampled])
             view = DirectedView(objective, basis)
         else:
-            view = DirectedView(objective, direction_of_mean(objective, slots))
+            view = DirectedView(objective, direction_of_mean(objective, indices))
         with threads.blas_for(order=1):  # products of one block of rows are small
-            sums = Sums.of(objective, view, places, slots, positions, kind.share)
+            sums = Sums.of(objective, view, places, indices, positions, kind.share)
         return cls(kind, view.basis, places, sums, positions[sampled], point, progress)
 
     @threads.blas_for(order=1)
-    def changed(self, objective, change):
+    def changed(self, objective, edit):
         """The seed of the rows that are there after an edit.
 
         None where a row was so large that nothing precise is left without it.
@@ -188,26 +188,26 @@ class Seed:
         if self.basis is not None:
             view = DirectedView(objective, self.basis)
 
-        def sums_of(slots, positions):
+        def sums_of(indices, positions):
             share = self.kind.share
-            return Sums.of(objective, view, self.places, slots, positions, share)
+            return Sums.of(objective, view, self.places, indices, positions, share)
 
         sums, positions = self.sums, self.positions
-        removed, added = change.removed_positions, change.added_positions
+        removed, added = edit.removed_positions, edit.added_positions
         if len(removed):
-            sums = sums.minus(sums_of(change.removed_slots, removed))
+            sums = sums.minus(sums_of(edit.removed, removed))
             if sums is None:
                 return None
             gone = self.sampled(removed, removed)
             positions = np.setdiff1d(positions, gone, assume_unique=True)
         if len(added):
-            sums = sums.plus(sums_of(change.added_slots, added))
+            sums = sums.plus(sums_of(edit.added, added))
             positions = np.concatenate([positions, self.sampled(added, added)])
         return replace(self, sums=sums, positions=positions)
 
-    def sampled(self, slots, positions):
+    def sampled(self, indices, positions):
         """Those of some rows that belong to the sample."""
-        return slots[draw(positions) < self.kind.share]
+        return indices[draw(positions) < self.kind.share]
 
     def at(self, step):
         """The seed of one step alone."""
@@ -359,12 +359,12 @@ def respond(arrays, step, drift):
     return response
 
 
-def affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse, n_groups=1):
+def affordable_kind(loss, n_dof, n_rows, n_epochs, entry_cost, n_groups=1):
     """The best `SeedKind` that costs no more than the fit; or None.
 
     The fit reads all of `n_rows` in every epoch.
     """
-    for kind in _candidates(loss, n_dof, n_rows, n_epochs, is_sparse):
+    for kind in _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
         order = loss.n_curvatures * kind.n_directions(n_dof)
         sampled = kind.share * n_rows
         is_enough = kind.share == 1.0 or sampled >= _ROWS_PER_COEFFICIENT * order
@@ -373,7 +373,7 @@ def affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse, n_groups=1):
     return None
 
 
-def _candidates(loss, n_dof, n_rows, n_epochs, is_sparse):
+def _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
     """Kinds that cost no more than the fit, the best one first; maybe of no rows."""
     m = loss.n_curvatures
     fit = _MOST_FITS * n_epochs * n_rows * 2 * loss.n_outputs * n_dof
@@ -387,7 +387,7 @@ def _candidates(loss, n_dof, n_rows, n_epochs, is_sparse):
             yield SeedKind("whole", largest, n_points)
         share = min(largest, fit / (_FEW_POINTS * at_a_point))
         yield SeedKind("whole", share, _FEW_POINTS)
-    if is_sparse:
+    if entry_cost > 1.0:
         yield SeedKind("mean", largest, _N_POINTS)
         return
     directions = (ROWS_PER_COLUMN + _EIGEN) * n_dof**3 / _BLAS

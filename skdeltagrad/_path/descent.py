@@ -34,7 +34,7 @@ class ExactOracle(AbstractOracle):
 
     Parameters
     ----------
-    objective : Objective
+    objective : DataTerm
     batches : object with ``at(step)``
         Rows that are there.
     added : object with ``at(step)``
@@ -47,11 +47,11 @@ class ExactOracle(AbstractOracle):
         self.added = added
 
     def gradient_sums(self, step, iterate, sums_out):
-        slots = self.batches.at(step)
+        indices = self.batches.at(step)
         added = self.added.at(step)
         if len(added):
-            slots = np.concatenate([slots, added])
-        self.objective.add_gradient_sums(iterate, slots, sums_out)
+            indices = np.concatenate([indices, added])
+        self.objective.add_gradient_sums(iterate, indices, sums_out)
         return True
 
 

@@ -1,10 +1,10 @@
 """Which rows each step reads, and how far it goes.
 
 A *schedule* is fixed by `fit` and never edited: it says which batch a position belongs
-to in each epoch, for positions of `fit` and for those given out later. A *census* says
+to in each epoch, for positions of `fit` and for those given out later. A *row counts* says
 how many rows, of what weight, each batch holds now. Batches are looked up both ways:
 `batches` lists the rows of a step that are there now, `members` the steps of a few
-rows; both answer ``at(step)`` with slots.
+rows; both answer ``at(step)`` with storage indices.
 
 With 5 rows, batches of 2 and 2 epochs, there are 6 steps; an epoch might deal the
 positions as [3, 0], [4, 1], [2]. If row 4 leaves, the second batch holds row 1 alone;
@@ -18,7 +18,9 @@ from functools import cached_property
 import numpy as np
 
 from .. import _kernels
-from .._data.group_weights import Census
+from .._data.edit import NO_EDIT
+from .._data.group_weights import RowCounts
+from .step_size import automatic_learning_rate
 
 _N_ROUND_KEYS = 8
 
@@ -26,13 +28,13 @@ _N_ROUND_KEYS = 8
 class BatchMembers:
     """Rows grouped by the step whose batch they belong to."""
 
-    def __init__(self, slots, bounds):
-        self._slots = slots
+    def __init__(self, indices, bounds):
+        self._indices = indices
         self._bounds = bounds
 
     def at(self, step):
-        """Slots of the rows that belong to this step's batch."""
-        return self._slots[self._bounds[step] : self._bounds[step + 1]]
+        """Storage indices of the rows that belong to this step's batch."""
+        return self._indices[self._bounds[step] : self._bounds[step + 1]]
 
     def where(self, n_steps):
         """Whether each step has any: shape (n_steps,)."""
@@ -42,31 +44,31 @@ class BatchMembers:
 class EveryStep:
     """Rows that take part in every step."""
 
-    def __init__(self, slots):
-        self._slots = slots
+    def __init__(self, indices):
+        self._indices = indices
 
     def at(self, step):
-        """Slots of the rows: the same for every step."""
-        return self._slots
+        """Storage indices of the rows: the same for every step."""
+        return self._indices
 
     def where(self, n_steps):
         """Whether each step has any: shape (n_steps,)."""
-        return np.full(n_steps, len(self._slots) > 0)
+        return np.full(n_steps, len(self._indices) > 0)
 
 
-class WholeRoster:
+class AllRows:
     """All rows that are there, for every step; looked for when first asked."""
 
-    def __init__(self, roster):
-        self._roster = roster
+    def __init__(self, table):
+        self._table = table
 
     def at(self, step):
-        """Slots of the rows: the same for every step."""
-        return self._slots
+        """Storage indices of the rows: the same for every step."""
+        return self._indices
 
     @cached_property
-    def _slots(self):
-        return self._roster.live_slots()
+    def _indices(self):
+        return self._table.live_indices()
 
 
 class AbstractSchedule(ABC):
@@ -81,7 +83,7 @@ class AbstractSchedule(ABC):
         Decides what is random.
     """
 
-    def __init__(self, learning_rates, n_positions, seed):
+    def __init__(self, learning_rates, n_positions, seed, batch_size=None):
         self.learning_rates = learning_rates
         self.n_positions = n_positions
         self.seed = seed
@@ -100,24 +102,24 @@ class AbstractSchedule(ABC):
         return self.n_epochs * self.steps_per_epoch
 
     @abstractmethod
-    def census(self, positions, weight, group, n_groups):
-        """Census of some rows alone: one position, weight and group for each."""
+    def row_counts(self, positions, weight, group, n_groups):
+        """RowCounts of some rows alone: one position, weight and group for each."""
 
     @abstractmethod
-    def members(self, positions, slots):
+    def members(self, positions, indices):
         """Where a few rows take part, in O(n_rows n_epochs).
 
         Returns
         -------
         members : object
-            ``at(step)`` gives slots, ``where(n_steps)`` whether there are any.
+            ``at(step)`` gives storage indices, ``where(n_steps)`` whether there are any.
         """
 
     @abstractmethod
-    def batches(self, roster):
+    def batches(self, table):
         """Who takes part in each step now, as an object with ``at(step)``."""
 
-    def step_sizes(self, census, group_weight, alpha):
+    def step_sizes(self, row_counts, group_weight, alpha):
         """What the loop multiplies with, for every step.
 
             w <- w - rate * gradient_sum - shrinkage * w
@@ -127,7 +129,7 @@ class AbstractSchedule(ABC):
 
         Parameters
         ----------
-        census : Census
+        row_counts : RowCounts
         group_weight : ndarray of shape (n_groups,)
         alpha : ndarray of shape (n_outputs,)
 
@@ -137,7 +139,7 @@ class AbstractSchedule(ABC):
         shrinkage : ndarray of shape (n_steps, n_outputs)
         """
         eta = np.repeat(self.learning_rates, self.steps_per_epoch)
-        by_batch = census.weight @ group_weight
+        by_batch = row_counts.weight @ group_weight
         total = by_batch[: self.steps_per_epoch].sum()
         rate = np.divide(eta, by_batch, where=by_batch > 0, out=np.zeros_like(eta))
         return rate, np.outer(eta / total, alpha)
@@ -148,14 +150,19 @@ class FullBatch(AbstractSchedule):
 
     steps_per_epoch = 1
 
-    def census(self, positions, weight, group, n_groups):
-        return Census.of_all(weight, group, n_groups)
+    @staticmethod
+    def fraction_of_rows(batch_size, n_positions):
+        """Fraction of the rows that a batch holds."""
+        return 1.0
 
-    def members(self, positions, slots):
-        return EveryStep(slots)
+    def row_counts(self, positions, weight, group, n_groups):
+        return RowCounts.of_all(weight, group, n_groups)
 
-    def batches(self, roster):
-        return WholeRoster(roster)
+    def members(self, positions, indices):
+        return EveryStep(indices)
+
+    def batches(self, table):
+        return AllRows(table)
 
 
 class MiniBatches(AbstractSchedule):
@@ -176,48 +183,53 @@ class MiniBatches(AbstractSchedule):
         self._other = -(-n_positions // self._side)
         self._keys = _round_keys(seed, self.n_epochs)
 
+    @staticmethod
+    def fraction_of_rows(batch_size, n_positions):
+        """Fraction of the rows that a batch holds."""
+        return min(1.0, batch_size / n_positions)
+
     @property
     def steps_per_epoch(self):
         return -(-self.n_positions // self.batch_size)
 
-    def census(self, positions, weight, group, n_groups):
+    def row_counts(self, positions, weight, group, n_groups):
         count = np.zeros((self.n_steps, n_groups), np.int64)
         weights = np.zeros((self.n_steps, n_groups))
         _kernels.shuffle.tally(
             positions, weight, group, *self._domain(), self._keys, self.batch_size,
             count, weights,
         )  # fmt: skip
-        return Census(count, weights)
+        return RowCounts(count, weights)
 
-    def members(self, positions, slots):
+    def members(self, positions, indices):
         place = np.empty((self.n_epochs, len(positions)), np.int64)
         _kernels.shuffle.places_of(positions, *self._domain(), self._keys, place)
         step = place // self.batch_size
         step += self.steps_per_epoch * np.arange(self.n_epochs)[:, np.newaxis]
-        return _group_by(step.ravel(), np.tile(slots, self.n_epochs), self.n_steps)
+        return _group_by(step.ravel(), np.tile(indices, self.n_epochs), self.n_steps)
 
-    def batches(self, roster):
-        return DealtBatches(self, roster)
+    def batches(self, table):
+        return DealtBatches(self, table)
 
-    def dealt(self, step, slot_of):
-        """Slots of the rows of `fit` that belong to the batch of a step.
+    def dealt(self, step, index_of):
+        """Storage indices of the rows of `fit` that belong to the batch of a step.
 
-        `slot_of` holds the slot of every position, GONE (negative) for rows that left.
+        `index_of` holds the storage index of every position, GONE (negative) for rows that left.
         """
         epoch, batch = divmod(step, self.steps_per_epoch)
         first = batch * self.batch_size
-        slots = np.empty(min(self.batch_size, self.n_positions - first), np.int64)
-        n_found = _kernels.shuffle.slots_at(
-            first, *self._domain(), self._keys[epoch], slot_of, slots
+        indices = np.empty(min(self.batch_size, self.n_positions - first), np.int64)
+        n_found = _kernels.shuffle.indices_at(
+            first, *self._domain(), self._keys[epoch], index_of, indices
         )
-        return slots[:n_found]
+        return indices[:n_found]
 
-    def joined(self, epoch, positions, slots):
+    def joined(self, epoch, positions, indices):
         """Later rows by the batch of one epoch that they joined, ``at(batch)``."""
         place = np.empty((1, len(positions)), np.int64)
         keys = self._keys[epoch : epoch + 1]
         _kernels.shuffle.places_of(positions, *self._domain(), keys, place)
-        return _group_by(place[0] // self.batch_size, slots, self.steps_per_epoch)
+        return _group_by(place[0] // self.batch_size, indices, self.steps_per_epoch)
 
     def _domain(self):
         return self.n_positions, self._side, self._other
@@ -226,31 +238,67 @@ class MiniBatches(AbstractSchedule):
 class DealtBatches:
     """The rows that are there, by the batches of `MiniBatches`."""
 
-    def __init__(self, schedule, roster):
+    def __init__(self, schedule, table):
         self._schedule = schedule
-        self._roster = roster
-        self._later = np.arange(schedule.n_positions, roster.n_positions)
-        self._later = self._later[roster.slots_of(self._later) >= 0]
+        self._table = table
+        self._later = np.arange(schedule.n_positions, table.n_positions)
+        self._later = self._later[table.indices_of(self._later) >= 0]
         self._epoch = None
 
     def at(self, step):
-        """Slots of the rows that belong to this step's batch."""
-        slots = self._schedule.dealt(step, self._roster.slot_of_first)
+        """Storage indices of the rows that belong to this step's batch."""
+        indices = self._schedule.dealt(step, self._table.index_of_first)
         if not len(self._later):
-            return slots
+            return indices
         epoch, batch = divmod(step, self._schedule.steps_per_epoch)
         if epoch != self._epoch:
             self._joined = self._schedule.joined(
-                epoch, self._later, self._roster.slots_of(self._later)
+                epoch, self._later, self._table.indices_of(self._later)
             )
             self._epoch = epoch
-        return np.concatenate([slots, self._joined.at(batch)])
+        return np.concatenate([indices, self._joined.at(batch)])
 
 
-def _group_by(number, slots, n_numbers):
+_SCHEDULES = {"gd": FullBatch, "sgd": MiniBatches}
+
+
+def schedule_of(settings, model, training_set, seed, edit=NO_EDIT, n_positions=None):
+    """Return the schedule of a fit.
+
+    Parameters
+    ----------
+    settings : Settings
+    model : Model
+    training_set : TrainingSet
+    seed : int
+    edit : Edit
+        Staged, with rows that join.
+    n_positions : int, optional
+        Number of rows in `fit`; by default that of the current training rows.
+    """
+    table = training_set.table
+    indices = np.concatenate([table.live_indices(), edit.added])
+    n_positions = n_positions or len(indices)
+    make = _SCHEDULES[settings.solver]
+    rates = settings.check_learning_rates()
+    if rates is None:
+        weight = table.weight
+        if model.n_groups > 1:
+            by_group = np.bincount(table.y[indices], weight[indices], model.n_groups)
+            weight = weight * model.group_factors(by_group)[table.y]
+        rate = automatic_learning_rate(
+            training_set.rows, indices, weight, model.centre,
+            model.loss.curvature_bound, model.alpha.max(),
+            make.fraction_of_rows(settings.batch_size, n_positions),
+        )  # fmt: skip
+        rates = np.full(settings.max_iter, rate)
+    return make(rates, n_positions, seed, settings.batch_size)
+
+
+def _group_by(number, indices, n_numbers):
     order = np.argsort(number, kind="stable")
     bounds = np.searchsorted(number[order], np.arange(n_numbers + 1))
-    return BatchMembers(slots[order], bounds)
+    return BatchMembers(indices[order], bounds)
 
 
 def _round_keys(seed, n_epochs):

@@ -3,13 +3,15 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from .._objective.data_term import Objective
+from .._objective.data_term import DataTerm
 from .._objective.losses import HalfSquaredLoss
 from .._utils import threads
 from .._utils.few_digits import rounded_down
 
 
-def automatic_learning_rate(rows, slots, weight, centre, curvature_bound, alpha, share):
+def automatic_learning_rate(
+    rows, indices, weight, centre, curvature_bound, alpha, share
+):
     """1 / L to two significant digits, rounded down.
 
     L is the smoothness of a mini-batch of the mean objective,
@@ -25,8 +27,8 @@ def automatic_learning_rate(rows, slots, weight, centre, curvature_bound, alpha,
     Parameters
     ----------
     rows : AbstractRows
-    slots : ndarray of shape (n_samples,)
-    weight : ndarray of shape (n_slots,)
+    indices : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_stored,)
     centre : ndarray of shape (n_features,) or None
         None: no intercept.
     curvature_bound : float
@@ -36,24 +38,24 @@ def automatic_learning_rate(rows, slots, weight, centre, curvature_bound, alpha,
     share : float
         Batch size over number of rows.
     """
-    total = weight[slots].sum()
-    moment = _second_moment(rows, slots, weight, centre) / total
-    n_samples = np.count_nonzero(weight[slots])
+    total = weight[indices].sum()
+    moment = _second_moment(rows, indices, weight, centre) / total
+    n_samples = np.count_nonzero(weight[indices])
     batch_size = max(1.0, share * n_samples)
     together = 1.0
     if n_samples > 1:
         together = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
     if together < 1.0:
         offset = np.zeros(rows.n_features) if centre is None else centre
-        squared = rows.squared_distances(slots, offset) + (centre is not None)
-        largest = (weight[slots] * squared).max() * n_samples / total
+        squared = rows.squared_distances(indices, offset) + (centre is not None)
+        largest = (weight[indices] * squared).max() * n_samples / total
         moment = together * moment + (1 - together) * largest
     smoothness = curvature_bound * moment + alpha / total
     # All digits would tell of a row that left; below it steps are stable.
     return rounded_down(1.0 / smoothness) if smoothness > 0 else 1.0
 
 
-def _second_moment(rows, slots, weight, centre):
+def _second_moment(rows, indices, weight, centre):
     """Largest eigenvalue of sum_i s_i x_i x_i'.
 
     The gradient of the half squared error with targets zero *is* the product of that
@@ -61,12 +63,12 @@ def _second_moment(rows, slots, weight, centre):
     less than 1% here; gradient descent is stable up to twice the step.
     """
     targets = np.zeros((len(weight), 1))
-    squares = Objective(rows, targets, weight, HalfSquaredLoss(1), centre)
+    squares = DataTerm(rows, targets, weight, HalfSquaredLoss(1), centre)
     n_dof = squares.n_dof
 
     def product(vector):
         iterate = np.ascontiguousarray(vector, dtype=float).reshape(1, n_dof)
-        return squares.gradient_sums(iterate, slots).ravel()
+        return squares.gradient_sums(iterate, indices).ravel()
 
     # A legacy generator: its stream is frozen across NumPy versions.
     start = np.random.RandomState(0).standard_normal(n_dof)

@@ -35,7 +35,7 @@ from numbers import Integral
 
 import numpy as np
 
-from .._data.edit import NO_SLOTS
+from .._data.edit import NO_ROWS
 from .._data.row_table import GONE
 from .._version import __version__
 
@@ -81,25 +81,25 @@ def new_key():
     return secrets.token_bytes(_HASH_BYTES)
 
 
-def names_of(roster, slots):
+def names_of(table, indices):
     """What rows are called in receipts: by their ids, or by position without any."""
-    if not roster.is_stored:
+    if not table.is_stored:
         return []
-    if roster.ids is not None:
-        return id_names(np.unique(roster.ids[slots]))
-    positions = roster.position[slots]
+    if table.ids is not None:
+        return id_names(np.unique(table.ids[indices]))
+    positions = table.position[indices]
     return position_names(positions[positions != GONE])
 
 
 def names_of_added(edit, n_positions):
     """What receipts call the rows that join, after so many positions given out."""
-    if edit.added is None:
+    if edit.new_rows is None:
         return []
-    if edit.added.ids is not None:
-        return id_names(np.unique(edit.added.ids))
-    taken_over = NO_SLOTS if edit.taken_over is None else edit.taken_over
+    if edit.new_rows.ids is not None:
+        return id_names(np.unique(edit.new_rows.ids))
+    taken_over = NO_ROWS if edit.taken_over is None else edit.taken_over
     taken_over = taken_over[taken_over != GONE]
-    n_new = edit.n_added - len(taken_over)
+    n_new = edit.n_new_rows - len(taken_over)
     new = np.arange(n_positions, n_positions + n_new)
     return position_names(np.sort(np.concatenate([taken_over, new])))
 

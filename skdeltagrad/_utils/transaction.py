@@ -14,8 +14,8 @@ class Transaction:
     must do no harm.
 
         with Transaction() as transaction:
-            transaction.undo(rows.restore, slots, saved=rows.read(slots))
-            rows.wipe(slots)
+            transaction.undo(rows.restore, storage indices, saved=rows.read(storage indices))
+            rows.wipe(storage indices)
 
     `saved` holds copies of rows: they are overwritten when it is over.
     """

@@ -21,13 +21,13 @@ import numpy as np
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._data.centring import coefficients, recentred
-from .._data.group_weights import LARGEST_PART, Census, balanced_factors
+from .._data.group_weights import LARGEST_PART, RowCounts, balanced_factors
 from .._data.rows import AbstractRows, canonical
 from .._estimators.base import ROW_CHECKS, BaseDeltaGrad
-from .._estimators.editing import problem_of, without
+from .._estimators.editing import without
 from .._estimators.requests import check_ids
 from .._optimum.curvature import cheapest_curvature
+from .._optimum.problem import problem_of
 from .._utils import progress as _progress
 from .._utils import threads
 from .._utils.callbacks import followed, stand_in
@@ -90,7 +90,7 @@ class Sweep:
 
     Attributes
     ----------
-    positions, slots : ndarray of shape (n_rows,)
+    positions, indices : ndarray of shape (n_rows,)
         Of the rows, in the order of positions.
     unit : ndarray of shape (n_rows,)
         Number of each row's unit.
@@ -108,20 +108,20 @@ class Sweep:
 
     def __init__(self, estimator, labels=None, tol=1e-2, verbose=0):
         self.estimator = estimator
-        self.engine = estimator._path
+        self.engine = estimator._engine
         self.training_set = estimator._training_set
         self.verbose = verbose
         self._tol = tol
-        roster = self.training_set.roster
-        self.slots = _by_position(roster)
-        self.positions = roster.position[self.slots]
+        table = self.training_set.table
+        self.indices = _by_position(table)
+        self.positions = table.position[self.indices]
         self.names, self.unit = self.positions, np.arange(len(self.positions))
         if labels is not None:
             self.names, self.unit = np.unique(labels, return_inverse=True)
-        self._units = Units.of(self.slots, self.unit, len(self.names))
+        self._units = Units.of(self.indices, self.unit, len(self.names))
         self.iterate = self.engine.iterate
-        self.problem = problem_of(self.engine, self.training_set, self.slots)
-        self.counts = self._sums_by_unit(roster.weight[self.slots] > 0) > 0
+        self.problem = problem_of(self.engine.model, self.training_set, self.indices)
+        self.counts = self._sums_by_unit(table.weight[self.indices] > 0) > 0
         self.is_defined = self._find_defined()
 
     @classmethod
@@ -142,13 +142,13 @@ class Sweep:
         check_is_fitted(estimator)
         if not isinstance(tol, Real) or not tol > 0:
             raise ValueError(f"tol must be a positive number, got {tol!r}.")
-        roster = estimator._training_set.roster
-        if not roster.is_stored:
+        table = estimator._training_set.table
+        if not table.is_stored:
             raise ValueError(
                 "estimator was fitted with store_data=False and kept no rows to leave "
                 "out. Fit with store_data=True."
             )
-        return cls(estimator, _labels(roster, groups), tol, verbose)
+        return cls(estimator, _labels(table, groups), tol, verbose)
 
     @property
     def n_units(self):
@@ -198,17 +198,17 @@ class Sweep:
     def own_predictions(self, left):
         """Raw predictions of units' rows without them: (n_units, size, n_outputs)."""
         iterates = (self.iterate + left.changes).swapaxes(1, 2)
-        raw = np.empty((*left.slots.shape, len(self.iterate)))
+        raw = np.empty((*left.indices.shape, len(self.iterate)))
         size = max(1, _OWN_ENTRIES // (len(raw) * self.iterate.shape[1]))
         for first in range(0, raw.shape[1], size):
-            slots = left.slots[:, first : first + size]
-            X = self.objective.extended(slots.ravel()).reshape(*slots.shape, -1)
+            indices = left.indices[:, first : first + size]
+            X = self.objective.extended(indices.ravel()).reshape(*indices.shape, -1)
             raw[:, first : first + size] = X @ iterates
         return raw
 
     def published(self, iterates):
         """Coefficients (n, n_outputs, n_features) and intercepts (n, n_outputs)."""
-        return coefficients(iterates, self.objective.n_features, self.engine.centre)
+        return self.engine.model.coefficients(iterates)
 
     def rows_of(self, X):
         """Given rows, checked, to be predicted."""
@@ -250,11 +250,16 @@ class Sweep:
     def has_hessian(self):
         """Whether the models are made from one Hessian."""
         engine = self.engine
-        if self.estimator.solver != "newton" or engine.spread is not None:
+        if engine.keeps_path or engine.model.spread is not None:
             return False
-        if engine.kind == "exact":
+        if engine.keeps_hessian:
             return True
-        shape = engine.loss, engine.alpha, self.objective.n_features, engine.n_groups
+        shape = (
+            engine.model.loss,
+            engine.model.alpha,
+            self.objective.n_features,
+            engine.model.n_groups,
+        )
         return cheapest_curvature(*shape) == "exact"
 
     @cached_property
@@ -275,9 +280,7 @@ class Sweep:
     def _edited(self, numbers):
         """`Left` of one unit, by an edit aside."""
         removed = self._units.of_unit(numbers[0])
-        targets = self.estimator._edit_targets(
-            self.training_set.roster.y[removed], None
-        )
+        targets = self.estimator._edit_targets(self.training_set.table.y[removed], None)
         engine = without(
             self._settings, self.training_set, self._surveyed, removed, targets
         )
@@ -296,12 +299,7 @@ class Sweep:
     @cached_property
     def _surveyed(self):
         """The engine with what its first edit would make, once for all units."""
-        rows, roster = self.training_set.rows, self.training_set.roster.aside()
-        if self.estimator.solver != "newton":
-            return self.engine.surveyed(rows, roster, self._settings)
-        if self.engine.kind != "exact" or self.engine.curvature is not None:
-            return self.engine  # edits by products keep nothing
-        return self.engine.surveyed(rows, roster)
+        return self.engine.prepared(self.training_set.aside(), self._settings)
 
     @cached_property
     def _products(self):
@@ -309,29 +307,28 @@ class Sweep:
 
     def _as_ours(self, engine):
         """An engine's iterate as if its columns were centred where ours are."""
-        n_features = self.objective.n_features
-        return recentred(engine.iterate, n_features, engine.centre, self.engine.centre)
+        return engine.model.iterate_about(engine.iterate, self.engine.model.centre)
 
-    def _census(self, slots):
-        roster, n_groups = self.training_set.roster, self.engine.n_groups
-        group = np.zeros(len(slots), np.int64) if n_groups == 1 else roster.y[slots]
-        return Census.of_all(roster.weight[slots], group, n_groups)
+    def _row_counts(self, indices):
+        table, n_groups = self.training_set.table, self.engine.model.n_groups
+        group = np.zeros(len(indices), np.int64) if n_groups == 1 else table.y[indices]
+        return RowCounts.of_all(table.weight[indices], group, n_groups)
 
     @property
     def _group_weight(self):
         """Factors of the groups without each unit: (n_units, n_groups)."""
-        n_groups = self.engine.n_groups
+        n_groups = self.engine.model.n_groups
         if n_groups == 1:
             return np.ones((self.n_units, 1))
-        roster = self.training_set.roster
-        place = self.unit * n_groups + roster.y[self.slots]
+        table = self.training_set.table
+        place = self.unit * n_groups + table.y[self.indices]
         mine = np.bincount(
-            place, roster.weight[self.slots], self.n_units * n_groups
+            place, table.weight[self.indices], self.n_units * n_groups
         ).reshape(self.n_units, n_groups)
-        rest = self._census(self.slots).weight[0] - mine
+        rest = self._row_counts(self.indices).weight[0] - mine
         # Next to a very large weight few digits are left of the others'.
         for number in np.flatnonzero((mine > LARGEST_PART * rest).any(axis=1)):
-            rest[number] = self._census(self.slots[self.unit != number]).weight[0]
+            rest[number] = self._row_counts(self.indices[self.unit != number]).weight[0]
         return balanced_factors(rest)
 
     def _sums_by_unit(self, values):
@@ -339,49 +336,49 @@ class Sweep:
 
     def _find_defined(self):
         """Units without which every class has a row, and some row has weight."""
-        roster = self.training_set.roster
-        n_counting = self._sums_by_unit(roster.weight[self.slots] > 0)
+        table = self.training_set.table
+        n_counting = self._sums_by_unit(table.weight[self.indices] > 0)
         is_defined = n_counting < n_counting.sum()
         is_defined |= n_counting == 0
-        if not self.engine.loss.is_quadratic:
-            n_classes = int(roster.y[self.slots].max()) + 1
-            pairs = self.unit * n_classes + roster.y[self.slots]
+        if not self.engine.model.loss.is_quadratic:
+            n_classes = int(table.y[self.indices].max()) + 1
+            pairs = self.unit * n_classes + table.y[self.indices]
             pairs, n_rows = np.unique(pairs, return_counts=True)
-            of_class = np.bincount(roster.y[self.slots])
+            of_class = np.bincount(table.y[self.indices])
             lost = pairs[n_rows == of_class[pairs % n_classes]]
             is_defined[lost // n_classes] = False
         return is_defined
 
 
-def _by_position(roster):
-    """Slots of the rows that are there, in the order of their positions."""
-    slots = roster.live_slots()
-    return slots[np.argsort(roster.position[slots])]
+def _by_position(table):
+    """Storage indices of the rows that are there, in the order of their positions."""
+    indices = table.live_indices()
+    return indices[np.argsort(table.position[indices])]
 
 
-def _labels(roster, groups):
+def _labels(table, groups):
     """Labels of the rows, in the order of positions; None: each its own."""
     if groups is None:
         return None
-    slots = _by_position(roster)
+    indices = _by_position(table)
     if isinstance(groups, str):
         if groups != "sample_id":
             raise ValueError(
                 'groups must be None, "sample_id" or one label for each row, got '
                 f"{groups!r}."
             )
-        if roster.ids is None:
+        if table.ids is None:
             raise ValueError(
                 'groups="sample_id" needs ids, and fit was given no sample_id. Pass '
                 "one label for each row as groups, or fit with sample_id."
             )
-        return roster.ids[slots]
-    return check_ids(groups, "groups", len(slots))
+        return table.ids[indices]
+    return check_ids(groups, "groups", len(indices))
 
 
 def _error_of(engine):
     """What an edit says about its error, as a share of what it moved."""
-    account = engine.account()
+    account = engine.summary()
     if account.get("n_steps", 0) and account["n_exact_steps"] == account["n_steps"]:
         return 0.0
     estimate = account.get("error_estimate")

@@ -102,7 +102,7 @@ def leave_one_out(
         influence[left.units] = left.influence
         error[left.units] = left.error
         iterates = sweep.iterate + left.changes
-        own[left.slots] = sweep.own_predictions(left)
+        own[left.indices] = sweep.own_predictions(left)
         if return_coef:
             models[left.units] = iterates
         if rows is not None:
@@ -110,7 +110,7 @@ def leave_one_out(
                 of_X[left.units, block] = raw.swapaxes(0, 1)
 
     sweep.run(use)
-    decision_values = own[sweep.slots]
+    decision_values = own[sweep.indices]
     coef = intercept = None
     if return_coef:
         coef, intercept = (_squeezed(part, 1) for part in sweep.published(models))
@@ -241,15 +241,15 @@ def jackknife_plus(
     if method not in ("plus", "minmax"):
         raise ValueError(f'method must be "plus" or "minmax", got {method!r}.')
     sweep.refuse_undefined()
-    roster = estimator._training_set.roster
-    counting = roster.weight[sweep.slots] > 0
-    own = np.empty(roster.y.shape)
+    table = estimator._training_set.table
+    counting = table.weight[sweep.indices] > 0
+    own = np.empty(table.y.shape)
 
     def keep_residuals(_, left):
-        own[left.slots] = np.abs(roster.y[left.slots] - sweep.own_predictions(left))
+        own[left.indices] = np.abs(table.y[left.indices] - sweep.own_predictions(left))
 
     sweep.run(keep_residuals)
-    residuals = own[sweep.slots[counting]][:, np.newaxis]
+    residuals = own[sweep.indices[counting]][:, np.newaxis]
     rows = sweep.rows_of(X)
     n_outputs = len(sweep.iterate)
     lower, upper = np.empty((2, len(rows), n_outputs))

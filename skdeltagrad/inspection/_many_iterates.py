@@ -23,7 +23,7 @@ class ManyIterates:
         self.problem = problem
         self.iterate = iterate
         self._place = np.zeros(len(problem.objective.weight), np.int64)
-        self._place[problem.slots] = np.arange(len(problem.slots))
+        self._place[problem.indices] = np.arange(len(problem.indices))
 
     def vectors(self, many):
         """`Problem.vectors` of many at once: (n, n_outputs, n_dof) to (n, ..., q)."""
@@ -70,17 +70,17 @@ class ManyIterates:
             # Second derivatives are (m, m) matrices of every row, too.
             width = max(objective.n_dof, loss.n_curvatures)
         for block, X in self._row_blocks(len(changes) * objective.n_outputs * width):
-            slots = self.problem.slots[block]
+            indices = self.problem.indices[block]
             raw, ranges, gone = self._moves(leaving, block, X, changes)
             np.maximum(moved, ranges.max(axis=1), out=moved)
             raw += X @ self.iterate.T
-            counts = np.broadcast_to(leaving.factors(slots), raw.shape[:2]).copy()
+            counts = np.broadcast_to(leaving.factors(indices), raw.shape[:2]).copy()
             counts[gone] = 0.0
             if hessians_out is not None:
-                weight = counts * objective.weight[slots]
+                weight = counts * objective.weight[indices]
                 self._add_hessians(X, raw, weight, hessians_out)
             flat = raw.reshape(-1, raw.shape[2])
-            of_units = np.tile(slots, len(changes))
+            of_units = np.tile(indices, len(changes))
             loss.differentiate(flat, objective.y, objective.weight, of_units)
             raw *= counts[:, :, np.newaxis]
             total += raw.swapaxes(1, 2) @ X
@@ -96,7 +96,7 @@ class ManyIterates:
         changes = self.by_output(vectors)
         largest, squares = np.zeros((2, len(changes)))
         for block, X in self._row_blocks(len(changes) * objective.n_outputs):
-            slots = self.problem.slots[block]
+            indices = self.problem.indices[block]
             moves, ranges, _ = self._moves(leaving, block, X, changes)
             np.maximum(largest, ranges.max(axis=1), out=largest)
             states = loss.curvature_state(X @ self.iterate.T)
@@ -104,7 +104,7 @@ class ManyIterates:
             bent = flat.copy()
             loss.bend(bent, np.tile(states, (len(changes), 1)))
             bent = np.sum(bent * flat, axis=1).reshape(ranges.shape)
-            weight = objective.weight[slots] * leaving.factors(slots)
+            weight = objective.weight[indices] * leaving.factors(indices)
             squares += (bent * ranges**2) @ weight
         return largest, squares
 
@@ -132,7 +132,7 @@ class ManyIterates:
         moves = np.ascontiguousarray(moves)
         ranges = self.problem.objective.loss.ranges(moves.reshape(-1, moves.shape[2]))
         ranges = ranges.reshape(moves.shape[:2])
-        own = self._place[leaving.slots]
+        own = self._place[leaving.indices]
         inside = (own >= block.start) & (own < block.stop)
         gone = np.nonzero(inside)[0], own[inside] - block.start
         ranges[gone] = 0.0
@@ -140,8 +140,8 @@ class ManyIterates:
 
     def _row_blocks(self, n_entries):
         """Slices of the rows and dense copies, few enough for so many entries each."""
-        objective, slots = self.problem.objective, self.problem.slots
+        objective, indices = self.problem.objective, self.problem.indices
         size = max(1, _BLOCK_ENTRIES // max(objective.n_dof, n_entries))
-        for first in range(0, len(slots), size):
-            block = slice(first, min(first + size, len(slots)))
-            yield block, objective.extended(slots[block])
+        for first in range(0, len(indices), size):
+            block = slice(first, min(first + size, len(indices)))
+            yield block, objective.extended(indices[block])

@@ -21,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._objective.data_term import Objective
+from .._objective.data_term import DataTerm
 from .._optimum import certificate
 from .._optimum.hessian import Hessian, over_groups
 from .._optimum.leverages import Leverages
@@ -58,7 +58,7 @@ class Left:
     ----------
     units : ndarray of shape (n_units,)
         Their numbers.
-    slots : ndarray of shape (n_units, size)
+    indices : ndarray of shape (n_units, size)
         Their rows.
     changes : ndarray of shape (n_units, n_outputs, n_dof)
         From the iterate of all rows.
@@ -70,7 +70,7 @@ class Left:
     """
 
     units: np.ndarray
-    slots: np.ndarray
+    indices: np.ndarray
     changes: np.ndarray
     influence: np.ndarray
     error: np.ndarray
@@ -139,10 +139,10 @@ class LeaveOut:
     def without(self, numbers):
         """`Left` of a block of units."""
         group_weight = self._group_weight[self._which[numbers[0]]]
-        slots = self.units.of_units(numbers)
-        if self._is_large(slots.shape[1]):
-            return self._one_by_one(numbers, slots, group_weight)
-        leaving = Leaving(self.problem.objective, group_weight, slots)
+        indices = self.units.of_units(numbers)
+        if self._is_large(indices.shape[1]):
+            return self._one_by_one(numbers, indices, group_weight)
+        leaving = Leaving(self.problem.objective, group_weight, indices)
         rows = UnitRows(leaving, self.iterate)
         downdate = Downdate(self._hessian_of(group_weight), rows)
         poor = downdate.rest < LEAST_LEFT
@@ -150,7 +150,7 @@ class LeaveOut:
             data = over_groups(self._gradient_sums, group_weight) - rows.gradients
             gradients = self._many.gradients(data, self.iterate)
             return self._followed(numbers, leaving, downdate, gradients)
-        poorly = self._one_by_one(numbers[poor], slots[poor], group_weight)
+        poorly = self._one_by_one(numbers[poor], indices[poor], group_weight)
         if poor.all():
             return poorly
         return Left.joined([poorly, self.without(numbers[~poor])])
@@ -167,13 +167,13 @@ class LeaveOut:
             return self.hessian
         return Hessian(self.hessian.sums, group_weight, self.hessian.penalty)
 
-    def _one_by_one(self, numbers, slots, group_weight):
+    def _one_by_one(self, numbers, indices, group_weight):
         """`Left` of units, each by a factor of its own."""
         parts = []
         nowhere = np.zeros((1, *self.problem.penalty.shape))
         for i in range(len(numbers)):
             number = numbers[i : i + 1]
-            leaving = Leaving(self.problem.objective, group_weight, slots[i : i + 1])
+            leaving = Leaving(self.problem.objective, group_weight, indices[i : i + 1])
             try:
                 alone = Alone(self.problem, self.iterate, leaving)
             except np.linalg.LinAlgError:
@@ -188,7 +188,7 @@ class LeaveOut:
     def _undefined(self, number, leaving):
         changes = np.full((1, *self.iterate.shape), np.nan)
         nothing = np.full(1, np.nan)
-        return Left(number, leaving.slots, changes, nothing, nothing)
+        return Left(number, leaving.indices, changes, nothing, nothing)
 
     def _followed(self, numbers, leaving, solver, gradients):
         """`Left` of a block, by a step, and by more where that is not near enough."""
@@ -199,7 +199,7 @@ class LeaveOut:
             self._refine(leaving, solver, gradients, changes, error)
         influence = self.hessian.norms(changes)
         return Left(
-            numbers, leaving.slots, self._many.by_output(changes), influence, error
+            numbers, leaving.indices, self._many.by_output(changes), influence, error
         )
 
     def _refine(self, leaving, solver, gradients, changes, error):
@@ -310,7 +310,7 @@ class LeaveOut:
         if hessian.is_exact and self._is_bounded and way > 0.0:
             sums = optimum.measured.gradient_sums
             nu = hessian.dual_norm(problem.gradient(sums, optimum.iterate))
-            leverage = self._leverages(hessian, problem.slots).max()
+            leverage = self._leverages(hessian, problem.indices).max()
             bound = certificate.after_gradient(nu, leverage)
         return change, np.inf if bound is None else bound.distance / way
 
@@ -318,18 +318,18 @@ class LeaveOut:
         """The problem of the rows that stay; other threads have theirs."""
         problem, objective = copy(self.problem), self.problem.objective
         problem.lowest = np.inf, None
-        problem.objective = Objective(
+        problem.objective = DataTerm(
             objective.rows, objective.y, objective.weight, objective.loss,
             objective.shift(), objective.group, objective.n_groups,
         )  # fmt: skip
-        problem.slots = np.setdiff1d(
-            self.problem.slots, leaving.slots, assume_unique=True
+        problem.indices = np.setdiff1d(
+            self.problem.indices, leaving.indices, assume_unique=True
         )
         problem.group_weight = leaving.group_weight
         problem.weight = float(
-            problem.objective.weight_by_group(problem.slots) @ leaving.group_weight
+            problem.objective.weight_by_group(problem.indices) @ leaving.group_weight
         )
-        problem.curvature = "exact"
+        problem.keeps_hessian = True
         return problem
 
     def _errors(
@@ -408,18 +408,18 @@ class LeaveOut:
     def _certain(self):
         """Largest leverage, and Q of `_certificate`."""
         problem, objective = self.problem, self.problem.objective
-        of_rows = self._leverages(self.hessian, problem.slots)
+        of_rows = self._leverages(self.hessian, problem.indices)
         fourth = np.zeros_like(self.hessian.sums)
-        objective.add_hessian_sums(self.iterate, problem.slots, fourth, of_rows**2)
+        objective.add_hessian_sums(self.iterate, problem.indices, fourth, of_rows**2)
         # The groups' largest factors make it hold for all units.
         largest = self._group_weight.max(axis=0)
         return float(of_rows.max()), over_groups(fourth, largest)
 
-    def _leverages(self, hessian, slots):
+    def _leverages(self, hessian, indices):
         """At least the largest leverages of rows, over all contrasts."""
         objective = self.problem.objective
         return Leverages(hessian, objective.loss, objective.n_dof).of_rows(
-            objective, slots
+            objective, indices
         )
 
     @property

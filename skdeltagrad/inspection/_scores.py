@@ -13,7 +13,6 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_array, check_consistent_length
 
-from .._data.centring import coefficients
 from .._estimators.requests import check_weights
 
 # Raw predictions that are made at a time.
@@ -192,7 +191,7 @@ def score_of(estimator, rows, X, y, scoring, sample_weight):
 def _model_of(estimator, iterate):
     """scikit-learn's own model at an iterate, around the estimator's centre."""
     model = estimator.to_sklearn()
-    published = coefficients(iterate, model.n_features_in_, estimator._path.centre)
+    published = estimator._engine.model.coefficients(iterate)
     for name, value in estimator._publish(*published).items():
         setattr(model, name, value)
     return model
@@ -205,7 +204,7 @@ class EvaluationRows:
     ----------
     rows : AbstractRows
     shift : ndarray of shape (n_features,) or None
-        See `Objective.shift`.
+        See `DataTerm.shift`.
     """
 
     def __init__(self, rows, shift):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._objective.data_term import Objective
+from .._objective.data_term import DataTerm
 from .._optimum.hessian import Hessian, over_groups
 
 # What is left of a direction without a unit, as a share, below which its digits are
@@ -28,21 +28,21 @@ class Units:
 
     Attributes
     ----------
-    slots : ndarray of shape (n_rows,)
+    indices : ndarray of shape (n_rows,)
         Unit by unit.
     bounds : ndarray of shape (n_units + 1,)
         Where each unit's begin.
     """
 
-    slots: np.ndarray
+    indices: np.ndarray
     bounds: np.ndarray
 
     @classmethod
-    def of(cls, slots, unit, n_units):
+    def of(cls, indices, unit, n_units):
         """Units by the number of each row's."""
         sizes = np.bincount(unit, minlength=n_units)
         order = np.argsort(unit, kind="stable")
-        return cls(slots[order], np.concatenate([[0], np.cumsum(sizes)]))
+        return cls(indices[order], np.concatenate([[0], np.cumsum(sizes)]))
 
     def __len__(self):
         return len(self.bounds) - 1
@@ -52,13 +52,13 @@ class Units:
         return np.diff(self.bounds)
 
     def of_unit(self, number):
-        """Slots of one unit."""
-        return self.slots[self.bounds[number] : self.bounds[number + 1]]
+        """Storage indices of one unit."""
+        return self.indices[self.bounds[number] : self.bounds[number + 1]]
 
     def of_units(self, numbers):
-        """Slots of units of one size: (n_units, size)."""
+        """Storage indices of units of one size: (n_units, size)."""
         size = self.bounds[numbers[0] + 1] - self.bounds[numbers[0]]
-        return self.slots[self.bounds[numbers][:, np.newaxis] + np.arange(size)]
+        return self.indices[self.bounds[numbers][:, np.newaxis] + np.arange(size)]
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,25 @@ class Leaving:
 
     Attributes
     ----------
-    objective : Objective
+    objective : DataTerm
     group_weight : ndarray of shape (n_groups,)
         Factors of the groups without any of them.
-    slots : ndarray of shape (n_units, size)
+    indices : ndarray of shape (n_units, size)
     """
 
-    objective: Objective
+    objective: DataTerm
     group_weight: np.ndarray
-    slots: np.ndarray
+    indices: np.ndarray
 
     def some(self, units):
         """Some of the units."""
-        return Leaving(self.objective, self.group_weight, self.slots[units])
+        return Leaving(self.objective, self.group_weight, self.indices[units])
 
-    def factors(self, slots):
+    def factors(self, indices):
         """Factors of the groups of some rows."""
         if self.objective.n_groups == 1:
-            return np.ones(len(slots))
-        return self.group_weight[self.objective.group[slots]]
+            return np.ones(len(indices))
+        return self.group_weight[self.objective.group[indices]]
 
 
 class UnitRows:
@@ -106,8 +106,8 @@ class UnitRows:
     """
 
     def __init__(self, leaving, iterate):
-        objective, shape = leaving.objective, leaving.slots.shape
-        flat = leaving.slots.ravel()
+        objective, shape = leaving.objective, leaving.indices.shape
+        flat = leaving.indices.ravel()
         X = objective.extended(flat)
         raw = X @ iterate.T
         factors = leaving.factors(flat)
@@ -181,7 +181,7 @@ class Alone:
     """
 
     def __init__(self, problem, iterate, leaving):
-        stay = np.setdiff1d(problem.slots, leaving.slots, assume_unique=True)
+        stay = np.setdiff1d(problem.indices, leaving.indices, assume_unique=True)
         sums = problem.objective.hessian_sums(iterate, stay)
         self._hessian = Hessian(sums, leaving.group_weight, problem.penalty)
         self.is_exact = self._hessian.is_exact

@@ -43,9 +43,9 @@ def test_moments(is_sparse):
 
 def test_moments_of_some_rows():
     X, weight = np.arange(12.0).reshape(6, 2), np.array([1.0, 2.0, 0.5])
-    slots = np.array([4, 0, 2])
-    found = ColumnMoments.of(AbstractRows.of(X), slots, weight)
-    expected = moments(X[slots], weight)
+    indices = np.array([4, 0, 2])
+    found = ColumnMoments.of(AbstractRows.of(X), indices, weight)
+    expected = moments(X[indices], weight)
     assert vars(found).keys() == vars(expected).keys()
     for name, value in vars(expected).items():
         assert_array_equal(getattr(found, name), value)

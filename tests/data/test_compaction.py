@@ -46,10 +46,10 @@ class Interrupt:
 def holed(seed, n_rows, kept):
     """An array of which some rows are kept, and the others are zero."""
     values = np.random.default_rng(seed).integers(1, 100, size=(n_rows, 2))
-    slots = np.flatnonzero(np.random.default_rng(seed + 1).random(n_rows) < kept)
-    holes = np.setdiff1d(np.arange(n_rows), slots)
+    indices = np.flatnonzero(np.random.default_rng(seed + 1).random(n_rows) < kept)
+    holes = np.setdiff1d(np.arange(n_rows), indices)
     values[holes] = 0
-    return GrowingArray(values), slots
+    return GrowingArray(values), indices
 
 
 @pytest.mark.parametrize("block_rows", [1, 3, 1000])
@@ -57,12 +57,12 @@ def holed(seed, n_rows, kept):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_shift_and_its_undoing(seed, kept, block_rows, monkeypatch):
     monkeypatch.setattr(compaction, "_BLOCK_BYTES", 16 * block_rows)
-    array, slots = holed(seed, 40, kept)
+    array, indices = holed(seed, 40, kept)
     before = array.values.copy()
-    shift = Shift.of_rows(array, slots)
+    shift = Shift.of_rows(array, indices)
     shift.run()
-    assert_array_equal(array.values, before[slots])
-    assert not array._store[len(slots) :].any()
+    assert_array_equal(array.values, before[indices])
+    assert not array._store[len(indices) :].any()
     shift.undo()
     assert_array_equal(array.values, before)
 
@@ -72,9 +72,9 @@ def test_a_shift_that_is_interrupted_anywhere(block_rows, monkeypatch):
     monkeypatch.setattr(compaction, "_BLOCK_BYTES", 16 * block_rows)
     n_interrupts = 0
     for at_line in range(1, 1000):
-        array, slots = holed(1, 15, 0.6)
+        array, indices = holed(1, 15, 0.6)
         before = array.values.copy()
-        shift = Shift.of_rows(array, slots)
+        shift = Shift.of_rows(array, indices)
         try:
             with Interrupt(at_line):
                 shift.run()
@@ -83,7 +83,7 @@ def test_a_shift_that_is_interrupted_anywhere(block_rows, monkeypatch):
             shift.undo()
             assert_array_equal(array.values, before)
         else:
-            assert_array_equal(array.values, before[slots])
+            assert_array_equal(array.values, before[indices])
             break
     assert n_interrupts > 10
 
@@ -205,7 +205,7 @@ def test_no_edit_copies_the_rows(storage, peak_of, monkeypatch):
         touched = 0.2 * size if name == "compact" else 0.0
         assert peak < 2 * touched + 0.2 * size, (name, peak / size)
         if name == "compact":
-            assert len(model._training_set.rows) == model._training_set.roster.n_live
+            assert len(model._training_set.rows) == model._training_set.table.n_live
             assert len(model._training_set.rows) < n_before - 3_800
 
 
@@ -228,7 +228,7 @@ def test_a_training_set_is_compacted_when_asked():
     assert len(training_set.rows) == 300
     with Transaction() as transaction:
         training_set.compact(transaction)
-    assert len(training_set.rows) == training_set.roster.n_live == 298
+    assert len(training_set.rows) == training_set.table.n_live == 298
     assert training_set.rows._data.values.all()
     model.unlearn(position=[4, 251])
     model.unlearn(X[5:6], y[5:6])
@@ -244,7 +244,7 @@ def test_ids_are_narrowed_by_an_edit_that_compacts():
     model = DeltaGradLogisticRegression().fit(
         X[:2_000, :3], y[:2_000] > 0, sample_id=ids
     )
-    assert model._training_set.roster.ids.dtype == "U100"
+    assert model._training_set.table.ids.dtype == "U100"
     model.unlearn(position=np.arange(1_500))
-    assert model._training_set.roster.ids.dtype == "U5"
+    assert model._training_set.table.ids.dtype == "U5"
     model.unlearn(sample_id="01999")

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from skdeltagrad._data import content_index
 from skdeltagrad._data.content_index import ContentIndex
-from skdeltagrad._data.row_table import GONE, Roster
+from skdeltagrad._data.row_table import GONE, RowTable
 from skdeltagrad._data.rows import AbstractRows
 
 STORAGES = [
@@ -22,7 +22,7 @@ STORAGES = [
 
 
 class Stored:
-    """Rows, their roster and their index, and the questions put to them."""
+    """Rows, their row table and their index, and the questions put to them."""
 
     def __init__(self, X, y=None, weight=None, is_sparse=False):
         self.is_sparse = is_sparse
@@ -30,7 +30,7 @@ class Stored:
         y = np.zeros(n_rows, np.int64) if y is None else np.asarray(y)
         weight = np.ones(n_rows) if weight is None else np.asarray(weight, float)
         self.rows = AbstractRows.of(self.given(X))
-        self.roster = Roster(y, weight)
+        self.table = RowTable(y, weight)
         self.index = ContentIndex(self.rows, np.arange(n_rows))
 
     def given(self, X):
@@ -40,24 +40,24 @@ class Stored:
         y = np.zeros(len(X), np.int64) if y is None else np.asarray(y)
         weight = None if weight is None else np.asarray(weight, float)
         X = self.given(np.asarray(X, self.rows.dtype))
-        return self.index.match(self.rows, self.roster, X, y, weight).tolist()
+        return self.index.match(self.rows, self.table, X, y, weight).tolist()
 
     def count(self, X):
         X = self.given(np.asarray(X, self.rows.dtype))
-        return self.index.count(self.rows, self.roster, X).tolist()
+        return self.index.count(self.rows, self.table, X).tolist()
 
     def add(self, X):
-        slots = self.rows.append(self.given(X))
-        self.roster.append(np.zeros(len(X), np.int64), np.ones(len(X)))
-        self.index.insert(self.rows, slots)
-        self.roster.attach(slots, self.roster.give_positions(len(X)))
+        indices = self.rows.append(self.given(X))
+        self.table.append(np.zeros(len(X), np.int64), np.ones(len(X)))
+        self.index.insert(self.rows, indices)
+        self.table.attach(indices, self.table.give_positions(len(X)))
 
-    def remove(self, slots):
-        slots = np.asarray(slots)
-        self.roster.detach(slots)
-        self.index.strike(self.rows, slots)
-        self.rows.wipe(slots)
-        self.roster.wipe(slots)
+    def remove(self, indices):
+        indices = np.asarray(indices)
+        self.table.detach(indices)
+        self.index.strike(self.rows, indices)
+        self.rows.wipe(indices)
+        self.table.wipe(indices)
 
 
 @pytest.fixture(
@@ -217,17 +217,17 @@ def test_rows_that_left_are_not_found(kind):
     stored = Stored(X, is_sparse=kind[0])
     stored.remove([3, 4, 17])
     expected = list(range(30))
-    for slot in (3, 4, 17):
-        expected[slot] = GONE
+    for index in (3, 4, 17):
+        expected[index] = GONE
     assert stored.match(X) == expected
-    assert stored.count(X) == [int(slot != GONE) for slot in expected]
+    assert stored.count(X) == [int(index != GONE) for index in expected]
 
 
 def test_rows_that_are_leaving_are_not_found():
     """Detached, but not wiped yet: the index has them still."""
     X = some_rows(5)
     stored = Stored(X)
-    stored.roster.detach(np.array([2]))
+    stored.table.detach(np.array([2]))
     assert stored.match(X) == [0, 1, GONE, 3, 4]
     assert stored.count(X) == [1, 1, 0, 1, 1]
 
@@ -299,9 +299,9 @@ class Counted:
         self.n_read, self._read = 0, stored.rows.read
         stored.rows.read = self
 
-    def __call__(self, slots):
-        self.n_read += len(slots)
-        return self._read(slots)
+    def __call__(self, indices):
+        self.n_read += len(indices)
+        return self._read(indices)
 
 
 def test_rows_made_for_the_direction_of_before_are_no_candidates(kind):

@@ -36,16 +36,16 @@ class Case:
         self.weight = np.ones(len(X)) if weight is None else weight
         self.fingerprints = Fingerprints(KEY, self.rows, self.y)
 
-    def of(self, slots=None):
-        slots = np.arange(len(self.rows)) if slots is None else np.asarray(slots)
-        return self.fingerprints.of(self.rows, slots, self.y, self.weight)
+    def of(self, indices=None):
+        indices = np.arange(len(self.rows)) if indices is None else np.asarray(indices)
+        return self.fingerprints.of(self.rows, indices, self.y, self.weight)
 
     def is_possible(self, wanted):
         """Whether each row may have a fingerprint that is wanted of it."""
         found = np.zeros(len(wanted), bool)
-        slots = np.arange(len(self.rows))
+        indices = np.arange(len(self.rows))
         for which, values in self.fingerprints.possible(
-            self.rows, slots, self.y, self.weight
+            self.rows, indices, self.y, self.weight
         ):
             found[which[values == wanted[which]]] = True
         return found

@@ -75,10 +75,10 @@ def case(request, kind):
     return rows, X
 
 
-def some_slots(X):
-    slots = np.random.default_rng(3).integers(len(X), size=17)
-    slots[1] = slots[0]
-    return slots
+def some_indices(X):
+    indices = np.random.default_rng(3).integers(len(X), size=17)
+    indices[1] = indices[0]
+    return indices
 
 
 def test_what_a_storage_is(kind):
@@ -89,8 +89,10 @@ def test_what_a_storage_is(kind):
     assert rows.dtype == kind[1]
     assert rows.n_features == N_FEATURES
     assert len(rows) == N_ROWS
-    slots = np.array([1, 0, 1])
-    assert rows.n_entries(slots) == (given[slots].nnz if kind[0] else 3 * N_FEATURES)
+    indices = np.array([1, 0, 1])
+    assert rows.n_entries(indices) == (
+        given[indices].nnz if kind[0] else 3 * N_FEATURES
+    )
     assert 16 <= rows.block_size() <= 4096
 
 
@@ -137,11 +139,11 @@ def test_canonical_rows():
 
 def test_read(case):
     rows, X = case
-    slots = some_slots(X)
-    copy = rows.read(slots)
+    indices = some_indices(X)
+    copy = rows.read(indices)
     assert sparse.issparse(copy) == rows.is_sparse
     assert copy.dtype == rows.dtype
-    assert_array_equal(dense(copy), X[slots])
+    assert_array_equal(dense(copy), X[indices])
     (copy.data if rows.is_sparse else copy)[...] = 7
     assert_array_equal(everything(rows), X)
 
@@ -154,20 +156,20 @@ def test_products(case, n_outputs, n_intercepts):
     n_dof = N_FEATURES + n_intercepts
     coef = rng.normal(size=(n_outputs, n_dof))
     intercept = rng.normal(size=n_outputs)
-    slots = some_slots(X)
+    indices = some_indices(X)
 
-    raw = np.full((len(slots), n_outputs), np.nan)
-    rows.matvec(rows.layout(coef), intercept, slots, raw)
-    expected = X[slots].astype(float) @ coef[:, :N_FEATURES].T + intercept
+    raw = np.full((len(indices), n_outputs), np.nan)
+    rows.matvec(rows.layout(coef), intercept, indices, raw)
+    expected = X[indices].astype(float) @ coef[:, :N_FEATURES].T + intercept
     assert_allclose(raw, expected, rtol=1e-13, atol=1e-14)
 
     before = rng.normal(size=(n_outputs, n_dof))
     gradient = before.copy()
     accumulator = rows.accumulator(gradient.shape)
-    rows.rmatvec(raw, slots, accumulator)
-    rows.rmatvec(raw[:5], slots[:5], accumulator)
+    rows.rmatvec(raw, indices, accumulator)
+    rows.rmatvec(raw[:5], indices[:5], accumulator)
     rows.deposit(accumulator, gradient)
-    twice = np.concatenate([slots, slots[:5]])
+    twice = np.concatenate([indices, indices[:5]])
     expected = np.concatenate([raw, raw[:5]]).T @ X[twice].astype(float)
     expected += before[:, :N_FEATURES]
     assert_allclose(gradient[:, :N_FEATURES], expected, rtol=1e-12, atol=1e-12)
@@ -177,11 +179,11 @@ def test_products(case, n_outputs, n_intercepts):
 @pytest.mark.parametrize("shifted", [False, True])
 def test_column_moments(case, shifted):
     rows, X = case
-    slots = some_slots(X)
-    weight = np.random.default_rng(5).random(len(slots))
+    indices = some_indices(X)
+    weight = np.random.default_rng(5).random(len(indices))
     shift = np.linspace(-1.0, 1.0, X.shape[1]) if shifted else None
-    counts, sums, squares = rows.column_moments(slots, weight, shift)
-    X = X[slots].astype(float) - (shift if shifted else 0.0)
+    counts, sums, squares = rows.column_moments(indices, weight, shift)
+    X = X[indices].astype(float) - (shift if shifted else 0.0)
     assert_array_equal(counts, (X != 0).sum(axis=0))
     assert_allclose(sums, weight @ X, rtol=1e-13, atol=1e-15)
     assert_allclose(squares, weight @ X**2, rtol=1e-13)
@@ -189,13 +191,13 @@ def test_column_moments(case, shifted):
 
 def test_squared_distances(case):
     rows, X = case
-    slots = some_slots(X)
+    indices = some_indices(X)
     centre = np.random.default_rng(6).normal(size=N_FEATURES)
-    squares = (X[slots].astype(float) - centre) ** 2
-    found = rows.squared_distances(slots, centre)
+    squares = (X[indices].astype(float) - centre) ** 2
+    found = rows.squared_distances(indices, centre)
     assert_allclose(found, squares.sum(axis=1), rtol=1e-13)
     scale = np.random.default_rng(7).exponential(size=N_FEATURES)
-    found = rows.squared_distances(slots, centre, scale)
+    found = rows.squared_distances(indices, centre, scale)
     assert_allclose(found, squares @ scale, rtol=1e-13)
 
 
@@ -219,11 +221,11 @@ def extended_by_hand(X, centre):
 @pytest.mark.parametrize("centre", CENTRES)
 def test_extended(case, centre):
     rows, X = case
-    slots, centre = some_slots(X), centre_of(centre)
+    indices, centre = some_indices(X), centre_of(centre)
     before = stored(rows)
-    found = rows.extended(slots, centre)
+    found = rows.extended(indices, centre)
     assert found.dtype == np.float64
-    assert_array_equal(found, extended_by_hand(X[slots], centre))
+    assert_array_equal(found, extended_by_hand(X[indices], centre))
     found[:] = 7
     assert stored(rows) == before
 
@@ -232,9 +234,9 @@ def test_extended(case, centre):
 @pytest.mark.parametrize("centre", CENTRES)
 def test_grams_are_added(case, centre, sign):
     rows, X = case
-    slots, centre = some_slots(X), centre_of(centre)
+    indices, centre = some_indices(X), centre_of(centre)
     rng = np.random.default_rng(8)
-    weights = rng.random((3, len(slots)))
+    weights = rng.random((3, len(indices)))
     weights[:, 4] = 0
     weights *= {
         "positive": 1.0,
@@ -244,13 +246,13 @@ def test_grams_are_added(case, centre, sign):
     }[sign]
     n_dof = N_FEATURES + (centre is not None)
     grams = rng.normal(size=(3, n_dof, n_dof))
-    extended = extended_by_hand(X[slots], centre)
+    extended = extended_by_hand(X[indices], centre)
     expected = [
         before + (extended.T * weight) @ extended
         for before, weight in zip(grams, weights, strict=True)
     ]
     content = stored(rows)
-    assert rows.add_grams(slots, weights, centre, grams) is None
+    assert rows.add_grams(indices, weights, centre, grams) is None
     assert_allclose(grams, expected, rtol=1e-12, atol=1e-13)
     assert stored(rows) == content
 
@@ -258,13 +260,13 @@ def test_grams_are_added(case, centre, sign):
 @pytest.mark.parametrize("centre", CENTRES)
 def test_squares_are_added(case, centre):
     rows, X = case
-    slots, centre = some_slots(X), centre_of(centre)
+    indices, centre = some_indices(X), centre_of(centre)
     rng = np.random.default_rng(12)
-    weights = rng.normal(size=(len(slots), 3))
+    weights = rng.normal(size=(len(indices), 3))
     squares = rng.normal(size=(3, N_FEATURES + (centre is not None)))
-    expected = squares + weights.T @ extended_by_hand(X[slots], centre) ** 2
+    expected = squares + weights.T @ extended_by_hand(X[indices], centre) ** 2
     content = stored(rows)
-    rows.add_squares(slots, weights, centre, squares)
+    rows.add_squares(indices, weights, centre, squares)
     assert_allclose(squares, expected, rtol=1e-12, atol=1e-13)
     assert stored(rows) == content
 
@@ -272,12 +274,12 @@ def test_squares_are_added(case, centre):
 @pytest.mark.parametrize("centre", CENTRES)
 def test_grams_are_symmetric(case, centre):
     rows, X = case
-    slots, centre = some_slots(X), centre_of(centre)
+    indices, centre = some_indices(X), centre_of(centre)
     n_dof = N_FEATURES + (centre is not None)
     grams = np.zeros((2, n_dof, n_dof))
-    weights = np.random.default_rng(9).normal(size=(2, len(slots)))
+    weights = np.random.default_rng(9).normal(size=(2, len(indices)))
     weights[0] = abs(weights[0])
-    rows.add_grams(slots, weights, centre, grams)
+    rows.add_grams(indices, weights, centre, grams)
     assert_allclose(grams, grams.swapaxes(1, 2), rtol=1e-13, atol=1e-15)
     assert np.linalg.eigvalsh(grams[0])[0] > -1e-13
 
@@ -285,12 +287,12 @@ def test_grams_are_symmetric(case, centre):
 @pytest.mark.parametrize("centre", CENTRES)
 def test_what_leaves_a_gram_is_what_came(case, centre):
     rows, X = case
-    slots, centre = some_slots(X), centre_of(centre)
+    indices, centre = some_indices(X), centre_of(centre)
     n_dof = N_FEATURES + (centre is not None)
     grams = np.zeros((1, n_dof, n_dof))
-    weights = np.random.default_rng(10).random((1, len(slots)))
-    rows.add_grams(slots, weights, centre, grams)
-    rows.add_grams(slots, -weights, centre, grams)
+    weights = np.random.default_rng(10).random((1, len(indices)))
+    rows.add_grams(indices, weights, centre, grams)
+    rows.add_grams(indices, -weights, centre, grams)
     assert_allclose(grams, 0, atol=1e-13)
 
 
@@ -337,8 +339,8 @@ def test_appended_rows_come_last(case, kind):
     rows, X = case
     for seed in range(10, 20):
         more, given = matrix(*kind, n_rows=seed - 9, seed=seed)
-        slots = rows.append(given)
-        assert_array_equal(slots, np.arange(len(X), len(X) + len(more)))
+        indices = rows.append(given)
+        assert_array_equal(indices, np.arange(len(X), len(X) + len(more)))
         X = np.concatenate([X, more])
         assert len(rows) == len(X)
         assert_array_equal(everything(rows), X)
@@ -359,12 +361,12 @@ def test_truncating_drops_every_trace_of_appended_rows(case, kind):
 def test_wiped_rows_are_zeros_in_memory(kind):
     X, given = matrix(*kind)
     rows = AbstractRows.of(given)
-    slots = np.array([7, 2, 20])
-    secret = {value for value in X[slots].ravel().tolist() if value}
-    rows.wipe(slots)
+    indices = np.array([7, 2, 20])
+    secret = {value for value in X[indices].ravel().tolist() if value}
+    rows.wipe(indices)
     assert len(rows) == N_ROWS
-    assert_array_equal(everything(rows)[slots], 0)
-    kept = np.setdiff1d(np.arange(N_ROWS), slots)
+    assert_array_equal(everything(rows)[indices], 0)
+    kept = np.setdiff1d(np.arange(N_ROWS), indices)
     assert_array_equal(everything(rows)[kept], X[kept])
     values = (rows._data if kind[0] else rows._X)._store
     assert secret.isdisjoint(values.ravel().tolist())
@@ -380,31 +382,31 @@ def test_wiped_sparse_rows_do_not_tell_their_columns():
 
 def test_restoring_gives_back_every_bit(case):
     rows, X = case
-    slots = np.array([7, 2, 20, len(X) - 1])
-    before, saved = stored(rows), rows.read(slots)
-    rows.wipe(slots)
+    indices = np.array([7, 2, 20, len(X) - 1])
+    before, saved = stored(rows), rows.read(indices)
+    rows.wipe(indices)
     assert stored(rows) != before
-    rows.restore(slots, saved)
+    rows.restore(indices, saved)
     assert stored(rows) == before
 
 
 def test_restoring_what_was_never_wiped(case):
     """An exception may come between registering the undoing and the wiping."""
     rows, X = case
-    slots = np.array([7, 2, 20])
+    indices = np.array([7, 2, 20])
     before = stored(rows)
-    rows.restore(slots, rows.read(slots))
+    rows.restore(indices, rows.read(indices))
     assert stored(rows) == before
 
 
 def test_undoing_a_correction(case, kind):
     rows, _ = case
     before, mark = stored(rows), rows.mark()
-    slots = np.array([7, 2, 20])
+    indices = np.array([7, 2, 20])
     rows.append(matrix(*kind, n_rows=3, seed=12)[1])
-    saved = rows.read(slots)
-    rows.wipe(slots)
-    rows.restore(slots, saved)
+    saved = rows.read(indices)
+    rows.wipe(indices)
+    rows.restore(indices, saved)
     rows.truncate(mark)
     assert stored(rows) == before
 

@@ -24,31 +24,31 @@ def random_keys(kind, rng, n, n_distinct=40):
 
 
 class Model:
-    """What the index holds, as a list of (key, slot)."""
+    """What the index holds, as a list of (key, storage index)."""
 
-    def __init__(self, keys, slots):
+    def __init__(self, keys, indices):
         self.entries = []
         self.kind = keys.dtype.type
-        self.insert(keys, slots)
+        self.insert(keys, indices)
 
-    def insert(self, keys, slots):
-        self.entries += zip(keys.tolist(), slots.tolist(), strict=True)
+    def insert(self, keys, indices):
+        self.entries += zip(keys.tolist(), indices.tolist(), strict=True)
 
-    def strike(self, slots):
-        gone = set(slots.tolist())
+    def strike(self, indices):
+        gone = set(indices.tolist())
         self.entries = [entry for entry in self.entries if entry[1] not in gone]
 
     def find(self, low, high):
         found = [
-            (question, slot)
+            (question, index)
             for question, bounds in enumerate(zip(low, high, strict=True))
-            for key, slot in self.entries
+            for key, index in self.entries
             if bounds[0] <= key <= bounds[1]
         ]
         return sorted(found)
 
     def some(self, rng, n):
-        """Entries chosen at random, as keys and slots."""
+        """Entries chosen at random, as keys and storage indices."""
         n = min(n, len(self.entries))
         chosen = rng.choice(len(self.entries), size=n, replace=False)
         keys = np.array([self.entries[i][0] for i in chosen], self.kind)
@@ -56,8 +56,8 @@ class Model:
 
 
 def found(index, low, high):
-    question, slot = index.find(low, high)
-    return list(zip(question.tolist(), slot.tolist(), strict=True))
+    question, index = index.find(low, high)
+    return list(zip(question.tolist(), index.tolist(), strict=True))
 
 
 def segments(index):
@@ -66,10 +66,10 @@ def segments(index):
 
 def assert_no_trace(index, model, kind):
     """No segment holds a key that no live row of it carries."""
-    live = dict(zip((slot for _, slot in model.entries), model.entries, strict=True))
-    for keys, slots in segments(index):
+    live = dict(zip((index for _, index in model.entries), model.entries, strict=True))
+    for keys, indices in segments(index):
         assert_array_equal(keys, np.sort(keys))
-        carried = {live[slot][0] for slot in slots.tolist() if slot >= 0}
+        carried = {live[index][0] for index in indices.tolist() if index >= 0}
         assert set(keys.tolist()) <= carried | {LOWEST[kind]}
 
 
@@ -78,20 +78,20 @@ def assert_no_trace(index, model, kind):
 def test_random_edits(kind, seed):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(60))
-    keys, slots = random_keys(kind, rng, n), np.arange(n)
-    index, model, next_slot = SortedIndex(keys, slots), Model(keys, slots), n
+    keys, indices = random_keys(kind, rng, n), np.arange(n)
+    index, model, next_index = SortedIndex(keys, indices), Model(keys, indices), n
     for _ in range(40):
         if rng.random() < 0.5:
             n = int(rng.integers(8))
             keys = random_keys(kind, rng, n)
-            slots = np.arange(next_slot, next_slot + n)
-            next_slot += n
-            index.insert(keys, slots)
-            model.insert(keys, slots)
+            indices = np.arange(next_index, next_index + n)
+            next_index += n
+            index.insert(keys, indices)
+            model.insert(keys, indices)
         elif model.entries:
-            keys, slots = model.some(rng, int(rng.integers(8)))
-            index.strike(keys, keys, slots)
-            model.strike(slots)
+            keys, indices = model.some(rng, int(rng.integers(8)))
+            index.strike(keys, keys, indices)
+            model.strike(indices)
         bounds = np.sort([random_keys(kind, rng, 10), random_keys(kind, rng, 10)], 0)
         assert found(index, *bounds) == model.find(*bounds)
         exactly = random_keys(kind, rng, 10)
@@ -102,13 +102,13 @@ def test_random_edits(kind, seed):
 @pytest.mark.parametrize("kind", ["float", "int", "str"])
 def test_nothing_is_left_when_all_are_struck(kind):
     rng = np.random.default_rng(0)
-    keys, slots = random_keys(kind, rng, 30), np.arange(30)
-    index = SortedIndex(keys, slots)
+    keys, indices = random_keys(kind, rng, 30), np.arange(30)
+    index = SortedIndex(keys, indices)
     for part in np.array_split(rng.permutation(30), 7):
-        index.strike(keys[part], keys[part], slots[part])
-    for segment_keys, segment_slots in segments(index):
+        index.strike(keys[part], keys[part], indices[part])
+    for segment_keys, segment_indices in segments(index):
         assert set(segment_keys.tolist()) == {LOWEST[kind]}
-        assert set(segment_slots.tolist()) == {-1}
+        assert set(segment_indices.tolist()) == {-1}
     assert found(index, np.sort(keys)[:1], np.sort(keys)[-1:]) == []
 
 
@@ -119,7 +119,7 @@ def test_a_struck_row_leaves_others_of_its_key():
     assert found(index, low, low) == [(0, 0), (0, 2)]
 
 
-def test_only_the_slots_given_are_struck():
+def test_only_the_indices_given_are_struck():
     """Also when a row of another key is among them: it keeps its entry."""
     index = SortedIndex(np.array([1, 2, 3]), np.arange(3))
     index.strike(np.array([1]), np.array([1]), np.array([0, 2]))
@@ -158,10 +158,10 @@ def test_an_entry_is_moved_a_few_times_only():
     n = 2000
     index = SortedIndex(np.zeros(0), np.zeros(0, np.int64))
     keys = np.random.default_rng(0).normal(size=n)
-    for slot in range(n):
-        index.insert(keys[slot : slot + 1], np.array([slot]))
+    for number in range(n):
+        index.insert(keys[number : number + 1], np.array([number]))
         lengths = [len(segment[0]) for segment in segments(index)]
-        assert len(lengths) <= 2 + np.log2(1 + slot)
+        assert len(lengths) <= 2 + np.log2(1 + number)
     assert found(index, np.array([-9.0]), np.array([9.0])) == [(0, i) for i in range(n)]
 
 
@@ -169,7 +169,7 @@ def test_struck_entries_are_dropped_in_time():
     index = SortedIndex(np.arange(100.0), np.arange(100))
     index.strike(*2 * (np.arange(1.0, 100.0),), np.arange(1, 100))
     index.insert(np.arange(60.0), np.arange(100, 160))
-    assert sum(len(slots) for _, slots in segments(index)) == 61
+    assert sum(len(indices) for _, indices in segments(index)) == 61
 
 
 def test_strings_wider_than_those_of_the_index():
@@ -183,8 +183,8 @@ def test_strings_wider_than_those_of_the_index():
 
 
 def test_what_was_given_is_not_changed():
-    keys, slots = np.array([3.0, 1.0, 2.0]), np.arange(3)
-    index = SortedIndex(keys, slots)
-    index.strike(keys, keys, slots)
+    keys, indices = np.array([3.0, 1.0, 2.0]), np.arange(3)
+    index = SortedIndex(keys, indices)
+    index.strike(keys, keys, indices)
     assert_array_equal(keys, [3.0, 1.0, 2.0])
-    assert_array_equal(slots, np.arange(3))
+    assert_array_equal(indices, np.arange(3))

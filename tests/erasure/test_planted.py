@@ -440,9 +440,9 @@ def test_the_direction_that_a_seed_looks_in_is_no_mean(replay_always, search_unp
     model = DeltaGradLogisticRegression(solver="gd", max_iter=5, edit_tol=10.0)
     model.fit(sparse.csr_array(X), y)
     model.partial_unfit(position=[0])
-    assert model._path.seed.kind.name == "mean"
+    assert model._engine.seed.kind.name == "mean"
     assert assert_erased(model, X[:1]).n_checked == 1
     mean = np.append(X.mean(axis=0), 1.0) if model.fit_intercept else X.mean(axis=0)
-    model._path.seed.basis[0] = mean / np.linalg.norm(mean)
+    model._engine.seed.basis[0] = mean / np.linalg.norm(mean)
     with pytest.raises(AssertionError, match="a sum over row 0 in .*seed.basis"):
         assert_erased(model, X[:1])

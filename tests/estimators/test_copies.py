@@ -57,11 +57,11 @@ COPIES = {
 
 def assert_whole(model):
     """Report, rows, sums and coefficients are of the same moment."""
-    roster, n_samples = model._training_set.roster, model.update_report_.n_samples
-    slots = roster.live_slots()
-    assert roster.n_live == len(slots) == n_samples
-    assert int(model._path.census.count.sum()) == n_samples
-    assert not (model._training_set.rows.read(slots) == 0).all(axis=1).any()
+    table, n_samples = model._training_set.table, model.update_report_.n_samples
+    indices = table.live_indices()
+    assert table.n_live == len(indices) == n_samples
+    assert int(model._engine.row_counts.count.sum()) == n_samples
+    assert not (model._training_set.rows.read(indices) == 0).all(axis=1).any()
     model.history_.verify(model)
 
 

@@ -76,7 +76,7 @@ def test_the_drift_is_the_distance_from_the_run_before(plt):
     assert display.drift_line_.get_label() == "moved"
     assert display.drift[0] == 0.0
     # At the end in terms of what is published: of columns centred as in the new run.
-    centre = model._path.centre
+    centre = model._engine.model.centre
     ends = [
         np.append(m.coef_, m.intercept_ + m.coef_ @ centre) for m in (model, before)
     ]
@@ -87,7 +87,7 @@ def test_the_drift_is_the_distance_from_the_run_before(plt):
     assert_allclose(display.objective[-1], end)
     # The same centre: by the trajectories alone.
     other = deepcopy(model).unlearn(position=100)
-    assert_array_equal(other._path.centre, model._path.centre)
+    assert_array_equal(other._engine.model.centre, model._engine.model.centre)
     one = TrajectoryDisplay.from_estimator(other, previous=model)
     two = TrajectoryDisplay.from_estimator(other, previous=model.trajectory_, name="z")
     assert_allclose(one.drift, two.drift, rtol=1e-12)

@@ -1220,8 +1220,8 @@ def test_memory_does_not_grow_with_edits(monkeypatch):
             model.partial_refit(X[row], y[row], sample_id=[199 + number], replace=True)
         if number > 1 and number % 40:
             continue
-        parts = [model._training_set.rows, model._training_set.roster]
-        parts += [model._training_set._content, model._path]
+        parts = [model._training_set.rows, model._training_set.table]
+        parts += [model._training_set._content, model._engine]
         arrays = {
             id(array): array.nbytes
             for part in parts
@@ -1231,7 +1231,7 @@ def test_memory_does_not_grow_with_edits(monkeypatch):
         sizes.append(sum(arrays.values()))
     assert max(sizes) <= 1.1 * sizes[0]
     # Names of before are known, and what is gone is told from what never was.
-    n_positions = model._training_set.roster.n_positions
+    n_positions = model._training_set.table.n_positions
     assert n_positions == 899
     model.unlearn(position=n_positions - 1)
     for position in (0, 199, 200, 500, n_positions - 1):

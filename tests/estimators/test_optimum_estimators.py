@@ -809,7 +809,7 @@ def test_half_a_pass_where_leverages_are_too_loose_a_bound():
         exact.fit(np.delete(X, removed, axis=0), np.delete(y, removed))
         after = np.append(model.coef_, model.intercept_)
         optimum = np.append(exact.coef_, exact.intercept_)
-        hessian = model._path.curvature.hessian
+        hessian = model._engine.curvature.hessian
         distance = hessian.norm((after - optimum)[np.newaxis])
         assert distance <= report.distance_bound
         assert np.linalg.norm(after - optimum) < np.linalg.norm(before - optimum)

@@ -1,6 +1,6 @@
 """Pipelines on a table of mixed columns: what forwards, what does not, what remembers.
 
-The table is made here and is like the census data "adult": numbers of all sizes,
+The table is made here and is like the row counts data "adult": numbers of all sizes,
 categories, missing values. More on pipelines is in `test_estimators`.
 """
 

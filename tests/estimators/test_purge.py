@@ -236,8 +236,8 @@ def test_no_gradient_of_the_remaining_rows_is_the_removed_row(kind):
 
 def _best_cosine(model, X, y, row):
     """How near a gradient at something that is kept comes to the row's direction."""
-    engine = model._path
-    shift = engine.centre
+    engine = model._engine
+    shift = engine.model.centre
     design = np.column_stack([X - shift, np.ones(len(X))])
     target = np.append(row - shift, 1.0)
     best = 0.0
@@ -248,7 +248,7 @@ def _best_cosine(model, X, y, row):
         raw = design @ w
         is_logistic = isinstance(model, DeltaGradLogisticRegression)
         residual = (1 / (1 + np.exp(-raw)) if is_logistic else raw) - y
-        gradient = residual @ design + engine.alpha[0] * np.append(w[:-1], 0.0)
+        gradient = residual @ design + engine.model.alpha[0] * np.append(w[:-1], 0.0)
         size = np.linalg.norm(gradient) * np.linalg.norm(target)
         best = max(best, abs(gradient @ target) / size)
     return best
@@ -261,8 +261,8 @@ def test_what_is_left_of_the_optimum_is_rounding(kind):
     cls = DeltaGradLogisticRegression if kind == "logistic" else DeltaGradRidge
     for n_rows in (60, 150, last):
         model = cls().fit(X[:n_rows], y[:n_rows]).unlearn(position=n_rows - 1)
-        iterate = model.purge()._path.iterate[0].astype(np.longdouble)
-        design = X[: n_rows - 1].astype(np.longdouble) - model._path.centre
+        iterate = model.purge()._engine.iterate[0].astype(np.longdouble)
+        design = X[: n_rows - 1].astype(np.longdouble) - model._engine.model.centre
         design = np.column_stack([design, np.ones(n_rows - 1, np.longdouble)])
         penalty = np.append(np.ones(X.shape[1]), 0.0)
         optimum = iterate.copy()
@@ -285,7 +285,7 @@ def test_neither_index_keeps_the_place_of_a_removed_row():
     model = DeltaGradLogisticRegression().fit(X, y, sample_id=ids)
     model.unlearn(X[[3]], y[[3]]).unlearn(sample_id="C0123").purge()
     assert model._training_set._content is None
-    assert model._training_set.roster._index is None
+    assert model._training_set.table._id_index is None
     model.unlearn(X[[4]], y[[4]]).unlearn(sample_id="C0124")  # made again
 
 
@@ -297,7 +297,7 @@ def test_widths_of_ids_and_labels_are_those_of_the_current_rows():
     labels[8] = "c" * 50
     model = DeltaGradLogisticRegression().fit(X, labels.astype(str), sample_id=ids)
     model.unlearn(position=[7, 8]).purge()
-    assert model._training_set.roster.ids.dtype.itemsize == 4 * 3
+    assert model._training_set.table.ids.dtype.itemsize == 4 * 3
     assert model.classes_.dtype == "<U3"
 
 
@@ -345,11 +345,11 @@ def test_leverages_are_computed_when_loose_bounds_have_cost_as_much():
     X, y = _large(4_000)
     model = DeltaGradLogisticRegression(edit_tol=1e-6).fit(X, y)
     model.unlearn(position=0).purge()
-    assert not model._path.curvature.is_complete
+    assert not model._engine.curvature.is_complete
     n_passes = []
     for position in range(1, 15):
         n_passes.append(model.unlearn(position=position).update_report_.n_passes)
-    assert model._path.curvature.is_complete
+    assert model._engine.curvature.is_complete
     assert sum(n_passes) > 0
 
 
@@ -403,11 +403,11 @@ def test_columns_far_from_zero_are_centred_again():
     X = X + 50.0
     X[last] += 1e5
     model = DeltaGradLogisticRegression().fit(X, y)
-    centre = model._path.centre
+    centre = model._engine.model.centre
     model.unlearn(position=last).purge()
     fresh = DeltaGradLogisticRegression().fit(X[:last], y[:last])
-    assert not np.array_equal(model._path.centre, centre)
-    assert_array_equal(model._path.centre, fresh._path.centre)
+    assert not np.array_equal(model._engine.model.centre, centre)
+    assert_array_equal(model._engine.model.centre, fresh._engine.model.centre)
     assert_allclose(model.coef_, fresh.coef_, rtol=1e-6)
 
 
@@ -476,7 +476,7 @@ def test_a_receipt_of_a_purge_tells_the_parameters_of_fit():
 def test_a_warning_that_is_an_error_undoes_a_fit_anew(unchanged):
     X, y, (last, _) = _rows("logistic")
     model = DeltaGradLogisticRegression(max_iter=100).fit(X, y)
-    model._path = dataclasses.replace(model._path, max_iter=1)
+    model._engine = dataclasses.replace(model._engine, max_iter=1)
     with warnings.catch_warnings(), unchanged(model):
         warnings.simplefilter("error")
         with pytest.raises(ConvergenceWarning):

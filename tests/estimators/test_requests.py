@@ -451,7 +451,7 @@ def test_ids_are_as_wide_as_the_longest_one_only(ridge, data):
     X, y = data[:2]
     ids = np.array([f"{i:03d}" for i in range(len(X))], "U5000")
     model = ridge.fit(X, y, sample_id=ids)
-    assert model._training_set.roster.ids.dtype == "U3"
+    assert model._training_set.table.ids.dtype == "U3"
 
 
 def test_unknown_text_id_is_quoted(ridge, data):

@@ -128,7 +128,7 @@ for _ in range(n_kills):
     expected = {"old": old, "new": new}[which]
     assert loaded.history_.verify(loaded) == len(expected.history_)
     assert loaded.path_digest() == expected.path_digest()
-    assert loaded._training_set.roster.n_live == expected.update_report_.n_samples
+    assert loaded._training_set.table.n_live == expected.update_report_.n_samples
     found[which] += 1
     for name in set(os.listdir(os.path.dirname(path))) - {
         os.path.basename(path) + end for end in ("", ".old", ".new")

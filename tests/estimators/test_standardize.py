@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
-from skdeltagrad._data.edit import NO_CHANGE
+from skdeltagrad._data.edit import NO_EDIT
 from skdeltagrad.inspection import leave_one_out
 
 N_ROWS = 240
@@ -362,12 +362,12 @@ def test_bounds_hold(n_classes, class_weight):
             n_bounds += 1
             optimum = polish(model)
             problem = problem_of(model)
-            off = model._path.iterate - optimum
-            hessian = model._path.curvature.hessian
+            off = model._engine.iterate - optimum
+            hessian = model._engine.curvature.hessian
             distance = hessian.norm(problem.vectors(off))
             assert distance <= report.distance_bound
             change = X @ off[:, :-1].T
-            change += off[:, -1] - off[:, :-1] @ model._path.centre
+            change += off[:, -1] - off[:, :-1] @ model._engine.model.centre
             decision = np.ptp(change, axis=1) if n_classes > 2 else np.abs(change)
             assert decision.max() <= report.decision_bound
     assert n_bounds >= 80
@@ -376,16 +376,16 @@ def test_bounds_hold(n_classes, class_weight):
 
 def problem_of(model):
     """That of the rows that are there."""
-    training_set, path = model._training_set, model._path
-    rows, roster = training_set.rows, training_set.roster
-    census = path._count(roster, roster.live_slots())
-    return path._problem(rows, roster, NO_CHANGE, census)
+    training_set, path = model._training_set, model._engine
+    table = training_set.table
+    row_counts = path._count(table, table.live_indices())
+    return path._problem(training_set, NO_EDIT, row_counts)
 
 
 def polish(model):
     """Newton steps by fresh Hessians until only rounding is left."""
-    problem, iterate = problem_of(model), model._path.iterate
-    X = model._training_set.rows.read(problem.slots)
+    problem, iterate = problem_of(model), model._engine.iterate
+    X = model._training_set.rows.read(problem.indices)
     scale = StandardScaler().fit(X).scale_
     by_output = problem.scale.reshape(-1, problem.objective.n_dof)
     assert_allclose(by_output[0], [*scale, 1.0], rtol=1e-12)

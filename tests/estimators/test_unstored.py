@@ -68,7 +68,7 @@ def test_follows_like_an_estimator_with_rows(name, convert):
 
 
 def fingerprints_of(model):
-    return model._training_set.roster.fingerprints
+    return model._training_set.table.fingerprints
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
@@ -222,8 +222,8 @@ def test_other_keys_make_other_fingerprints():
 def as_of_earlier_versions(model):
     """As if loaded from a dump that was written before there were fingerprints."""
     model = pickle.loads(pickle.dumps(model))
-    del vars(model._training_set.roster)["fingerprints"]
-    del vars(model._training_set.roster)["key_digest"]
+    del vars(model._training_set.table)["fingerprints"]
+    del vars(model._training_set.table)["key_digest"]
     return pickle.loads(pickle.dumps(model))
 
 

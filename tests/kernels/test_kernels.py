@@ -87,11 +87,11 @@ def rows(request):
     return _kernels.sparse, arrays, X, lambda array: np.ascontiguousarray(array.T)
 
 
-def some_slots(n_rows):
-    """Slots out of order, some of them more than once."""
-    slots = np.random.default_rng(n_rows).integers(N_SLOTS, size=n_rows)
-    slots[1:2] = slots[:1]
-    return slots
+def some_indices(n_rows):
+    """Storage indices out of order, some of them more than once."""
+    indices = np.random.default_rng(n_rows).integers(N_SLOTS, size=n_rows)
+    indices[1:2] = indices[:1]
+    return indices
 
 
 @pytest.mark.parametrize("n_outputs", N_OUTPUTS)
@@ -101,13 +101,13 @@ def test_matvec(rows, n_rows, n_outputs):
     rng = np.random.default_rng(2)
     coef = rng.normal(size=(n_outputs, N_FEATURES))
     intercept = rng.normal(size=n_outputs)
-    slots = some_slots(n_rows)
+    indices = some_indices(n_rows)
     raw = np.full((n_rows, n_outputs), np.nan)
 
     iterate = np.column_stack([coef, np.full(n_outputs, np.nan)])  # is not read
-    kernels.matvec(*arrays, slots, turn(iterate), intercept, raw)
+    kernels.matvec(*arrays, indices, turn(iterate), intercept, raw)
 
-    assert_allclose(raw, X[slots] @ coef.T + intercept, rtol=1e-13, atol=1e-14)
+    assert_allclose(raw, X[indices] @ coef.T + intercept, rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("n_outputs", N_OUTPUTS)
@@ -117,13 +117,13 @@ def test_rmatvec_adds(rows, n_rows, n_outputs):
     rng = np.random.default_rng(3)
     pointwise = rng.normal(size=(n_rows, n_outputs))
     before = rng.normal(size=(n_outputs, N_FEATURES + 1))
-    slots = some_slots(n_rows)
+    indices = some_indices(n_rows)
 
     accumulator = turn(before.copy())
-    kernels.rmatvec(*arrays, slots, pointwise, accumulator)
+    kernels.rmatvec(*arrays, indices, pointwise, accumulator)
 
     after = turn(accumulator)  # turned twice: as it was
-    expected = before[:, :N_FEATURES] + pointwise.T @ X[slots]
+    expected = before[:, :N_FEATURES] + pointwise.T @ X[indices]
     assert_allclose(after[:, :N_FEATURES], expected, rtol=1e-13, atol=1e-14)
     assert_array_equal(after[:, N_FEATURES], before[:, N_FEATURES])
 
@@ -137,15 +137,15 @@ def test_column_moments_add(rows, n_rows, shifted):
     sums, squares = before = rng.normal(size=(2, N_FEATURES))
     before = before.copy()
     counts = np.arange(N_FEATURES)
-    slots = some_slots(n_rows)
+    indices = some_indices(n_rows)
     shift = np.zeros(N_FEATURES)
     if shifted:
         shift[::2] = rng.normal(size=len(shift[::2]))
         shift[0] = X[0, 0]
 
-    kernels.column_moments(*arrays, slots, weight, shift, counts, sums, squares)
+    kernels.column_moments(*arrays, indices, weight, shift, counts, sums, squares)
 
-    d = X[slots] - shift
+    d = X[indices] - shift
     assert_array_equal(counts, np.arange(N_FEATURES) + (d != 0).sum(axis=0))
     assert_allclose(sums, before[0] + weight @ d, rtol=1e-13, atol=1e-13)
     assert_allclose(squares, before[1] + weight @ d**2, rtol=1e-13)
@@ -156,12 +156,12 @@ def test_squared_distances(rows, n_rows):
     kernels, arrays, X, _ = rows
     rng = np.random.default_rng(5)
     centre, scale = rng.normal(size=N_FEATURES), rng.exponential(size=N_FEATURES)
-    slots = some_slots(n_rows)
+    indices = some_indices(n_rows)
     distance = np.full(n_rows, np.nan)
 
-    kernels.squared_distances(*arrays, slots, centre, scale, distance)
+    kernels.squared_distances(*arrays, indices, centre, scale, distance)
 
-    assert_allclose(distance, (X[slots] - centre) ** 2 @ scale, rtol=1e-13)
+    assert_allclose(distance, (X[indices] - centre) ** 2 @ scale, rtol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -173,17 +173,17 @@ def test_gram_adds_the_lower_triangle(far, n_rows, dtype, read_only):
     rng = np.random.default_rng(6)
     weight = rng.normal(size=n_rows)
     before = rng.normal(size=(N_FEATURES, N_FEATURES))
-    slots = some_slots(n_rows)
+    indices = some_indices(n_rows)
 
     centre = np.zeros(N_FEATURES)
     centre[far] = rng.normal(size=len(far))
 
     gram, total = before.copy(), before[0].copy()
     _kernels.sparse.gram(
-        *arrays, slots, weight, centre, np.array(far, np.int64), gram, total
+        *arrays, indices, weight, centre, np.array(far, np.int64), gram, total
     )
 
-    centred = X[slots] - centre
+    centred = X[indices] - centre
     expected = (centred.T * weight) @ centred
     assert_allclose(total, before[0] + weight @ centred, rtol=1e-12, atol=1e-13)
     assert_allclose(gram, before + np.tril(expected), rtol=1e-12, atol=1e-13)
@@ -195,13 +195,13 @@ def test_products_of_long_rows():
     rng = np.random.default_rng(6)
     X = rng.normal(size=(9, 1003))
     coef = rng.normal(size=(3, 1003))
-    slots = np.arange(9)
+    indices = np.arange(9)
     raw = np.empty((9, 3))
-    _kernels.dense.matvec(X, slots, coef, np.zeros(3), raw)
+    _kernels.dense.matvec(X, indices, coef, np.zeros(3), raw)
     assert_allclose(raw, X @ coef.T, rtol=1e-11, atol=1e-11)
 
     gradient = np.zeros((3, 1003))
-    _kernels.dense.rmatvec(X, slots, raw, gradient)
+    _kernels.dense.rmatvec(X, indices, raw, gradient)
     assert_allclose(gradient, raw.T @ X, rtol=1e-11, atol=1e-11)
 
 
@@ -213,11 +213,11 @@ LOSSES = ["binomial", "multinomial", "half_squared"]
 
 
 def loss_problem(name, scale, seed=0):
-    """Raw predictions of rows given by slot, with targets and weights of all slots."""
+    """Raw predictions of rows given by storage index, with targets and weights of all storage indices."""
     rng = np.random.default_rng(seed)
     n_rows, n_outputs = 40, 1 if name == "binomial" else 4
     raw = scale * rng.uniform(-1, 1, size=(n_rows, n_outputs))
-    slots = rng.integers(N_SLOTS, size=n_rows)
+    indices = rng.integers(N_SLOTS, size=n_rows)
     weight = rng.random(N_SLOTS)
     if name == "binomial":
         y = rng.integers(2, size=N_SLOTS)
@@ -225,12 +225,12 @@ def loss_problem(name, scale, seed=0):
         y = rng.integers(n_outputs, size=N_SLOTS)
     else:
         y = rng.normal(size=(N_SLOTS, n_outputs))
-    return raw, y, weight, slots
+    return raw, y, weight, indices
 
 
-def derivative(name, raw, y, weight, slots):
+def derivative(name, raw, y, weight, indices):
     pointwise = raw.copy()
-    getattr(_kernels.losses, name)(pointwise, y, weight, slots)
+    getattr(_kernels.losses, name)(pointwise, y, weight, indices)
     return pointwise
 
 
@@ -267,10 +267,10 @@ def loss_gradient(name, raw, y, weight):
 @pytest.mark.parametrize("scale", [0.1, 3.0, 30.0])
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_scikit_learns(name, scale):
-    raw, y, weight, slots = loss_problem(name, scale)
+    raw, y, weight, indices = loss_problem(name, scale)
     assert_allclose(
-        derivative(name, raw, y, weight, slots),
-        loss_gradient(name, raw, y[slots], weight[slots]),
+        derivative(name, raw, y, weight, indices),
+        loss_gradient(name, raw, y[indices], weight[indices]),
         rtol=1e-12,
         atol=1e-15,
     )
@@ -278,23 +278,23 @@ def test_losses_are_scikit_learns(name, scale):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_by_finite_differences(name):
-    raw, y, weight, slots = loss_problem(name, 3.0)
-    pointwise = derivative(name, raw, y, weight, slots)
+    raw, y, weight, indices = loss_problem(name, 3.0)
+    pointwise = derivative(name, raw, y, weight, indices)
     h = 1e-5
     for k in range(raw.shape[1]):
         shift = np.zeros(raw.shape)
         shift[:, k] = h
-        higher = loss_value(name, raw + shift, y[slots], weight[slots])
-        lower = loss_value(name, raw - shift, y[slots], weight[slots])
+        higher = loss_value(name, raw + shift, y[indices], weight[indices])
+        lower = loss_value(name, raw - shift, y[indices], weight[indices])
         assert_allclose(pointwise[:, k], (higher - lower) / (2 * h), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_read_frozen_targets(name):
-    raw, y, weight, slots = loss_problem(name, 3.0)
+    raw, y, weight, indices = loss_problem(name, 3.0)
     assert_array_equal(
-        derivative(name, raw, frozen(y.copy()), frozen(weight.copy()), slots),
-        derivative(name, raw, y, weight, slots),
+        derivative(name, raw, frozen(y.copy()), frozen(weight.copy()), indices),
+        derivative(name, raw, y, weight, indices),
     )
 
 
@@ -302,15 +302,15 @@ def test_losses_read_frozen_targets(name):
 def test_binomial_without_cancellation(z):
     """Both tails to full relative precision, where ``expit(z) - 1`` would be 0."""
     raw = np.array([[z], [z]])
-    weight, slots = np.array([2.0, 3.0]), np.arange(2)
-    pointwise = derivative("binomial", raw, np.array([0, 1]), weight, slots)
+    weight, indices = np.array([2.0, 3.0]), np.arange(2)
+    pointwise = derivative("binomial", raw, np.array([0, 1]), weight, indices)
     assert_allclose(pointwise[:, 0], [2 * expit(z), -3 * expit(-z)], rtol=1e-14)
 
 
 def test_multinomial_at_extreme_predictions():
     raw = np.array([[800, -800, 0], [-800, 800, 800], [-800, -800, -800.0]])
-    y, weight, slots = np.array([1, 1, 0]), np.array([1.0, 2.0, 3.0]), np.arange(3)
-    pointwise = derivative("multinomial", raw, y, weight, slots)
+    y, weight, indices = np.array([1, 1, 0]), np.array([1.0, 2.0, 3.0]), np.arange(3)
+    pointwise = derivative("multinomial", raw, y, weight, indices)
     expected = weight[:, np.newaxis] * (softmax(raw, axis=1) - np.eye(3)[y])
     assert_allclose(pointwise, expected, rtol=1e-14)
     assert_allclose(pointwise.sum(axis=1), 0, atol=1e-15)
@@ -550,13 +550,13 @@ def test_the_largest_domain(n):
         assert_array_equal(places(rows, n, keys)[0], first + np.arange(1000))
 
 
-def test_rows_that_are_gone_have_no_slot():
+def test_rows_that_are_gone_have_no_index():
     n, keys = 2000, _round_keys(4, 1)[0]
-    slot_of = np.random.default_rng(0).permutation(n)
-    slot_of[::3] = -1
+    index_of = np.random.default_rng(0).permutation(n)
+    index_of[::3] = -1
     found = np.empty(1500, np.int64)
-    n_found = _kernels.shuffle.slots_at(100, *domain(n), keys, slot_of, found)
-    expected = slot_of[shuffled(n, keys, 100, 1500)]
+    n_found = _kernels.shuffle.indices_at(100, *domain(n), keys, index_of, found)
+    expected = index_of[shuffled(n, keys, 100, 1500)]
     assert_array_equal(found[:n_found], expected[expected >= 0])
 
 
@@ -718,7 +718,7 @@ def fit_and_unlearn(sparse_rows):
     estimator.fit(X, y)
     estimator.partial_unfit(position=[3, 5, 8])
     estimator.partial_refit(X[3:5], y[3:5])
-    batches = estimator._path.schedule.batches(estimator._training_set.roster)
+    batches = estimator._engine.schedule.batches(estimator._training_set.table)
     dealt = [batches.at(step).tolist() for step in range(8)]
     return {
         "coef": np.column_stack([estimator.coef_, estimator.intercept_]).tolist(),

@@ -13,7 +13,7 @@ from skdeltagrad._data.rows import AbstractRows
 from skdeltagrad._objective import data_term, second_derivatives
 from skdeltagrad._objective import losses as _losses
 from skdeltagrad._objective import moments as _moments
-from skdeltagrad._objective.data_term import Objective
+from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
     HalfSquaredLoss,
@@ -64,36 +64,36 @@ class Problem:
         }[intercept]
         self.group = rng.integers(n_groups, size=n_rows)
         self.n_groups = n_groups
-        self.objective = Objective(
+        self.objective = DataTerm(
             self.rows, self.y, self.weight, self.loss, self.centre, self.group, n_groups
         )
         self.iterate = rng.normal(size=self.objective.shape) / np.sqrt(n_features)
-        self.slots = rng.integers(n_rows, size=3 * n_rows // 4)
+        self.indices = rng.integers(n_rows, size=3 * n_rows // 4)
 
-    def design(self, slots):
+    def design(self, indices):
         """Centred rows, with a column of ones for the intercept."""
-        X = self.X[slots]
+        X = self.X[indices]
         if self.centre is None:
             return X
         return np.column_stack([X - self.centre, np.ones(len(X))])
 
-    def raw(self, iterate, slots):
-        return self.design(slots) @ iterate.T
+    def raw(self, iterate, indices):
+        return self.design(indices) @ iterate.T
 
-    def value(self, iterate, slots):
+    def value(self, iterate, indices):
         """The data term over some rows."""
-        raw, y = self.raw(iterate, slots), self.y[slots]
+        raw, y = self.raw(iterate, indices), self.y[indices]
         if isinstance(self.loss, HalfSquaredLoss):
             losses = ((raw - y) ** 2).sum(axis=1) / 2
         elif isinstance(self.loss, BinomialLoss):
             losses = np.logaddexp(0, raw[:, 0]) - y * raw[:, 0]
         else:
             losses = logsumexp(raw, axis=1) - raw[np.arange(len(y)), y]
-        return self.weight[slots] @ losses
+        return self.weight[indices] @ losses
 
-    def gradient(self, iterate, slots):
+    def gradient(self, iterate, indices):
         """Its gradient."""
-        design, y = self.design(slots), self.y[slots]
+        design, y = self.design(indices), self.y[indices]
         raw = design @ iterate.T
         if isinstance(self.loss, HalfSquaredLoss):
             pointwise = raw - y
@@ -101,12 +101,12 @@ class Problem:
             pointwise = expit(raw) - y[:, np.newaxis]
         else:
             pointwise = softmax(raw, axis=1) - np.eye(raw.shape[1])[y]
-        return (self.weight[slots, np.newaxis] * pointwise).T @ design
+        return (self.weight[indices, np.newaxis] * pointwise).T @ design
 
-    def hessian(self, iterate, slots, factor=1.0):
+    def hessian(self, iterate, indices, factor=1.0):
         """Its second derivative in the outputs, (n_outputs * n_dof) squared."""
-        design, raw = self.design(slots), self.raw(iterate, slots)
-        weight = factor * self.weight[slots]
+        design, raw = self.design(indices), self.raw(iterate, indices)
+        weight = factor * self.weight[indices]
         if isinstance(self.loss, HalfSquaredLoss):
             curvatures = np.tile(np.eye(raw.shape[1]), (len(raw), 1, 1))
         elif isinstance(self.loss, BinomialLoss):
@@ -128,7 +128,7 @@ class Problem:
         return basis @ sums @ basis.T
 
     def members(self, number):
-        return self.slots[self.group[self.slots] == number]
+        return self.indices[self.group[self.indices] == number]
 
 
 @pytest.fixture(params=INSTANCES, ids=lambda instance: "-".join(map(str, instance)))
@@ -137,7 +137,7 @@ def problem(request):
 
 
 def test_gradient_sums(problem):
-    sums = problem.objective.gradient_sums(problem.iterate, problem.slots)
+    sums = problem.objective.gradient_sums(problem.iterate, problem.indices)
     expected = [
         problem.gradient(problem.iterate, problem.members(number))
         for number in range(problem.n_groups)
@@ -147,7 +147,7 @@ def test_gradient_sums(problem):
 
 
 def test_gradient_sums_by_finite_differences(problem):
-    sums = problem.objective.gradient_sums(problem.iterate, problem.slots)
+    sums = problem.objective.gradient_sums(problem.iterate, problem.indices)
     h = 1e-5
     for number in range(problem.n_groups):
         members = problem.members(number)
@@ -164,12 +164,12 @@ def test_gradient_sums_by_finite_differences(problem):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_groups_add_up(loss, storage):
     grouped = Problem(loss, storage, "centred", 3)
-    whole = Objective(
+    whole = DataTerm(
         grouped.rows, grouped.y, grouped.weight, grouped.loss, grouped.centre
     )
     assert_allclose(
-        grouped.objective.gradient_sums(grouped.iterate, grouped.slots).sum(axis=0),
-        whole.gradient_sums(grouped.iterate, grouped.slots)[0],
+        grouped.objective.gradient_sums(grouped.iterate, grouped.indices).sum(axis=0),
+        whole.gradient_sums(grouped.iterate, grouped.indices)[0],
         rtol=1e-11,
         atol=1e-12,
     )
@@ -178,10 +178,10 @@ def test_groups_add_up(loss, storage):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_parts_of_the_rows_add_up(storage):
     problem = Problem("multinomial", storage, "centred", 3)
-    slots, sums = problem.slots, problem.objective.gradient_sums
-    parts = sum(sums(problem.iterate, slots[i : i + 7]) for i in range(0, 45, 7))
-    assert len(slots) == 45
-    assert_allclose(parts, sums(problem.iterate, slots), rtol=1e-11, atol=1e-12)
+    indices, sums = problem.indices, problem.objective.gradient_sums
+    parts = sum(sums(problem.iterate, indices[i : i + 7]) for i in range(0, 45, 7))
+    assert len(indices) == 45
+    assert_allclose(parts, sums(problem.iterate, indices), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -190,26 +190,26 @@ def test_adding_to_sums_and_taking_from_them(problem, sign):
         size=(problem.n_groups, *problem.objective.shape)
     )
     sums = before.copy()
-    problem.objective.add_gradient_sums(problem.iterate, problem.slots, sums, sign)
-    added = problem.objective.gradient_sums(problem.iterate, problem.slots)
+    problem.objective.add_gradient_sums(problem.iterate, problem.indices, sums, sign)
+    added = problem.objective.gradient_sums(problem.iterate, problem.indices)
     assert_allclose(sums, before + sign * added, rtol=1e-11, atol=1e-11)
 
 
 def test_taking_back_what_was_added():
     """Several parts, on top of what was there."""
     problem = Problem("multinomial", "csr", "centred", 1, 20_000, 60, 0.9)
-    objective, slots = problem.objective, problem.slots
+    objective, indices = problem.objective, problem.indices
     assert (
         len(
             objective.cut(
-                len(slots), objective.rows.n_entries(slots) * objective.n_outputs
+                len(indices), objective.rows.n_entries(indices) * objective.n_outputs
             )
         )
         > 2
     )
-    sums = objective.gradient_sums(problem.iterate, slots)
+    sums = objective.gradient_sums(problem.iterate, indices)
     largest = abs(sums).max()
-    objective.add_gradient_sums(problem.iterate, slots, sums, sign=-1.0)
+    objective.add_gradient_sums(problem.iterate, indices, sums, sign=-1.0)
     assert abs(sums).max() < 1e-12 * largest
 
 
@@ -224,8 +224,8 @@ def test_no_rows(storage, n_groups):
 
 def test_a_group_without_rows():
     problem = Problem("binomial", "dense", "plain", 3)
-    slots = np.flatnonzero(problem.group != 1)
-    sums = problem.objective.gradient_sums(problem.iterate, slots)
+    indices = np.flatnonzero(problem.group != 1)
+    sums = problem.objective.gradient_sums(problem.iterate, indices)
     assert not sums[1].any()
     assert sums[[0, 2]].all()
 
@@ -242,7 +242,7 @@ def test_a_weight_of_two_is_a_row_given_twice():
 def test_the_iterate_is_not_changed(problem):
     before = problem.iterate.copy()
     problem.iterate.flags.writeable = False
-    problem.objective.gradient_sums(problem.iterate, problem.slots)
+    problem.objective.gradient_sums(problem.iterate, problem.indices)
     assert_array_equal(problem.iterate, before)
 
 
@@ -251,10 +251,10 @@ def test_a_column_far_from_zero_is_centred_exactly():
     offset = 2.0**20
     problem = Problem("half_squared", "dense", "plain", 1)
     X = np.round(problem.X * 8) / 8
-    near = Objective(
+    near = DataTerm(
         AbstractRows.of(X), problem.y, problem.weight, problem.loss, np.zeros(5)
     )
-    far = Objective(
+    far = DataTerm(
         AbstractRows.of(X + offset),
         problem.y,
         problem.weight,
@@ -262,8 +262,8 @@ def test_a_column_far_from_zero_is_centred_exactly():
         np.full(5, offset),
     )
     assert_allclose(
-        far.gradient_sums(problem.iterate, problem.slots),
-        near.gradient_sums(problem.iterate, problem.slots),
+        far.gradient_sums(problem.iterate, problem.indices),
+        near.gradient_sums(problem.iterate, problem.indices),
         rtol=1e-6,
         atol=1e-6,
     )
@@ -283,10 +283,10 @@ def test_the_same_bits_for_any_number_of_threads(loss, n_features, n_groups, sto
     found = []
     for n_threads in (1, 2, 3, 2):
         with limit_threads(n_threads):
-            found.append(objective.gradient_sums(problem.iterate, problem.slots))
+            found.append(objective.gradient_sums(problem.iterate, problem.indices))
     for sums in found[1:]:
         assert_array_equal(sums, found[0])
-    expected = problem.gradient(problem.iterate, problem.slots)
+    expected = problem.gradient(problem.iterate, problem.indices)
     assert_allclose(found[0].sum(axis=0), expected, rtol=1e-9, atol=1e-8)
 
 
@@ -306,15 +306,15 @@ def test_rows_are_cut_into_whole_parts(n_rows, n_features):
 
 
 def test_measure(problem):
-    objective, slots = problem.objective, problem.slots
+    objective, indices = problem.objective, problem.indices
     origin = problem.iterate + np.random.default_rng(4).normal(size=objective.shape)
-    measured = objective.measure(problem.iterate, slots, origin)
+    measured = objective.measure(problem.iterate, indices, origin)
     losses = [
         problem.value(problem.iterate, problem.members(number))
         for number in range(problem.n_groups)
     ]
-    sums = objective.gradient_sums(problem.iterate, slots)
-    change = problem.raw(problem.iterate, slots) - problem.raw(origin, slots)
+    sums = objective.gradient_sums(problem.iterate, indices)
+    change = problem.raw(problem.iterate, indices) - problem.raw(origin, indices)
     ranges = abs(change).max(axis=1)
     if isinstance(problem.loss, MultinomialLoss):
         ranges = change.max(axis=1) - change.min(axis=1)
@@ -323,12 +323,12 @@ def test_measure(problem):
     assert_allclose(measured.gradient_sums, sums, rtol=1e-11, atol=1e-12)
     assert_allclose(measured.largest_change, ranges.max(), rtol=1e-11)
     step = problem.iterate - origin
-    assert_allclose(objective.largest_change(step, slots), ranges.max(), rtol=1e-11)
+    assert_allclose(objective.largest_change(step, indices), ranges.max(), rtol=1e-11)
 
 
 def test_measuring_without_an_origin(problem):
-    measured = problem.objective.measure(problem.iterate, problem.slots)
-    again = problem.objective.measure(problem.iterate, problem.slots, problem.iterate)
+    measured = problem.objective.measure(problem.iterate, problem.indices)
+    again = problem.objective.measure(problem.iterate, problem.indices, problem.iterate)
     assert measured.largest_change == again.largest_change == 0.0
     assert_array_equal(measured.loss_sums, again.loss_sums)
     assert_array_equal(measured.gradient_sums, again.gradient_sums)
@@ -340,22 +340,22 @@ def test_the_largest_change_is_that_of_any_block_or_group(loss, monkeypatch):
     monkeypatch.setattr(type(problem.rows), "block_size", lambda rows: 7)
     objective = problem.objective
     step = np.random.default_rng(5).normal(size=objective.shape)
-    each = [objective.largest_change(step, np.array([slot])) for slot in range(60)]
-    for slots in (np.arange(60), np.argsort(each), np.argsort(each)[::-1]):
+    each = [objective.largest_change(step, np.array([index])) for index in range(60)]
+    for indices in (np.arange(60), np.argsort(each), np.argsort(each)[::-1]):
         origin = problem.iterate - step
-        measured = objective.measure(problem.iterate, slots, origin)
+        measured = objective.measure(problem.iterate, indices, origin)
         assert_allclose(measured.largest_change, max(each), rtol=1e-11)
-        assert_allclose(objective.largest_change(step, slots), max(each), rtol=1e-11)
+        assert_allclose(objective.largest_change(step, indices), max(each), rtol=1e-11)
 
 
 def test_rows_of_weight_zero_change_too():
     """What a row sees has nothing to do with its weight."""
     problem = Problem("binomial", "dense", "plain", 1)
-    objective, slots = problem.objective, np.arange(60)
+    objective, indices = problem.objective, np.arange(60)
     origin = np.zeros(objective.shape)
-    before = objective.measure(problem.iterate, slots, origin)
+    before = objective.measure(problem.iterate, indices, origin)
     problem.weight[:] = 0.0
-    after = objective.measure(problem.iterate, slots, origin)
+    after = objective.measure(problem.iterate, indices, origin)
     assert after.largest_change == before.largest_change
     assert after.loss_sums == 0.0
 
@@ -365,16 +365,16 @@ def test_rows_of_weight_zero_change_too():
 def test_far_from_every_optimum_nothing_overflows(loss, storage):
     problem = Problem(loss, storage, "centred", 1)
     iterate = 1e4 * problem.iterate
-    measured = problem.objective.measure(iterate, problem.slots)
-    expected = problem.value(iterate, problem.slots)
+    measured = problem.objective.measure(iterate, problem.indices)
+    expected = problem.value(iterate, problem.indices)
     assert_allclose(measured.loss_sums[0], expected, rtol=1e-10)
     assert np.isfinite(measured.gradient_sums).all()
-    assert np.isfinite(problem.objective.hessian_sums(iterate, problem.slots)).all()
+    assert np.isfinite(problem.objective.hessian_sums(iterate, problem.indices)).all()
 
 
 def test_hessian_sums(problem):
     objective = problem.objective
-    sums = objective.hessian_sums(problem.iterate, problem.slots)
+    sums = objective.hessian_sums(problem.iterate, problem.indices)
     q = objective.n_curvatures * objective.n_dof
     assert sums.shape == (problem.n_groups, q, q)
     for number, found in enumerate(sums):
@@ -386,29 +386,29 @@ def test_hessian_sums(problem):
 @pytest.mark.parametrize("few", [True, False])
 def test_adding_hessians_times_a_factor(problem, few):
     objective = problem.objective
-    slots = problem.slots[:1] if few else problem.slots
-    factor = np.random.default_rng(6).normal(size=len(slots))  # of either sign
-    before = objective.hessian_sums(problem.iterate, problem.slots)
+    indices = problem.indices[:1] if few else problem.indices
+    factor = np.random.default_rng(6).normal(size=len(indices))  # of either sign
+    before = objective.hessian_sums(problem.iterate, problem.indices)
     sums = before.copy()
-    objective.add_hessian_sums(problem.iterate, slots, sums, factor)
+    objective.add_hessian_sums(problem.iterate, indices, sums, factor)
     for number, found in enumerate(sums):
-        mine = problem.group[slots] == number
+        mine = problem.group[indices] == number
         expected = problem.in_outputs(before[number])
         expected = expected + problem.hessian(
-            problem.iterate, slots[mine], factor[mine]
+            problem.iterate, indices[mine], factor[mine]
         )
         assert_allclose(problem.in_outputs(found), expected, rtol=1e-10, atol=1e-11)
 
 
 def test_hessian_sums_by_finite_differences(problem):
-    objective, slots = problem.objective, problem.slots
-    sums = objective.hessian_sums(problem.iterate, slots)
+    objective, indices = problem.objective, problem.indices
+    sums = objective.hessian_sums(problem.iterate, indices)
     hessians = [problem.in_outputs(found) for found in sums]
     h = 1e-5
     for number, shift in enumerate(h * np.eye(problem.iterate.size)):
         shift = shift.reshape(objective.shape)
-        higher = objective.gradient_sums(problem.iterate + shift, slots)
-        lower = objective.gradient_sums(problem.iterate - shift, slots)
+        higher = objective.gradient_sums(problem.iterate + shift, indices)
+        lower = objective.gradient_sums(problem.iterate - shift, indices)
         differences = (higher - lower).reshape(problem.n_groups, -1) / (2 * h)
         columns = [hessian[number] for hessian in hessians]
         assert_allclose(columns, differences, rtol=1e-6, atol=1e-7)
@@ -418,7 +418,7 @@ def test_hessian_sums_by_finite_differences(problem):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_hessian_sums_block_by_block(loss, storage, monkeypatch):
     problem = Problem(loss, storage, "centred", 3)
-    arguments = problem.iterate, problem.slots
+    arguments = problem.iterate, problem.indices
     whole = problem.objective.hessian_sums(*arguments)
     monkeypatch.setattr(second_derivatives, "_MOST_IN_BLOCK", 4)
     parts = problem.objective.hessian_sums(*arguments)
@@ -426,10 +426,10 @@ def test_hessian_sums_block_by_block(loss, storage, monkeypatch):
 
 
 def test_hessian_products(problem):
-    objective, slots = problem.objective, problem.slots
+    objective, indices = problem.objective, problem.indices
     direction = np.random.default_rng(8).normal(size=objective.shape)
-    states = objective.curvature_states(problem.iterate, slots)
-    products = objective.hessian_products(states, problem.iterate, direction, slots)
+    states = objective.curvature_states(problem.iterate, indices)
+    products = objective.hessian_products(states, problem.iterate, direction, indices)
     assert products.shape == (problem.n_groups, *objective.shape)
     for number, product in enumerate(products):
         hessian = problem.hessian(problem.iterate, problem.members(number))
@@ -438,12 +438,12 @@ def test_hessian_products(problem):
 
 
 def test_hessian_diagonals(problem):
-    objective, slots = problem.objective, problem.slots
-    diagonals = objective.hessian_diagonals(problem.iterate, slots)
+    objective, indices = problem.objective, problem.indices
+    diagonals = objective.hessian_diagonals(problem.iterate, indices)
     m = problem.loss.n_coordinates
     assert diagonals.shape == (problem.n_groups, m, objective.n_dof)
     for sums, found in zip(
-        objective.hessian_sums(problem.iterate, slots), diagonals, strict=True
+        objective.hessian_sums(problem.iterate, indices), diagonals, strict=True
     ):
         expected = np.diagonal(sums).reshape(-1, objective.n_dof)
         expected = np.broadcast_to(expected, found.shape)
@@ -452,8 +452,8 @@ def test_hessian_diagonals(problem):
 
 def test_sums_of_curvatures_and_of_squares(problem):
     objective = problem.objective
-    curvatures = objective.curvature_sums(problem.iterate, problem.slots)
-    moments = objective.second_moments(problem.slots)
+    curvatures = objective.curvature_sums(problem.iterate, problem.indices)
+    moments = objective.second_moments(problem.indices)
     for number in range(problem.n_groups):
         members = problem.members(number)
         expected = objective.curvatures(problem.iterate, members).sum(axis=0)
@@ -465,7 +465,7 @@ def test_sums_of_curvatures_and_of_squares(problem):
 
 def test_row_gradients_sum_to_gradient_sums(problem):
     objective = problem.objective
-    sums = objective.gradient_sums(problem.iterate, problem.slots)
+    sums = objective.gradient_sums(problem.iterate, problem.indices)
     for number in range(problem.n_groups):
         members = problem.members(number)
         gradients = objective.row_gradients(problem.iterate, members)
@@ -477,15 +477,15 @@ def test_row_gradients_sum_to_gradient_sums(problem):
 
 
 def test_curvatures_and_rows_make_up_the_hessian(problem):
-    objective, slots = problem.objective, problem.slots
-    curvatures = objective.curvatures(problem.iterate, slots)
+    objective, indices = problem.objective, problem.indices
+    curvatures = objective.curvatures(problem.iterate, indices)
     m = objective.n_curvatures
-    assert curvatures.shape == (len(slots), m, m)
-    extended = objective.extended(slots)
-    assert_array_equal(extended, problem.design(slots))
+    assert curvatures.shape == (len(indices), m, m)
+    extended = objective.extended(indices)
+    assert_array_equal(extended, problem.design(indices))
     hessian = np.einsum("ijk,ia,ib->jakb", curvatures, extended, extended)
     q = m * objective.n_dof
-    sums = objective.hessian_sums(problem.iterate, slots).sum(axis=0)
+    sums = objective.hessian_sums(problem.iterate, indices).sum(axis=0)
     assert_allclose(hessian.reshape(q, q), sums, rtol=1e-10, atol=1e-11)
 
 
@@ -518,18 +518,19 @@ def test_sparse_rows_are_dense_rows_to_every_derivative(loss, intercept, n_group
     dense, csr = (
         Problem(loss, storage, intercept, n_groups) for storage in ("dense", "csr")
     )
-    iterate, slots = dense.iterate, dense.slots
+    iterate, indices = dense.iterate, dense.indices
     origin = np.zeros_like(iterate)
     assert_array_equal(dense.X, csr.X)
     measured = [
-        problem.objective.measure(iterate, slots, origin) for problem in (dense, csr)
+        problem.objective.measure(iterate, indices, origin) for problem in (dense, csr)
     ]
     for name in ("loss_sums", "gradient_sums", "largest_change"):
         one, other = (getattr(each, name) for each in measured)
         assert_allclose(one, other, rtol=1e-11, atol=1e-11)
     for name in ("hessian_sums", "hessian_diagonals", "row_gradients", "curvatures"):
         one, other = (
-            getattr(problem.objective, name)(iterate, slots) for problem in (dense, csr)
+            getattr(problem.objective, name)(iterate, indices)
+            for problem in (dense, csr)
         )
         assert_allclose(one, other, rtol=1e-11, atol=1e-11)
 
@@ -538,11 +539,11 @@ def test_sparse_rows_are_dense_rows_to_every_derivative(loss, intercept, n_group
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_same_hessian_for_any_number_of_threads(loss, storage):
     problem = Problem(loss, storage, "centred", 2, 4_000, 20)
-    objective, slots = problem.objective, problem.slots
+    objective, indices = problem.objective, problem.indices
     found = []
     for n_threads in (1, 2, 3):
         with limit_threads(n_threads):
-            found.append(objective.hessian_sums(problem.iterate, slots))
+            found.append(objective.hessian_sums(problem.iterate, indices))
     for sums in found[1:]:
         assert_array_equal(sums, found[0])
 
@@ -550,8 +551,8 @@ def test_the_same_hessian_for_any_number_of_threads(loss, storage):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_hessian_sums_in_parts_and_at_once(loss, monkeypatch):
     problem = Problem(loss, "dense", "centred", 2, 4_000, 20)
-    arguments = problem.iterate, problem.slots
-    work = problem.objective.rows.n_entries(problem.slots) * 20
+    arguments = problem.iterate, problem.indices
+    work = problem.objective.rows.n_entries(problem.indices) * 20
     assert work > 2 * second_derivatives._PART_WORK
     monkeypatch.setattr(second_derivatives, "_FEWEST_GRAM_PARTS", 2)
     parts = problem.objective.hessian_sums(*arguments)
@@ -580,7 +581,7 @@ def test_a_row_alone_in_a_column_stands_out(storage, monkeypatch):
     X[:, 3] = 0.1  # its mean is rounded: far from it, in units of its spread
     X[123, 2] = 1e-3
     rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
-    objective = Objective(rows, problem.y, np.ones(500), problem.loss, problem.centre)
+    objective = DataTerm(rows, problem.y, np.ones(500), problem.loss, problem.centre)
     monkeypatch.setattr(_moments, "_N_SPREAD", 50)  # 123 is not among them
     squares = standardised_squares(objective, np.arange(500))
     assert squares[123] >= 500
@@ -590,19 +591,19 @@ def test_a_row_alone_in_a_column_stands_out(storage, monkeypatch):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_the_same_measurement_for_any_number_of_threads(storage):
     problem = Problem("multinomial", storage, "centred", 1, 20_000, 40, 0.9)
-    objective, slots = problem.objective, problem.slots
-    work = objective.rows.n_entries(slots) * objective.n_outputs
-    assert len(objective.cut(len(slots), work)) > 2
+    objective, indices = problem.objective, problem.indices
+    work = objective.rows.n_entries(indices) * objective.n_outputs
+    assert len(objective.cut(len(indices), work)) > 2
     origin = np.zeros(objective.shape)
     found = []
     for n_threads in (1, 2, 3):
         with limit_threads(n_threads):
-            found.append(objective.measure(problem.iterate, slots, origin))
+            found.append(objective.measure(problem.iterate, indices, origin))
     for measured in found[1:]:
         assert_array_equal(measured.loss_sums, found[0].loss_sums)
         assert_array_equal(measured.gradient_sums, found[0].gradient_sums)
         assert measured.largest_change == found[0].largest_change
-    expected = problem.value(problem.iterate, slots)
+    expected = problem.value(problem.iterate, indices)
     assert_allclose(found[0].loss_sums[0], expected, rtol=1e-11)
 
 
@@ -612,24 +613,24 @@ def test_the_same_measurement_for_any_number_of_threads(storage):
 def test_hessians_of_many_classes(storage, intercept, n_groups, monkeypatch):
     """Both ways to them are the same, and so are the sums made of factors."""
     problem = Problem("multinomial", storage, intercept, n_groups, n_classes=12)
-    objective, iterate, slots = problem.objective, problem.iterate, problem.slots
+    objective, iterate, indices = problem.objective, problem.iterate, problem.indices
     assert objective.loss.is_factored
-    factor = np.random.default_rng(5).normal(size=len(slots))
+    factor = np.random.default_rng(5).normal(size=len(indices))
     q = objective.loss.n_coordinates * objective.n_dof
     found = np.zeros((n_groups, q, q))
     monkeypatch.setattr(second_derivatives, "_MOST_IN_BLOCK", 7)
-    objective.add_hessian_sums(iterate, slots, found, factor)
-    diagonals = objective.hessian_diagonals(iterate, slots)
-    sums = objective.curvature_sums(iterate, slots)
+    objective.add_hessian_sums(iterate, indices, found, factor)
+    diagonals = objective.hessian_diagonals(iterate, indices)
+    sums = objective.curvature_sums(iterate, indices)
     monkeypatch.setattr(_losses, "_LEAST_FACTORED", 1000)
     expected = np.zeros_like(found)
-    objective.add_hessian_sums(iterate, slots, expected, factor)
+    objective.add_hessian_sums(iterate, indices, expected, factor)
     assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
     assert_array_equal(found, found.swapaxes(1, 2))
-    expected = objective.hessian_sums(iterate, slots)
+    expected = objective.hessian_sums(iterate, indices)
     expected = np.diagonal(expected, axis1=1, axis2=2).reshape(diagonals.shape)
     assert_allclose(diagonals, expected, rtol=1e-9, atol=1e-11)
-    expected = objective.curvature_sums(iterate, slots)
+    expected = objective.curvature_sums(iterate, indices)
     assert_allclose(sums, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -638,7 +639,7 @@ def test_many_classes_that_are_equally_likely_do_not_meet():
     problem = Problem("multinomial", "dense", "centred", 1, n_classes=12)
     objective = problem.objective
     m = objective.loss.n_coordinates
-    sums = objective.hessian_sums(np.zeros(objective.shape), problem.slots)
+    sums = objective.hessian_sums(np.zeros(objective.shape), problem.indices)
     blocks = sums.reshape(m, objective.n_dof, m, objective.n_dof)
     apart = ~np.eye(m, dtype=bool)
     largest = np.abs(sums).max()
@@ -648,7 +649,7 @@ def test_many_classes_that_are_equally_likely_do_not_meet():
 def test_the_memory_of_hessians_of_many_classes_is_bounded():
     """Second derivatives of 100 classes take 100 times the raw predictions."""
     problem = Problem("multinomial", "dense", "centred", 1, 4_000, 4, n_classes=100)
-    objective, arguments = problem.objective, (problem.iterate, problem.slots)
+    objective, arguments = problem.objective, (problem.iterate, problem.indices)
     for sums_of in (
         objective.hessian_sums, objective.hessian_diagonals, objective.curvature_sums,
     ):  # fmt: skip
@@ -662,25 +663,25 @@ def test_the_memory_of_hessians_of_many_classes_is_bounded():
 
 def test_hessian_products_without_states(monkeypatch):
     problem = Problem("multinomial", "dense", "centred", 3)
-    objective, slots = problem.objective, problem.slots
+    objective, indices = problem.objective, problem.indices
     direction = np.random.default_rng(8).normal(size=objective.shape)
-    states = objective.curvature_states(problem.iterate, slots)
-    arguments = problem.iterate, direction, slots
+    states = objective.curvature_states(problem.iterate, indices)
+    arguments = problem.iterate, direction, indices
     expected = objective.hessian_products(states, *arguments)
     monkeypatch.setattr(data_term, "_MOST_STATE_BYTES", 0)
-    assert objective.curvature_states(problem.iterate, slots) is None
+    assert objective.curvature_states(problem.iterate, indices) is None
     assert_array_equal(objective.hessian_products(None, *arguments), expected)
 
 
 def test_merged_groups(problem):
-    objective, slots = problem.objective, problem.slots
+    objective, indices = problem.objective, problem.indices
     group_weight = np.random.default_rng(9).random(problem.n_groups) + 0.5
     merged = objective.merged(group_weight)
     assert merged.n_groups == 1
     for name in ("hessian_diagonals", "curvature_sums"):
-        expected = getattr(objective, name)(problem.iterate, slots)
+        expected = getattr(objective, name)(problem.iterate, indices)
         expected = np.tensordot(group_weight, expected, axes=1)
-        found = getattr(merged, name)(problem.iterate, slots)
+        found = getattr(merged, name)(problem.iterate, indices)
         assert_allclose(found[0], expected, rtol=1e-10, atol=1e-12)
-    expected = np.tensordot(group_weight, objective.second_moments(slots), axes=1)
-    assert_allclose(merged.second_moments(slots)[0], expected, rtol=1e-11, atol=1e-12)
+    expected = np.tensordot(group_weight, objective.second_moments(indices), axes=1)
+    assert_allclose(merged.second_moments(indices)[0], expected, rtol=1e-11, atol=1e-12)

@@ -20,10 +20,10 @@ MULTINOMIAL = LOSSES[1:3]
 SCALES = [0.01, 1.0, 10.0, 800.0]
 
 
-def targets(loss, n_slots, rng):
+def targets(loss, n_stored, rng):
     if isinstance(loss, HalfSquaredLoss):
-        return rng.normal(size=(n_slots, loss.n_outputs))
-    return rng.integers(max(2, loss.n_outputs), size=n_slots)
+        return rng.normal(size=(n_stored, loss.n_outputs))
+    return rng.integers(max(2, loss.n_outputs), size=n_stored)
 
 
 def losses_of_rows(loss, raw, y):
@@ -48,8 +48,8 @@ def second_derivative(loss, raw, y):
     columns = []
     for shift in h * np.eye(loss.n_outputs):
         rows = np.array([raw + shift, raw - shift])
-        slots = np.zeros(2, np.int64)
-        loss.differentiate(rows, y, np.ones(1), slots)
+        indices = np.zeros(2, np.int64)
+        loss.differentiate(rows, y, np.ones(1), indices)
         columns.append((rows[0] - rows[1]) / (2 * h))
     return np.array(columns)
 
@@ -62,12 +62,12 @@ def test_each_loss_has_its_kernel(loss):
         MultinomialLoss: _kernels.losses.multinomial,
         HalfSquaredLoss: _kernels.losses.half_squared,
     }[type(loss)]
-    slots = rng.integers(6, size=9)
+    indices = rng.integers(6, size=9)
     y, weight = targets(loss, 6, rng), rng.random(6)
     raw = rng.normal(size=(9, loss.n_outputs))
     expected = raw.copy()
-    kernel(expected, y, weight, slots)
-    assert loss.differentiate(raw, y, weight, slots) is None
+    kernel(expected, y, weight, indices)
+    assert loss.differentiate(raw, y, weight, indices) is None
     assert_array_equal(raw, expected)
 
 
@@ -107,15 +107,15 @@ def test_numbers_of_outputs():
 def test_evaluate_sums_the_losses_and_differentiates(loss, scale):
     """Rows come out of order, one of them twice, one with a weight of 0."""
     rng = np.random.default_rng(2)
-    slots = rng.integers(8, size=40)
+    indices = rng.integers(8, size=40)
     y, weight = targets(loss, 8, rng), rng.random(8)
-    weight[slots[0]] = 0
+    weight[indices[0]] = 0
     raw = scale * rng.choice([-1.0, 1.0, 0.3], size=(40, loss.n_outputs))
-    expected = weight[slots] @ losses_of_rows(loss, raw, y[slots])
+    expected = weight[indices] @ losses_of_rows(loss, raw, y[indices])
     derivative = raw.copy()
-    loss.differentiate(derivative, y, weight, slots)
+    loss.differentiate(derivative, y, weight, indices)
 
-    found = loss.evaluate(raw, y, weight, slots)
+    found = loss.evaluate(raw, y, weight, indices)
 
     assert np.isfinite(raw).all()
     assert_allclose(found, expected, rtol=1e-13)
@@ -132,24 +132,24 @@ def test_no_rows_have_no_loss(loss):
 @pytest.mark.parametrize("z", [1.0, 40.0, 700.0])
 def test_the_loss_of_a_certain_row_is_not_rounded_away(z):
     """log(1 + exp(-z)) keeps all its digits where 1 + exp(-z) is 1."""
-    y, slot = np.array([1]), np.zeros(1, np.int64)
-    found = BinomialLoss().evaluate(np.array([[z]]), y, np.ones(1), slot)
+    y, index = np.array([1]), np.zeros(1, np.int64)
+    found = BinomialLoss().evaluate(np.array([[z]]), y, np.ones(1), index)
     assert_allclose(found, np.log1p(np.exp(-z)), rtol=1e-14)
-    found = BinomialLoss().evaluate(np.array([[-z]]), 1 - y, np.ones(1), slot)
+    found = BinomialLoss().evaluate(np.array([[-z]]), 1 - y, np.ones(1), index)
     assert_allclose(found, np.log1p(np.exp(-z)), rtol=1e-14)
 
 
 @pytest.mark.parametrize("loss", LOG_LOSSES, ids=lambda loss: type(loss).__name__)
 def test_the_derivative_is_that_of_the_loss(loss):
     rng = np.random.default_rng(3)
-    y, slot, weight = targets(loss, 1, rng), np.zeros(1, np.int64), np.array([1.7])
+    y, index, weight = targets(loss, 1, rng), np.zeros(1, np.int64), np.array([1.7])
     raw = rng.normal(size=loss.n_outputs)
 
     def value(shift):
-        return loss.evaluate((raw + shift)[np.newaxis], y, weight, slot)
+        return loss.evaluate((raw + shift)[np.newaxis], y, weight, index)
 
     derivative = raw[np.newaxis].copy()
-    loss.differentiate(derivative, y, weight, slot)
+    loss.differentiate(derivative, y, weight, index)
     h = 1e-5 * np.eye(loss.n_outputs)
     expected = [(value(shift) - value(-shift)) / 2e-5 for shift in h]
     assert_allclose(derivative[0], expected, atol=1e-9)

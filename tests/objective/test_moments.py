@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skdeltagrad._data.rows import AbstractRows
-from skdeltagrad._objective.data_term import Objective
+from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import BinomialLoss
 from skdeltagrad._objective.moments import column_squares, project, row_sum
 from skdeltagrad._utils.threads import limit_threads
@@ -40,19 +40,19 @@ class Problem:
         self.design = X.astype(float)
         if centre is not None:
             self.design = np.column_stack([X - centre, np.ones(n_rows)])
-        self.objective = Objective(
+        self.objective = DataTerm(
             rows, rng.integers(2, size=n_rows), self.weight, BinomialLoss(), centre,
             self.group, n_groups,
         )  # fmt: skip
         # Out of order, and some of them more than once.
-        self.slots = rng.integers(n_rows, size=n_rows)
+        self.indices = rng.integers(n_rows, size=n_rows)
         directions = rng.normal(size=(self.objective.n_dof, 3))
         self.basis = np.ascontiguousarray(np.linalg.qr(directions)[0].T)
 
-    def by_group(self, slots):
-        """Slots and weights of each group."""
+    def by_group(self, indices):
+        """Storage indices and weights of each group."""
         for number in range(self.n_groups):
-            members = slots[self.group[slots] == number]
+            members = indices[self.group[indices] == number]
             yield members, self.weight[members]
 
 
@@ -62,42 +62,42 @@ def problem(request):
 
 
 def test_row_sum(problem):
-    found = row_sum(problem.objective, problem.slots)
-    expected = problem.weight[problem.slots] @ problem.design[problem.slots]
+    found = row_sum(problem.objective, problem.indices)
+    expected = problem.weight[problem.indices] @ problem.design[problem.indices]
     assert found.shape == (problem.objective.n_dof,)
     assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_column_squares(problem):
-    found = column_squares(problem.objective, problem.slots)
+    found = column_squares(problem.objective, problem.indices)
     assert found.shape == (problem.n_groups, problem.objective.n_dof)
-    groups = problem.by_group(problem.slots)
+    groups = problem.by_group(problem.indices)
     for squares, (members, weight) in zip(found, groups, strict=True):
         expected = weight @ problem.design[members] ** 2
         assert_allclose(squares, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_column_squares_are_the_diagonal_of_the_second_moments(problem):
-    squares = column_squares(problem.objective, problem.slots)
-    moments = problem.objective.second_moments(problem.slots)
+    squares = column_squares(problem.objective, problem.indices)
+    moments = problem.objective.second_moments(problem.indices)
     expected = np.diagonal(moments, axis1=1, axis2=2)
     assert_allclose(squares, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_project(problem):
     """Rows as they are, not by their weight."""
-    assert not problem.weight[problem.slots].all()
-    found = project(problem.objective, problem.basis, problem.slots)
-    expected = problem.design[problem.slots] @ problem.basis.T
+    assert not problem.weight[problem.indices].all()
+    found = project(problem.objective, problem.basis, problem.indices)
+    expected = problem.design[problem.indices] @ problem.basis.T
     assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_rows_that_leave_and_join_add_up(problem):
     """By such sums a seed follows edits."""
-    slots, cut = problem.slots, 17
+    indices, cut = problem.indices, 17
     for function in (row_sum, column_squares):
-        parts = [function(problem.objective, part) for part in np.split(slots, [cut])]
-        whole = function(problem.objective, slots)
+        parts = [function(problem.objective, part) for part in np.split(indices, [cut])]
+        whole = function(problem.objective, indices)
         assert_allclose(sum(parts), whole, rtol=1e-11, atol=1e-12)
 
 
@@ -115,8 +115,8 @@ def test_nobody(problem):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_group_without_rows_has_no_squares(storage):
     problem = Problem(storage, "centred", 3)
-    slots = problem.slots[problem.group[problem.slots] != 1]
-    squares = column_squares(problem.objective, slots)
+    indices = problem.indices[problem.group[problem.indices] != 1]
+    squares = column_squares(problem.objective, indices)
     assert squares[0].all()
     assert not squares[1].any()
 
@@ -124,13 +124,13 @@ def test_a_group_without_rows_has_no_squares(storage):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_many_rows_are_projected_by_any_number_of_threads(storage):
     problem = Problem(storage, "centred", n_rows=9_000, n_features=30)
-    objective, slots = problem.objective, problem.slots
-    assert len(objective.blocks(slots)) > 2
+    objective, indices = problem.objective, problem.indices
+    assert len(objective.blocks(indices)) > 2
     found = []
     for n_threads in (1, 2, 3):
         with limit_threads(n_threads):
-            found.append(project(objective, problem.basis, slots))
-    expected = problem.design[slots] @ problem.basis.T
+            found.append(project(objective, problem.basis, indices))
+    expected = problem.design[indices] @ problem.basis.T
     assert_allclose(found[0], expected, rtol=1e-11, atol=1e-11)
     for products in found[1:]:
         assert_array_equal(products, found[0])
@@ -143,9 +143,9 @@ def test_row_sum_far_from_the_centre_that_is_subtracted(storage):
     X = problem.design[:, :-1] + 2000.0
     rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
     centre = np.full(X.shape[1], 2000.0)
-    objective = Objective(
+    objective = DataTerm(
         rows, problem.objective.y, problem.weight, BinomialLoss(), centre
     )
-    expected = problem.weight[problem.slots] @ (X - centre)[problem.slots]
-    found = row_sum(objective, problem.slots)[:-1]
+    expected = problem.weight[problem.indices] @ (X - centre)[problem.indices]
+    found = row_sum(objective, problem.indices)[:-1]
     assert_allclose(found, expected, rtol=1e-9)

@@ -345,7 +345,7 @@ class _Objective:
         X = rows.X[live].astype(np.longdouble)
         self.penalty = np.full(X.shape[1], 1.0 / model.C)
         if model.fit_intercept:
-            X = np.column_stack([X - model._path.centre, np.ones(len(X))])
+            X = np.column_stack([X - model._engine.model.centre, np.ones(len(X))])
             self.penalty = np.append(self.penalty, 0.0)
         self.X, self.weight = X, weight
         self.codes, self.is_binary = codes, len(classes) == 2
@@ -444,7 +444,7 @@ def _edited(kind, is_sparse, seed, purges=False):
     for _ in range(rng.integers(3, 7)):
         if purges and rng.random() < 0.7:
             model.purge()
-        before = model._path.reference
+        before = model._engine.reference
         if rows.edit(model, rng.choice(EDITS)):
             yield model, rows, before
 
@@ -465,8 +465,8 @@ def _check_fourth(objective, curvature, leverages, to_outputs):
 
 def _norm(model, by_output):
     """In the Hessian that is kept."""
-    path = model._path
-    vectors = path.loss.to_coordinates(np.asarray(by_output, dtype=float))
+    path = model._engine
+    vectors = path.model.loss.to_coordinates(np.asarray(by_output, dtype=float))
     return path.curvature.hessian.norm(vectors.reshape(1, -1))
 
 
@@ -477,7 +477,7 @@ def test_the_optimum_is_never_farther_than_the_bound(kind, is_sparse, purges):
     n_edits, n_bounds, ratios = 0, 0, []
     for seed in range(8):
         for model, rows, before in _edited(kind, is_sparse, seed, purges):
-            path, report = model._path, model.update_report_
+            path, report = model._engine, model.update_report_
             objective = _Objective(rows, model)
             optimum, left, hessian = objective.optimum(path.iterate)
             if np.linalg.cond(hessian) > 1e13:
@@ -520,11 +520,11 @@ def test_what_bounds_rest_on_is_true_of_the_rows_after_every_edit(
 ):
     for seed in range(20, 26):
         for model, rows, _ in _edited(kind, is_sparse, seed, purges):
-            path, curvature = model._path, model._path.curvature
+            path, curvature = model._engine, model._engine.curvature
             if curvature is None or not curvature.hessian.is_exact:
                 continue
             objective = _Objective(rows, model)
-            basis = path.loss.to_coordinates(np.eye(path.loss.n_outputs))
+            basis = path.model.loss.to_coordinates(np.eye(path.model.loss.n_outputs))
             q = objective.X.shape[1]
             to_outputs = np.kron(basis.T, np.eye(q))
             # 1) the Hessian, and its factor, are those of the rows at the place
@@ -541,7 +541,7 @@ def test_what_bounds_rest_on_is_true_of_the_rows_after_every_edit(
                 # 2) no row has a larger leverage, nor all of them together
                 root = np.linalg.cholesky(truth)
                 leverages = np.zeros(len(objective.X))
-                for contrast in path.loss.contrasts():
+                for contrast in path.model.loss.contrasts():
                     rows_seen = np.kron(contrast, objective.X.astype(float))
                     half = np.linalg.norm(np.linalg.solve(root, rows_seen.T), axis=0)
                     leverages = np.maximum(leverages, half)
@@ -560,7 +560,7 @@ def test_what_bounds_rest_on_is_true_of_the_rows_after_every_edit(
             scale = np.abs(objective.weight) @ np.abs(objective.X)
             error = (sums - truth).astype(float)
             if curvature.uncertainty:
-                vectors = path.loss.to_coordinates(error).reshape(1, -1)
+                vectors = path.model.loss.to_coordinates(error).reshape(1, -1)
                 slack = 1e-12 * (1.0 + _norm(model, path.reference))
                 assert kept.dual_norm(vectors) <= curvature.uncertainty + slack
                 continue
@@ -584,12 +584,14 @@ def test_the_optimum_of_ridge_is_never_farther_than_the_bound(n_targets, fit_int
             gone = rng.choice(live, max(1, len(live) // 5), replace=False)
             live = np.setdiff1d(live, gone)
             model.partial_unfit(position=gone)
-            path, report = model._path, model.update_report_
+            path, report = model._engine, model.update_report_
             assert report.no_bound is None
             design = X[live].astype(np.longdouble)
             penalty = np.repeat(alpha[:, None], n_features, axis=1)
             if fit_intercept:
-                design = np.column_stack([design - path.centre, np.ones(len(live))])
+                design = np.column_stack(
+                    [design - path.model.centre, np.ones(len(live))]
+                )
                 penalty = np.column_stack([penalty, np.zeros(n_targets)])
             optimum = path.iterate.astype(np.longdouble)
             for _ in range(4):
@@ -666,11 +668,13 @@ def test_bounds_hold_for_the_published_coefficients_of_float32_rows(shift):
 
 def _truth(X, y, model, weight=None):
     """The optimum in long double, and the Hessian there, in the model's coordinates."""
-    path = model._path
-    design = X.astype(np.longdouble) - path.centre
+    path = model._engine
+    design = X.astype(np.longdouble) - path.model.centre
     design = np.column_stack([design, np.ones(len(X), np.longdouble)])
     n_outputs, q = path.iterate.shape
-    penalty = np.tile(np.append(np.full(q - 1, path.alpha[0]), 0.0), (n_outputs, 1))
+    penalty = np.tile(
+        np.append(np.full(q - 1, path.model.alpha[0]), 0.0), (n_outputs, 1)
+    )
     w = path.iterate.astype(np.longdouble)
     weight = np.ones(len(X)) if weight is None else weight
     for _ in range(6):
@@ -683,9 +687,9 @@ def _truth(X, y, model, weight=None):
         residual[own] = 0.0
         residual[own] = -residual.sum(axis=1)
         gradient = (weight * residual.T) @ design + penalty * w
-        gradient = path.loss.to_coordinates(gradient.astype(float)).reshape(1, -1)
+        gradient = path.model.loss.to_coordinates(gradient.astype(float)).reshape(1, -1)
         step = path.curvature.hessian.solve(gradient)
-        w = w - path.loss.to_outputs(step.reshape(-1, q))
+        w = w - path.model.loss.to_outputs(step.reshape(-1, q))
     return w
 
 
@@ -701,7 +705,7 @@ def test_bounds_hold_for_several_classes_that_are_certain():
         if report.distance_bound is None:
             continue
         n_bounds += 1
-        away = model._path.iterate - _truth(X[1:], y[1:], model)
+        away = model._engine.iterate - _truth(X[1:], y[1:], model)
         assert _norm(model, away) <= report.distance_bound
     assert n_bounds >= 6
 
@@ -712,9 +716,9 @@ def test_what_a_purge_predicted_is_measured_where_the_curvature_is_made_again():
     weight = np.where(np.arange(60) < 40, 1e-14, 1.0)
     model = DeltaGradLogisticRegression(edit_tol=1e-6)
     model.fit(X, y, sample_weight=weight).unlearn(position=59).purge()
-    assert model._path.curvature.uncertainty > 0.0
+    assert model._engine.curvature.uncertainty > 0.0
     model.unlearn(position=range(40))  # more rows than stay
-    assert model._path.curvature.uncertainty == 0.0
+    assert model._engine.curvature.uncertainty == 0.0
     assert model.update_report_.n_passes >= 1.0
 
 
@@ -729,4 +733,4 @@ def test_totals_of_classes_have_all_digits_next_to_a_row_that_left(heavy):
     model.unlearn(position=range(5, 20))
     left = np.setdiff1d(np.arange(1, 200), np.arange(5, 20))
     exact = np.bincount(y[left], weight[left])
-    assert_allclose(model._path.census.weight[0], exact, rtol=1e-14)
+    assert_allclose(model._engine.row_counts.weight[0], exact, rtol=1e-14)

@@ -10,7 +10,7 @@ from sklearn.preprocessing import scale
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 from skdeltagrad._data.rows import AbstractRows
-from skdeltagrad._objective.data_term import Objective
+from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
     HalfSquaredLoss,
@@ -30,10 +30,12 @@ def problem_of(loss, curvature, n_rows=60, n_features=5, is_sparse=False):
         y = rng.integers(max(2, loss.n_outputs), size=n_rows)
     weight = rng.choice([0.5, 1.0, 2.0], n_rows)
     rows = AbstractRows.of(sparse.csr_matrix(X) if is_sparse else X)
-    objective = Objective(rows, y, weight, loss, np.zeros(n_features))
+    objective = DataTerm(rows, y, weight, loss, np.zeros(n_features))
     alpha = np.full(loss.n_outputs, 0.7)
-    slots = np.arange(n_rows)
-    return Problem(objective, alpha, np.ones(1), lambda: slots, weight.sum(), curvature)
+    indices = np.arange(n_rows)
+    return Problem(
+        objective, alpha, np.ones(1), lambda: indices, weight.sum(), curvature
+    )
 
 
 def point_of(problem):

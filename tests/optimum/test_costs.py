@@ -47,10 +47,10 @@ def adversarial(rng, kind):
 
 def hostile(rng, model, X, y, live):
     """Rows that are dear to lose."""
-    roster = model._training_set.roster
+    table = model._training_set.table
     how = rng.choice(["leverage", "class", "norm", "most", "random", "one"])
-    if how == "leverage" and roster.leverages is not None:
-        order = np.argsort(roster.leverages[roster.slots_of(live)])
+    if how == "leverage" and table.column("leverage") is not None:
+        order = np.argsort(table.column("leverage")[table.indices_of(live)])
         return live[order[-int(rng.integers(1, len(live) // 4 + 2)) :]]
     if how == "class":
         return live[y[live] == rng.choice(y[live])][1:]
@@ -158,7 +158,7 @@ def test_no_edit_costs_much_more_than_a_refit(name, monkeypatch):
     most = MOST_REFITS["exact" if name == "exact" else "products"]
     for _, report, model, X, y in edits(MODELS[name], 40, seed=2):
         cold = clone(model).fit(X, y).update_report_
-        _, n_dof = model._path.iterate.shape
+        _, n_dof = model._engine.iterate.shape
         m = max(1, len(model.classes_) - 1)
         of_hessian = (1.0 + n_dof / 40.0) * (m + 1) / 2.0
         cost, refit = [
@@ -236,7 +236,7 @@ def test_a_fit_anew_of_few_rows_is_not_stopped():
         )
         model.fit(X[:-1], y[:-1], weight[:-1])
         model.partial_refit(X[-1:], y[-1:])  # warnings are errors here
-        assert model._path.converged
+        assert model._engine.converged
 
 
 def test_every_row_can_be_replaced_by_others():
@@ -314,7 +314,7 @@ def test_classes_and_centres_that_change_are_foretold():
     gone = np.arange(0, 90, 2)
     plan = model.plan_unfit(position=gone)
     report = model.unlearn(position=gone).update_report_
-    assert "centred anew" in report.reason
+    assert "is centred elsewhere" in report.reason
     assert (plan.reason, plan.n_exact_steps) == (report.reason, report.n_exact_steps)
 
 

@@ -5,7 +5,7 @@
 
 import numpy as np
 import pytest
-from oracles import Objective
+from oracles import DataTerm
 from scipy import sparse
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
@@ -39,10 +39,10 @@ class Table:
     def excess(self):
         """The true distance and change of decisions next to their bounds."""
         live, model = self.live, self.model
-        report, path = model.update_report_, model._path
+        report, path = model.update_report_, model._engine
         if report.distance_bound is None:
             return None
-        exact = Objective(self.X[live], self.y[live], self.weight[live], model)
+        exact = DataTerm(self.X[live], self.y[live], self.weight[live], model)
         optimum = exact.optimum(path.iterate)
         off = path.iterate - optimum
         decisions = exact.X @ off.T
@@ -164,7 +164,7 @@ def test_the_allowance_is_no_more_than_it_has_to_be():
     table = Table(DeltaGradRidge(), X, X.sum(axis=1) + rng.standard_normal(500))
     for row in range(10):
         table.remove(row)
-        path = table.model._path
+        path = table.model._engine
         size = path.curvature.hessian.norm(path.iterate)
         assert table.model.update_report_.distance_bound <= 1e-12 * size
         assert table.model.update_report_.n_passes == 0
@@ -210,7 +210,7 @@ def test_nothing_of_the_old_optimum_is_kept_of_ridge(name):
     table = case_of(name, np.random.default_rng(0))
     model, path = table.model, None
     for number, _ in enumerate(edits(table, None)):
-        before, path = path, model._path
+        before, path = path, model._engine
         assert model.update_report_.n_passes == 0
         np.testing.assert_array_equal(path.reference, path.iterate)
         np.testing.assert_array_equal(path.curvature.place, path.iterate)
@@ -227,8 +227,8 @@ def test_the_gradient_at_the_new_optimum_is_that_of_the_rows():
     table = case_of("plain", np.random.default_rng(1))
     for _ in edits(table, None):
         model, live = table.model, table.live
-        exact = Objective(table.X[live], table.y[live], table.weight[live], model)
-        path = model._path
+        exact = DataTerm(table.X[live], table.y[live], table.weight[live], model)
+        path = model._engine
         w = path.reference.astype(np.longdouble)
         off = exact.gradient_sum(w) - path.gradient_sums[0]
         spreads = path.curvature.hessian.spreads()
@@ -242,9 +242,9 @@ def test_reference_of_rows_that_are_not_kept():
     model = DeltaGradRidge(store_data=False).fit(X, y)
     for row in range(200):
         model.unlearn(X[[row]], y[[row]])
-    path = model._path
+    path = model._engine
     np.testing.assert_array_equal(path.reference, path.iterate)
-    exact = Objective(X[200:], y[200:], np.ones(100), model)
+    exact = DataTerm(X[200:], y[200:], np.ones(100), model)
     off = path.iterate - exact.optimum(path.iterate)
     assert np.abs(off).max() <= 1e-13
     assert model.update_report_.change_bound is None
@@ -264,8 +264,8 @@ def test_many_edits_do_not_drift_and_their_rounding_is_counted():
         if number % 50 == 49:
             assert table.excess() <= 1.0
     assert n_passes <= 100.0
-    exact = Objective(table.X, table.y, table.weight, table.model)
-    iterate = table.model._path.iterate
+    exact = DataTerm(table.X, table.y, table.weight, table.model)
+    iterate = table.model._engine.iterate
     optimum = exact.optimum(iterate).astype(float)
     assert np.linalg.norm(iterate - optimum) <= 3e-11 * np.linalg.norm(optimum)
 
@@ -283,9 +283,9 @@ def test_the_bound_as_a_fraction_of_what_this_edit_changed(classifies):
     assert table.model.update_report_.change_bound is None
     larger = 0
     for row in range(12):
-        before = model._path.iterate
+        before = model._engine.iterate
         table.remove(row)
-        path, report = model._path, model.update_report_
+        path, report = model._engine, model.update_report_
         changed = path.curvature.hessian.norm(path.iterate - before)
         assert report.change_bound == pytest.approx(report.distance_bound / changed)
         larger += report.change_bound > 1.5 * report.relative_bound

@@ -155,7 +155,7 @@ def test_nothing_of_removed_rows_is_left(search_unpurged):
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
     model.unlearn(X[:5], y[:5])
     model.unlearn(X[5:6], y[5:6])
-    assert model._path.seed is not None
+    assert model._engine.seed is not None
     assert assert_erased(model, X[:6]).n_checked == 6
 
 
@@ -179,7 +179,7 @@ def test_a_replay_that_takes_longer_than_a_retrain_is_not_made(monkeypatch):
     report = model.unlearn(position=[1, 2]).update_report_
     assert report.refit
     assert "as long" in report.reason
-    assert model._path.seed is None
+    assert model._engine.seed is None
 
 
 def test_where_a_sample_is_too_noisy_all_rows_are_measured(monkeypatch):
@@ -320,7 +320,7 @@ def test_after_a_noisy_edit_that_cost_the_seed_its_digits_one_can_edit(monkeypat
             "skdeltagrad._path.checkpoints.Seed.changed", lambda *arguments: None
         )
         assert "noise" in model.unlearn(position=1).update_report_.reason
-    assert model._path.seed is None
+    assert model._engine.seed is None
     assert model.plan_unfit(position=2).n_removed == 1
     assert "noise" in model.unlearn(position=2).update_report_.reason
 
@@ -329,9 +329,9 @@ def test_retraining_forgets_the_seed():
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
     model.unlearn(position=1)
-    assert model.update_report_.seed_bytes == model._path.seed.nbytes > 0
+    assert model.update_report_.seed_bytes == model._engine.seed.nbytes > 0
     model.partial_refit()
-    assert model._path.seed is None
+    assert model._engine.seed is None
     assert model.update_report_.seed_bytes == 0
 
 

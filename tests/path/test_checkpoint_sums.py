@@ -10,7 +10,7 @@ from scipy.linalg import helmert
 from scipy.special import expit, softmax
 
 from skdeltagrad._data.rows import AbstractRows
-from skdeltagrad._objective.data_term import Objective
+from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
     HalfSquaredLoss,
@@ -54,12 +54,12 @@ class Problem:
         self.weight[::10] = 0.0
         self.group = rng.integers(n_groups, size=n_rows)
         rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
-        self.objective = Objective(
+        self.objective = DataTerm(
             rows, y, self.weight, self.loss, centre, self.group, n_groups
         )
         self.places = rng.normal(size=(N_PLACES, *self.objective.shape)) / 4
-        self.slots = rng.permutation(n_rows)
-        self.positions = self.slots + 1000
+        self.indices = rng.permutation(n_rows)
+        self.positions = self.indices + 1000
         directions = rng.normal(size=(self.objective.n_dof,) * 2)
         self.directions = np.ascontiguousarray(np.linalg.qr(directions)[0].T)
 
@@ -71,29 +71,29 @@ class Problem:
     def sums(self, view, share=SHARE, some=slice(None)):
         """Of some rows."""
         return Sums.of(
-            self.objective, view, self.places, self.slots[some], self.positions[some],
+            self.objective, view, self.places, self.indices[some], self.positions[some],
             share,
         )  # fmt: skip
 
-    def by_group(self, slots):
+    def by_group(self, indices):
         for number in range(self.objective.n_groups):
-            yield slots[self.group[slots] == number]
+            yield indices[self.group[indices] == number]
 
-    def curvatures(self, place, slots):
+    def curvatures(self, place, indices):
         """Second derivatives in the coordinates of the loss: (n_rows, m, m)."""
-        raw = self.design[slots] @ place.T
+        raw = self.design[indices] @ place.T
         if self.loss.is_quadratic:
-            return np.ones((len(slots), 1, 1))
+            return np.ones((len(indices), 1, 1))
         if raw.shape[1] == 1:
             return (expit(raw) * expit(-raw))[:, :, np.newaxis]
         p, Q = softmax(raw, axis=1), helmert(raw.shape[1]).T
         by_output = p[:, :, np.newaxis] * (np.eye(len(Q)) - p[:, np.newaxis])
         return Q.T @ by_output @ Q
 
-    def hessians(self, slots, basis):
+    def hessians(self, indices, basis):
         """Of some rows, seen in some directions: (n_places, n_groups, size, size)."""
         found = []
-        for place, members in itertools.product(self.places, self.by_group(slots)):
+        for place, members in itertools.product(self.places, self.by_group(indices)):
             X, weight = self.design[members] @ basis.T, self.weight[members]
             curvatures = self.curvatures(place, members)
             block = np.einsum("i,ijk,ia,ib->jakb", weight, curvatures, X, X)
@@ -101,11 +101,11 @@ class Problem:
             found.append(block.reshape(size, size))
         return np.reshape(found, (len(self.places), -1, size, size))
 
-    def moments(self, slots, basis):
+    def moments(self, indices, basis):
         """Their second moments: (n_groups, n_directions, n_directions)."""
         X, weight = self.design @ basis.T, self.weight[:, np.newaxis]
         return np.stack(
-            [X[some].T @ (weight * X)[some] for some in self.by_group(slots)]
+            [X[some].T @ (weight * X)[some] for some in self.by_group(indices)]
         )
 
 
@@ -124,32 +124,32 @@ def problem(request):
 
 @pytest.mark.parametrize("kind", ["whole", "directed"])
 def test_hessians_and_moments_are_those_of_plain_numpy(problem, kind):
-    view, slots = problem.view(kind), problem.slots[:60]
+    view, indices = problem.view(kind), problem.indices[:60]
     basis = np.eye(problem.objective.n_dof) if view.basis is None else view.basis
-    hessians, moments = view.sums(problem.places, slots)
-    expected = problem.hessians(slots, basis)
+    hessians, moments = view.sums(problem.places, indices)
+    expected = problem.hessians(indices, basis)
     assert_allclose(hessians, expected, rtol=1e-10, atol=1e-11)
-    expected = problem.moments(slots, basis)
+    expected = problem.moments(indices, basis)
     assert_allclose(moments, expected, rtol=1e-10, atol=1e-11)
-    assert_allclose(view.second_moments(slots), moments, rtol=1e-12)
+    assert_allclose(view.second_moments(indices), moments, rtol=1e-12)
 
 
 def test_in_directions_it_is_the_hessian_from_both_sides(problem):
-    view, slots = problem.view("directed"), problem.slots
-    hessians, moments = view.sums(problem.places, slots)
+    view, indices = problem.view("directed"), problem.indices
+    hessians, moments = view.sums(problem.places, indices)
     U = np.kron(np.eye(problem.objective.n_curvatures), view.basis)
     for place, found in zip(problem.places, hessians, strict=True):
-        whole = problem.objective.hessian_sums(place, slots)
+        whole = problem.objective.hessian_sums(place, indices)
         assert_allclose(found, U @ whole @ U.T, rtol=1e-10, atol=1e-10)
-    whole = problem.objective.second_moments(slots)
+    whole = problem.objective.second_moments(indices)
     expected = view.basis @ whole @ view.basis.T
     assert_allclose(moments, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_in_all_directions_it_is_the_whole(problem):
-    view, slots = DirectedView(problem.objective, problem.directions), problem.slots
-    hessians, moments = view.sums(problem.places, slots)
-    whole, whole_moments = problem.view("whole").sums(problem.places, slots)
+    view, indices = DirectedView(problem.objective, problem.directions), problem.indices
+    hessians, moments = view.sums(problem.places, indices)
+    whole, whole_moments = problem.view("whole").sums(problem.places, indices)
     U = np.kron(np.eye(problem.objective.n_curvatures), problem.directions)
     assert_allclose(U.T @ hessians @ U, whole, rtol=1e-10, atol=1e-10)
     U = problem.directions
@@ -157,20 +157,20 @@ def test_in_all_directions_it_is_the_whole(problem):
 
 
 def test_squares_are_those_of_all_columns_where_directions_miss_some(problem):
-    slots = problem.slots
+    indices = problem.indices
     expected = [
         problem.weight[members] @ problem.design[members] ** 2
-        for members in problem.by_group(slots)
+        for members in problem.by_group(indices)
     ]
-    found = problem.view("directed").squares(slots)
+    found = problem.view("directed").squares(indices)
     assert_allclose(found, expected, rtol=1e-11)
-    found = problem.view("whole").squares(slots)
+    found = problem.view("whole").squares(indices)
     assert_array_equal(found, np.zeros_like(expected))
 
 
 @pytest.mark.parametrize("kind", ["whole", "directed"])
 def test_nobody(problem, kind):
-    nobody = problem.slots[:0]
+    nobody = problem.indices[:0]
     for found in (
         *problem.view(kind).sums(problem.places, nobody),
         *vars(problem.sums(problem.view(kind), some=slice(0))).values(),
@@ -185,12 +185,12 @@ def test_nobody(problem, kind):
 
 @pytest.mark.parametrize("kind", ["whole", "directed"])
 def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
-    view, slots = problem.view(kind), problem.slots
+    view, indices = problem.view(kind), problem.indices
     basis = np.eye(problem.objective.n_dof) if kind == "whole" else view.basis
     draws = draw(problem.positions)
     halves = [
-        slots[draws < SHARE / 2],
-        slots[(draws >= SHARE / 2) & (draws < SHARE)],
+        indices[draws < SHARE / 2],
+        indices[(draws >= SHARE / 2) & (draws < SHARE)],
     ]
     assert min(map(len, halves)) > 10
     sums = problem.sums(view)
@@ -211,17 +211,17 @@ def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
             for place in problem.places
         ]
         assert_allclose(sums.bends[half], bends, rtol=1e-10, atol=1e-12)
-    weight = [problem.weight[members].sum() for members in problem.by_group(slots)]
+    weight = [problem.weight[members].sum() for members in problem.by_group(indices)]
     assert_allclose(sums.all_weight, weight, rtol=1e-12)
-    assert_allclose(sums.all_moments, problem.moments(slots, basis), rtol=1e-10)
-    assert_array_equal(sums.all_squares, view.squares(slots))
+    assert_allclose(sums.all_moments, problem.moments(indices, basis), rtol=1e-10)
+    assert_array_equal(sums.all_squares, view.squares(indices))
 
 
 @pytest.mark.parametrize("kind", ["whole", "directed"])
 def test_where_all_rows_are_sampled_there_are_no_halves(problem, kind):
     view = problem.view(kind)
     sums = problem.sums(view, share=1.0)
-    hessians, moments = view.sums(problem.places, problem.slots)
+    hessians, moments = view.sums(problem.places, problem.indices)
     assert_array_equal(sums.hessians, [hessians])
     assert_array_equal(sums.moments, [moments])
     assert_array_equal(sums.all_moments, moments)
@@ -276,7 +276,7 @@ def test_leading_directions_are_where_rows_extend_most(monkeypatch, n_directions
     monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", n_directions)
     monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", N_ROWS)  # all of them
     problem = Problem("multinomial", n_groups=2)
-    found = leading_directions(problem.objective, problem.slots)
+    found = leading_directions(problem.objective, problem.indices)
     n_found = min(n_directions, problem.objective.n_dof)
     assert found.shape == (n_found, problem.objective.n_dof)
     assert found.flags.c_contiguous
@@ -292,16 +292,16 @@ def test_leading_directions_are_made_of_enough_rows(monkeypatch):
     monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", 5)
     problem = Problem(n_rows=90)
     assert problem.objective.n_dof == 6
-    found = leading_directions(problem.objective, problem.slots)
-    read = problem.slots[::3]
+    found = leading_directions(problem.objective, problem.indices)
+    read = problem.indices[::3]
     monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", 1000)
     assert_array_equal(found, leading_directions(problem.objective, read))
-    everyone = leading_directions(problem.objective, problem.slots)
+    everyone = leading_directions(problem.objective, problem.indices)
     assert np.abs(found.T @ found - everyone.T @ everyone).max() > 1e-3
 
 
 def test_the_direction_of_the_mean(problem):
-    found = direction_of_mean(problem.objective, problem.slots)
+    found = direction_of_mean(problem.objective, problem.indices)
     mean = problem.weight @ problem.design / problem.weight.sum()
     # Rounded, so that it does not hold the rows that leave.
     assert_allclose(found, [mean / np.linalg.norm(mean)], rtol=0, atol=1 / 64)
@@ -311,7 +311,7 @@ def test_the_direction_of_the_mean(problem):
 
 def test_rows_without_a_mean_have_no_direction():
     problem = Problem()
-    found = direction_of_mean(problem.objective, problem.slots[:0])
+    found = direction_of_mean(problem.objective, problem.indices[:0])
     assert_array_equal(found, np.zeros((1, problem.objective.n_dof)))
 
 

@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skdeltagrad._data.edit import Change
+from skdeltagrad._data.edit import Edit
 from skdeltagrad._data.rows import AbstractRows
-from skdeltagrad._objective.data_term import Objective
+from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
     HalfSquaredLoss,
@@ -43,7 +43,7 @@ class Run:
         self.group = rng.integers(n_groups, size=N_ROWS)
         self.design = np.column_stack([X, np.ones(N_ROWS)])
         rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
-        self.objective = Objective(
+        self.objective = DataTerm(
             rows, y, self.weight, self.loss, np.zeros(N_FEATURES), self.group, n_groups
         )
         self.trajectory = Trajectory.allocate(N_STEPS, n_groups, self.objective.shape)
@@ -51,12 +51,12 @@ class Run:
         steps /= np.arange(1, N_STEPS + 1)[:, np.newaxis, np.newaxis]
         self.trajectory.steps[:] = steps
         self.trajectory.end[:] = steps.sum(axis=0)
-        self.slots = rng.permutation(N_ROWS)
-        self.positions = np.arange(N_ROWS) + 1000  # by slot
+        self.indices = rng.permutation(N_ROWS)
+        self.positions = np.arange(N_ROWS) + 1000  # by storage index
         self.drift = rng.normal(size=self.objective.shape)
 
     def seed(self, kind="whole", share=1.0, without=(), n_points=N_POINTS):
-        kept = np.setdiff1d(self.slots, without)
+        kept = np.setdiff1d(self.indices, without)
         return Seed.survey(
             SeedKind(kind, share, n_points), self.objective, self.trajectory, kept,
             self.positions[kept],
@@ -64,7 +64,7 @@ class Run:
 
     def with_basis_of(self, seed, share, without=()):
         """Another survey, in the same directions."""
-        kept = np.setdiff1d(self.slots, without)
+        kept = np.setdiff1d(self.indices, without)
         view = WholeView(self.objective)
         if seed.basis is not None:
             view = DirectedView(self.objective, seed.basis)
@@ -73,18 +73,18 @@ class Run:
         )
 
     def sample(self, share):
-        return self.slots[draw(self.positions[self.slots]) < share]
+        return self.indices[draw(self.positions[self.indices]) < share]
 
-    def hessians(self, place, slots=None):
+    def hessians(self, place, indices=None):
         """By finite differences, per unit of weight: a matrix for each group."""
-        slots = self.slots if slots is None else slots
+        indices = self.indices if indices is None else indices
         weight = np.bincount(
-            self.group[slots], self.weight[slots], self.objective.n_groups
+            self.group[indices], self.weight[indices], self.objective.n_groups
         )
         h, columns = 1e-4, []
         for unit in np.eye(place.size).reshape(-1, *place.shape):
-            higher = self.objective.gradient_sums(place + h * unit, slots)
-            lower = self.objective.gradient_sums(place - h * unit, slots)
+            higher = self.objective.gradient_sums(place + h * unit, indices)
+            lower = self.objective.gradient_sums(place - h * unit, indices)
             columns.append((higher - lower) / (2 * h))
         columns = np.stack(columns, axis=-1).reshape(len(weight), place.size, -1)
         return columns / weight[:, np.newaxis, np.newaxis]
@@ -221,7 +221,7 @@ def test_beyond_its_directions_it_is_a_kronecker_products_diagonal(run, kind):
     bends = bends * np.eye(run.loss.n_coordinates) if bends.size == 1 else bends
     Q = run.loss.to_outputs(np.eye(run.loss.n_coordinates))
     for group in range(run.objective.n_groups):
-        mine = run.slots[run.group[run.slots] == group]
+        mine = run.indices[run.group[run.indices] == group]
         # What is left of the columns' squares when the directions are taken out.
         seen = run.design[mine] @ seed.basis.T
         weight = run.weight[mine] / run.weight[mine].sum()
@@ -305,7 +305,7 @@ def test_after_an_edit_it_is_that_of_the_rows_that_are_there(run, kind, share):
     removed = np.array([3, 7, 41, 50, 51, 52])
     seed = run.seed(kind, share, without=others)
     before = run.seed(kind, share, without=others)
-    change = Change(removed, run.positions[removed], others, run.positions[others])
+    change = Edit(removed).staged(run.positions[removed], others, run.positions[others])
     found = seed.changed(run.objective, change)
     expected = run.with_basis_of(seed, share, without=removed)
     for name, sums in vars(expected).items():
@@ -325,9 +325,9 @@ def test_after_an_edit_it_is_that_of_the_rows_that_are_there(run, kind, share):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_edit_and_back(run, kind):
     seed = run.seed(kind, 0.5)
-    nobody, some = run.slots[:0], np.arange(30)
-    leave = Change(some, run.positions[some], nobody, nobody)
-    join = Change(nobody, nobody, some, run.positions[some])
+    nobody, some = run.indices[:0], np.arange(30)
+    leave = Edit(some).staged(run.positions[some], nobody, nobody)
+    join = Edit(nobody).staged(nobody, some, run.positions[some])
     found = seed.changed(run.objective, leave).changed(run.objective, join)
     for name, sums in vars(seed.sums).items():
         assert_allclose(getattr(found.sums, name), sums, rtol=1e-9, atol=1e-10)
@@ -340,11 +340,11 @@ def test_next_to_a_huge_row_nothing_precise_is_left(kind):
     seed = run.seed(kind)
     run.objective.weight[7] = 1e12
     nobody = np.zeros(0, np.int64)
-    slot = np.array([7])
-    joined = Change(nobody, nobody, slot, run.positions[slot] + 1000)
+    index = np.array([7])
+    joined = Edit(nobody).staged(nobody, index, run.positions[index] + 1000)
     huge = seed.changed(run.objective, joined)
     assert huge is not None
-    left = Change(slot, run.positions[slot] + 1000, nobody, nobody)
+    left = Edit(index).staged(run.positions[index] + 1000, nobody, nobody)
     assert huge.changed(run.objective, left) is None
 
 
@@ -356,7 +356,7 @@ def test_a_corrected_row_keeps_its_place_in_the_sample(run):
     sampled = np.isin(run.positions[old], seed.positions)
     assert sampled.any()
     assert not sampled.all()
-    change = Change(old, run.positions[old], new, run.positions[new])
+    change = Edit(old).staged(run.positions[old], new, run.positions[new])
     found = seed.changed(run.objective, change)
     assert_array_equal(np.sort(found.positions), np.sort(seed.positions))
     expected = run.with_basis_of(seed, 0.5, without=old)
@@ -368,20 +368,20 @@ def test_who_belongs_to_the_sample(run):
     sample = run.sample(0.5)
     assert 20 < len(sample) < 60
     assert_array_equal(np.sort(seed.positions), np.sort(run.positions[sample]))
-    found = seed.sampled(run.slots, run.positions[run.slots])
+    found = seed.sampled(run.indices, run.positions[run.indices])
     assert_array_equal(found, sample)
     everyone = run.seed("whole", 1.0)
     assert len(everyone.positions) == N_ROWS
-    found = everyone.sampled(run.slots, run.positions[run.slots])
-    assert_array_equal(found, run.slots)
+    found = everyone.sampled(run.indices, run.positions[run.indices])
+    assert_array_equal(found, run.indices)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_group_without_rows_predicts_nothing(kind):
     run = Run("binomial", 2)
-    gone = run.slots[run.group[run.slots] == 1]
+    gone = run.indices[run.group[run.indices] == 1]
     # It has left, or was never there.
-    change = Change(gone, run.positions[gone], run.slots[:0], run.slots[:0])
+    change = Edit(gone).staged(run.positions[gone], run.indices[:0], run.indices[:0])
     for seed in (
         run.seed(kind, without=gone),
         run.seed(kind, 0.5, without=gone),

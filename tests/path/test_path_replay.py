@@ -1,7 +1,7 @@
 """DeltaGrad along the path: one list of instances drives all properties.
 
 An instance is loss x storage x schedule x edit. The yardsticks are a plain NumPy loop
-that knows nothing of kernels, slots or censuses; the exact retrain; and, where gradient
+that knows nothing of kernels, storage indices or censuses; the exact retrain; and, where gradient
 descent converges, scikit-learn.
 """
 
@@ -113,10 +113,10 @@ def fitted(loss, storage, schedule, n_samples=N_SAMPLES, **parameters):
 
 def naive_path(estimator, positions, X, y, weight):
     """The run's last iterate, by a loop over NumPy arrays."""
-    path = estimator._path
-    X = np.asarray(X, float) - path.centre
+    path = estimator._engine
+    X = np.asarray(X, float) - path.model.centre
     X = np.column_stack([X, np.ones(len(X))])
-    alpha = path.alpha[:, np.newaxis]
+    alpha = path.model.alpha[:, np.newaxis]
     if isinstance(estimator, DeltaGradRidge):
         target, link = y.reshape(len(y), -1), np.asarray
     else:
@@ -160,7 +160,7 @@ def test_fit_is_the_naive_loop(loss, storage, schedule):
     expected = naive_path(estimator, np.arange(N_SAMPLES), dense, y, weight)
     assert_allclose(estimator.trajectory_.iterates[-1], expected, atol=1e-11)
     if storage != "csr":
-        assert estimator._path.centre[1] != 0
+        assert estimator._engine.model.centre[1] != 0
 
 
 @pytest.mark.parametrize(("loss", "storage", "schedule", "edit"), INSTANCES)
@@ -255,7 +255,7 @@ def test_unlearning_added_rows_goes_back(loss):
 
 def test_an_emptied_batch_is_skipped(gradient_sums_of):
     estimator = fitted("multinomial", "dense", "sgd", burn_in=2, period=4)
-    schedule = estimator._path.schedule
+    schedule = estimator._engine.schedule
     step = 17  # in the third epoch: not an exact step
     emptied = schedule.dealt(step, np.arange(schedule.n_positions))
     assert len(emptied) in (5, 8)
@@ -277,9 +277,9 @@ def test_an_emptied_batch_is_skipped(gradient_sums_of):
 
 def test_added_rows_join_one_batch_in_each_epoch():
     estimator = fitted("squared", "dense", "sgd")
-    before = estimator._path.census.count.reshape(5, 8)
+    before = estimator._engine.row_counts.count.reshape(5, 8)
     apply(estimator, "add", "squared", "dense")
-    joined = estimator._path.census.count.reshape(5, 8) - before
+    joined = estimator._engine.row_counts.count.reshape(5, 8) - before
     assert (joined.sum(axis=1) == 3).all()
     assert len(np.unique(joined, axis=0)) > 1
 
@@ -368,12 +368,12 @@ def test_rounding_is_not_a_drift(gradient_sums_of, relative):
     Pairs made of that are wild, and threw the replay off by 14 orders of magnitude.
     """
     estimator = fitted("binomial", "dense", "gd", burn_in=2, period=4)
-    path, training_set = estimator._path, estimator._training_set
+    path, training_set = estimator._engine, estimator._training_set
     nobody = path.schedule.members(*np.zeros((2, 0), np.int64))
-    weights = np.broadcast_to(path.census.weight, (30, 1))
+    weights = np.broadcast_to(path.row_counts.weight, (30, 1))
     oracle = PeriodicOracle(
-        path._objective(training_set.rows, training_set.roster),
-        path.schedule.batches(training_set.roster), nobody, nobody, path.playback(),
+        path.model.data_term(training_set),
+        path.schedule.batches(training_set.table), nobody, nobody, path.playback(),
         weights, weights, burn_in=2, period=4, history_size=2,
     )  # fmt: skip
     iterates, gradient_sums = path.trajectory.iterates, gradient_sums_of(estimator)

@@ -7,7 +7,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
 from skdeltagrad import DeltaGradLogisticRegression
-from skdeltagrad._data.edit import Change
+from skdeltagrad._data.edit import Edit
 from skdeltagrad._path import correction_points, replay_error
 from skdeltagrad._path.checkpoint_replay import SeededReplay
 from skdeltagrad._path.checkpoints import SeedKind
@@ -65,7 +65,8 @@ def test_nodes_of_a_block_are_nearer_to_the_start():
 
 
 def test_the_two_halves_of_a_change():
-    change = Change(*(np.array([number]) for number in range(4)))
+    removed, *places = (np.array([number]) for number in range(4))
+    change = Edit(removed).staged(*places)
     assert_array_equal(change.removal().removed_positions, [1])
     assert_array_equal(change.addition().added_positions, [3])
     assert len(change.removal()) == len(change.addition()) == 1
@@ -143,8 +144,8 @@ def test_a_check_measures_what_the_recorded_gradient_gets_wrong(runs):
     old, new = (
         run_.iterates_at([step])[0] for run_ in (replay.base.trajectory, trajectory)
     )
-    slots = fitted._training_set.roster.live_slots()
-    exact = replay.objective.gradient_sums(new, slots)
+    indices = fitted._training_set.table.live_indices()
+    exact = replay.objective.gradient_sums(new, indices)
     rate, shrinkage, _ = replay.sizes
     penalty = shrinkage[step][:, np.newaxis] * new
     penalty[:, replay.objective.n_features :] = 0.0

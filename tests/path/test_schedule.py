@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdeltagrad._data.group_weights import Census
-from skdeltagrad._data.row_table import Roster
+from skdeltagrad._data.group_weights import RowCounts
+from skdeltagrad._data.row_table import RowTable
 from skdeltagrad._path.schedule import FullBatch, MiniBatches
 
 N_ROWS, N_EPOCHS, N_GROUPS = 53, 4, 3
@@ -24,7 +24,7 @@ def schedule(request):
 
 
 def dealt(schedule, step):
-    """Rows of fit that belong to a batch, their slots being their numbers."""
+    """Rows of fit that belong to a batch, their storage indices being their numbers."""
     return schedule.dealt(step, np.arange(schedule.n_positions))
 
 
@@ -36,21 +36,21 @@ class Rows:
         n_rows = N_ROWS + n_later
         self.weight = rng.random(n_rows) * (rng.random(n_rows) < 0.9)
         self.group = rng.integers(N_GROUPS, size=n_rows)
-        self.roster = Roster(self.group[:N_ROWS], self.weight[:N_ROWS])
-        slots = self.roster.append(self.group[N_ROWS:], self.weight[N_ROWS:])
-        # Positions are not slots: added rows take them in another order.
-        positions = rng.permutation(self.roster.give_positions(n_later))
-        self.roster.attach(slots, positions)
-        self.roster.detach(rng.choice(n_rows, size=n_gone, replace=False))
-        self.slots = self.roster.live_slots()
-        self.positions = self.roster.position[self.slots]
+        self.table = RowTable(self.group[:N_ROWS], self.weight[:N_ROWS])
+        indices = self.table.append(self.group[N_ROWS:], self.weight[N_ROWS:])
+        # Positions are not storage indices: added rows take them in another order.
+        positions = rng.permutation(self.table.give_positions(n_later))
+        self.table.attach(indices, positions)
+        self.table.detach(rng.choice(n_rows, size=n_gone, replace=False))
+        self.indices = self.table.live_indices()
+        self.positions = self.table.position[self.indices]
 
-    def census(self, schedule):
-        return self.census_of(schedule, self.slots, self.positions)
+    def row_counts(self, schedule):
+        return self.row_counts_of(schedule, self.indices, self.positions)
 
-    def census_of(self, schedule, slots, positions):
-        return schedule.census(
-            positions, self.weight[slots], self.group[slots], N_GROUPS
+    def row_counts_of(self, schedule, indices, positions):
+        return schedule.row_counts(
+            positions, self.weight[indices], self.group[indices], N_GROUPS
         )
 
 
@@ -62,13 +62,13 @@ def by_step(batches, schedule):
     return [sorted(batches.at(step).tolist()) for step in steps(schedule)]
 
 
-def assert_census(census, schedule, batches, rows):
-    """A census says what batches hold, one entry for all steps or one for each."""
+def assert_row_counts(row_counts, schedule, batches, rows):
+    """A row counts says what batches hold, one entry for all steps or one for each."""
     shape = schedule.n_steps, N_GROUPS
-    count = np.broadcast_to(census.count, shape)
-    weight = np.broadcast_to(census.weight, shape)
-    for step, slots in enumerate(batches):
-        group, of_rows = rows.group[slots], rows.weight[slots]
+    count = np.broadcast_to(row_counts.count, shape)
+    weight = np.broadcast_to(row_counts.weight, shape)
+    for step, indices in enumerate(batches):
+        group, of_rows = rows.group[indices], rows.weight[indices]
         expected = np.bincount(group[of_rows > 0], minlength=N_GROUPS)
         assert_array_equal(count[step], expected)
         expected = np.bincount(group, of_rows, N_GROUPS)
@@ -89,8 +89,8 @@ def test_numbers_of_steps():
 
 
 def test_every_row_is_dealt_once_an_epoch(schedule):
-    roster = Roster(np.zeros(N_ROWS, np.int64), np.ones(N_ROWS))
-    batches = schedule.batches(roster)
+    table = RowTable(np.zeros(N_ROWS, np.int64), np.ones(N_ROWS))
+    batches = schedule.batches(table)
     for epoch in range(N_EPOCHS):
         first = epoch * schedule.steps_per_epoch
         dealt = [batches.at(first + i) for i in range(schedule.steps_per_epoch)]
@@ -140,74 +140,74 @@ GOLDEN_LATER = [
 @pytest.mark.parametrize("n_gone", [0, 15, 50])
 def test_batches_and_members_say_the_same(schedule, n_later, n_gone):
     rows = Rows(n_later, n_gone)
-    batches = by_step(schedule.batches(rows.roster), schedule)
-    assert batches == by_step(schedule.members(rows.positions, rows.slots), schedule)
+    batches = by_step(schedule.batches(rows.table), schedule)
+    assert batches == by_step(schedule.members(rows.positions, rows.indices), schedule)
     for epoch in range(N_EPOCHS):
         first = epoch * schedule.steps_per_epoch
         dealt = sum(batches[first : first + schedule.steps_per_epoch], [])
-        assert sorted(dealt) == rows.slots.tolist()
+        assert sorted(dealt) == rows.indices.tolist()
 
 
 def test_batches_can_be_asked_in_any_order(schedule):
     rows = Rows()
-    expected = by_step(schedule.batches(rows.roster), schedule)
-    batches = schedule.batches(rows.roster)
+    expected = by_step(schedule.batches(rows.table), schedule)
+    batches = schedule.batches(rows.table)
     for step in np.random.default_rng(1).permutation(schedule.n_steps):
         assert sorted(batches.at(step).tolist()) == expected[step]
 
 
 def test_a_row_keeps_its_batches_whatever_happens_to_others(schedule):
     few, many = Rows(n_later=20, n_gone=0), Rows(n_later=20, n_gone=40)
-    kept = set(many.slots.tolist())
-    before = by_step(schedule.batches(few.roster), schedule)
-    after = by_step(schedule.batches(many.roster), schedule)
+    kept = set(many.indices.tolist())
+    before = by_step(schedule.batches(few.table), schedule)
+    after = by_step(schedule.batches(many.table), schedule)
     # Both number the rows alike: the same seed drew them.
     assert_array_equal(
-        few.roster.position[many.slots], many.roster.position[many.slots]
+        few.table.position[many.indices], many.table.position[many.indices]
     )
-    assert after == [[slot for slot in batch if slot in kept] for batch in before]
+    assert after == [[index for index in batch if index in kept] for batch in before]
 
 
 def test_members_of_nobody(schedule):
     nobody = np.zeros(0, np.int64)
     members = schedule.members(nobody, nobody)
     assert by_step(members, schedule) == [[]] * schedule.n_steps
-    census = schedule.census(nobody, np.zeros(0), nobody, N_GROUPS)
-    assert not census.count.any()
-    assert not census.weight.any()
+    row_counts = schedule.row_counts(nobody, np.zeros(0), nobody, N_GROUPS)
+    assert not row_counts.count.any()
+    assert not row_counts.weight.any()
 
 
 @pytest.mark.parametrize("n_later", [0, 20])
 @pytest.mark.parametrize("n_gone", [0, 15, 50])
-def test_census(schedule, n_later, n_gone):
+def test_row_counts(schedule, n_later, n_gone):
     rows = Rows(n_later, n_gone)
-    batches = by_step(schedule.batches(rows.roster), schedule)
-    assert_census(rows.census(schedule), schedule, batches, rows)
+    batches = by_step(schedule.batches(rows.table), schedule)
+    assert_row_counts(rows.row_counts(schedule), schedule, batches, rows)
 
 
-def test_census_after_an_edit(schedule):
+def test_row_counts_after_an_edit(schedule):
     """Rows leave and others join: the same as counting those that are there then."""
     rows = Rows(n_later=30, n_gone=0)
-    chosen = np.random.default_rng(2).permutation(len(rows.slots))
+    chosen = np.random.default_rng(2).permutation(len(rows.indices))
     left, joined, kept = chosen[:11], chosen[11:18], chosen[18:]
 
-    def census(which):
-        return rows.census_of(schedule, rows.slots[which], rows.positions[which])
+    def row_counts(which):
+        return rows.row_counts_of(schedule, rows.indices[which], rows.positions[which])
 
-    base = census(np.concatenate([left, kept]))
+    base = row_counts(np.concatenate([left, kept]))
     before = base.count.copy(), base.weight.copy()
-    edited = base.minus(census(left)).plus(census(joined))
-    expected = census(np.concatenate([kept, joined]))
+    edited = base.minus(row_counts(left)).plus(row_counts(joined))
+    expected = row_counts(np.concatenate([kept, joined]))
 
     assert_array_equal(edited.count, expected.count)
     assert_allclose(edited.weight, expected.weight, rtol=1e-12, atol=1e-14)
-    # An edit that fails leaves the old census behind.
+    # An edit that fails leaves the old row counts behind.
     assert_array_equal(base.count, before[0])
     assert_array_equal(base.weight, before[1])
 
 
 def removed_batch(seed, step, group=None):
-    """Census before and after the rows of a batch left, or those of a group in it."""
+    """RowCounts before and after the rows of a batch left, or those of a group in it."""
     schedule = SCHEDULES["short last batch"]
     rows = Rows(n_later=0, n_gone=0, seed=seed)
     rows.weight = 0.1 + rows.weight  # sums of these round
@@ -215,19 +215,21 @@ def removed_batch(seed, step, group=None):
     gone = dealt(schedule, step)
     if group is not None:
         gone = gone[rows.group[gone] == group]
-    census = rows.census_of(schedule, everyone, everyone)
+    row_counts = rows.row_counts_of(schedule, everyone, everyone)
     for some in (gone[1::2], gone[::2]):
-        census = census.minus(rows.census_of(schedule, some[::-1], some[::-1]))
-    return schedule, census
+        row_counts = row_counts.minus(
+            rows.row_counts_of(schedule, some[::-1], some[::-1])
+        )
+    return schedule, row_counts
 
 
 @pytest.mark.parametrize("step", [0, 5, 13])
 @pytest.mark.parametrize("seed", range(4))
 def test_an_emptied_batch_weighs_nothing(seed, step):
-    schedule, census = removed_batch(seed, step)
-    assert_array_equal(census.count[step], np.zeros(N_GROUPS))
-    assert_array_equal(census.weight[step], np.zeros(N_GROUPS))
-    rate, _ = schedule.step_sizes(census, np.ones(N_GROUPS), np.ones(1))
+    schedule, row_counts = removed_batch(seed, step)
+    assert_array_equal(row_counts.count[step], np.zeros(N_GROUPS))
+    assert_array_equal(row_counts.weight[step], np.zeros(N_GROUPS))
+    rate, _ = schedule.step_sizes(row_counts, np.ones(N_GROUPS), np.ones(1))
     assert_array_equal(np.flatnonzero(rate == 0), [step])
 
 
@@ -236,9 +238,9 @@ def test_an_emptied_group_weighs_nothing(seed):
     """Not what rounding left, which would pass for a weight and scale predictions."""
     for step in range(6):
         for group in range(N_GROUPS):
-            _, census = removed_batch(seed, step, group)
-            assert census.count[step, group] == 0
-            assert census.weight[step, group] == 0.0
+            _, row_counts = removed_batch(seed, step, group)
+            assert row_counts.count[step, group] == 0
+            assert row_counts.weight[step, group] == 0.0
 
 
 def test_rows_without_weight_do_not_count():
@@ -246,35 +248,37 @@ def test_rows_without_weight_do_not_count():
     everyone, group = np.arange(N_ROWS), np.zeros(N_ROWS, np.int64)
     weight = np.ones(N_ROWS)
     weight[dealt(schedule, 2)] = 0.0
-    census = schedule.census(everyone, weight, group, 1)
-    assert census.count[:6, 0].tolist() == [10, 10, 0, 10, 10, 3]
-    rate, _ = schedule.step_sizes(census, np.ones(1), np.ones(1))
+    row_counts = schedule.row_counts(everyone, weight, group, 1)
+    assert row_counts.count[:6, 0].tolist() == [10, 10, 0, 10, 10, 3]
+    rate, _ = schedule.step_sizes(row_counts, np.ones(1), np.ones(1))
     assert rate[2] == 0.0
-    full = SCHEDULES["full"].census(everyone, weight, group, 1)
+    full = SCHEDULES["full"].row_counts(everyone, weight, group, 1)
     assert full.count.tolist() == [[N_ROWS - 10]]
 
 
 def test_step_sizes(schedule):
     rows = Rows()
     alpha, factor = np.array([0.5, 2.0]), np.array([0.3, 1.0, 4.0])
-    rate, shrinkage = schedule.step_sizes(rows.census(schedule), factor, alpha)
-    batches = by_step(schedule.batches(rows.roster), schedule)
+    rate, shrinkage = schedule.step_sizes(rows.row_counts(schedule), factor, alpha)
+    batches = by_step(schedule.batches(rows.table), schedule)
     weight = rows.weight * factor[rows.group]
     eta = np.repeat(schedule.learning_rates, schedule.steps_per_epoch)
 
-    batch_weight = [weight[slots].sum() for slots in batches]
+    batch_weight = [weight[indices].sum() for indices in batches]
     expected = [e / w if w > 0 else 0.0 for e, w in zip(eta, batch_weight, strict=True)]
     assert rate.shape == (schedule.n_steps,)
     assert_allclose(rate, expected, rtol=1e-12)
-    total = weight[rows.slots].sum()
+    total = weight[rows.indices].sum()
     assert shrinkage.shape == (schedule.n_steps, 2)
     assert_allclose(shrinkage, np.outer(eta / total, alpha), rtol=1e-12)
 
 
-def test_a_census_of_one_entry_stands_for_all_steps():
+def test_a_row_counts_of_one_entry_stands_for_all_steps():
     schedule = SCHEDULES["full"]
-    census = Census(np.array([[1, 2]]), np.array([[2.0, 4.0]]))
-    rate, shrinkage = schedule.step_sizes(census, np.array([1.0, 0.5]), np.array([8.0]))
+    row_counts = RowCounts(np.array([[1, 2]]), np.array([[2.0, 4.0]]))
+    rate, shrinkage = schedule.step_sizes(
+        row_counts, np.array([1.0, 0.5]), np.array([8.0])
+    )
     assert_allclose(rate, schedule.learning_rates / 4)
     assert_allclose(shrinkage[:, 0], schedule.learning_rates * 2)
 

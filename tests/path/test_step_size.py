@@ -42,8 +42,8 @@ def design(X, centre):
 
 def learning_rate(X, weight, centre, bound, alpha=0.0, share=1.0, is_sparse=False):
     rows = AbstractRows.of(sparse.csr_matrix(X) if is_sparse else X)
-    slots = np.arange(X.shape[0])
-    return automatic_learning_rate(rows, slots, weight, centre, bound, alpha, share)
+    indices = np.arange(X.shape[0])
+    return automatic_learning_rate(rows, indices, weight, centre, bound, alpha, share)
 
 
 def largest_eigenvalue(X, weight, centre):
@@ -126,9 +126,9 @@ def test_a_weight_of_two_is_a_row_given_twice():
 def test_only_the_rows_given_count():
     X = some_rows(60)
     rows = AbstractRows.of(X)
-    slots = np.array([5, 40, 12, 33, 8])
-    rate = automatic_learning_rate(rows, slots, np.ones(60), None, 1.0, 0.0, 0.4)
-    expected = learning_rate(X[slots], np.ones(5), None, 1.0, share=0.4)
+    indices = np.array([5, 40, 12, 33, 8])
+    rate = automatic_learning_rate(rows, indices, np.ones(60), None, 1.0, 0.0, 0.4)
+    expected = learning_rate(X[indices], np.ones(5), None, 1.0, share=0.4)
     assert_allclose(rate, expected, rtol=1e-10)
 
 

@@ -97,8 +97,9 @@ def test_iterates_are_sums_of_steps(dtype):
 
 
 def objective_of(model):
-    rows, roster = model._training_set.rows, model._training_set.roster
-    return model._path._objective(rows, roster), model._path.schedule.batches(roster)
+    return model._engine.model.data_term(
+        model._training_set
+    ), model._engine.schedule.batches(table)
 
 
 def assert_playback(model, rtol):
@@ -108,21 +109,21 @@ def assert_playback(model, rtol):
     """
     objective, batches = objective_of(model)
     n_features = objective.n_features
-    playback, trajectory = model._path.playback(), model.trajectory_
+    playback, trajectory = model._engine.playback(), model.trajectory_
     iterate = np.zeros(objective.shape)
     n_empty = 0
     for step in range(trajectory.n_steps):
-        slots = batches.at(step)
-        n_empty += not len(slots)
+        indices = batches.at(step)
+        n_empty += not len(indices)
         playback.go_to(step)
         assert_allclose(playback.iterate, iterate, rtol=0, atol=1e-12)
-        expected = objective.gradient_sums(iterate, slots)
+        expected = objective.gradient_sums(iterate, indices)
         found = playback.gradient_sums()
         assert_allclose(found, expected, rtol=0, atol=rtol * N_SAMPLES)
         made_up = -playback.rate[step] * np.tensordot(
             playback.group_weight, found, axes=1
         )
-        if len(slots):
+        if len(indices):
             shrinkage = playback.shrinkage[step][:, np.newaxis]
             made_up[:, :n_features] -= shrinkage * iterate[:, :n_features]
         assert_allclose(made_up, trajectory.steps[step], rtol=0, atol=1e-14)
@@ -147,7 +148,7 @@ def test_the_gradients_of_a_fit_follow_from_its_steps(loss, schedule, dtype):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_also_where_batches_are_empty(loss, dtype):
     model = fitted(loss, "sgd", period=1, cache_dtype=dtype)
-    schedule = model._path.schedule
+    schedule = model._engine.schedule
     emptied = np.concatenate(
         [schedule.dealt(step, np.arange(schedule.n_positions)) for step in (0, 17)]
     )
@@ -162,7 +163,7 @@ def test_also_where_batches_are_empty(loss, dtype):
 def test_playback_may_leave_steps_out():
     model = fitted("balanced", "sgd")
     steps = [0, 1, 13, 14, model.trajectory_.n_steps - 1]
-    playback, one_by_one = model._path.playback(), model._path.playback()
+    playback, one_by_one = model._engine.playback(), model._engine.playback()
     for step in range(model.trajectory_.n_steps):
         one_by_one.go_to(step)
         if step in steps:
@@ -175,7 +176,7 @@ def test_playback_may_leave_steps_out():
 def test_playback_leaves_the_run_alone():
     model = fitted("balanced", "gd")
     before = deepcopy(model.trajectory_)
-    playback = model._path.playback()
+    playback = model._engine.playback()
     playback.go_to(7)
     playback.gradient_sums()[:] = np.nan
     playback.iterate[:] = np.nan

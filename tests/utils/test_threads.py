@@ -236,7 +236,7 @@ def whole_hessians():
 def after_a_noisy_edit():
     model = replayed()
     model.unlearn(position=3)
-    model._path = dataclasses.replace(model._path, noise=1e9)
+    model._engine = dataclasses.replace(model._engine, noise=1e9)
     model.unlearn(position=4)
 
 

@@ -1,0 +1,84 @@
+"""How dumps of earlier schemas become those of today.
+
+A dump holds objects of ours as dicts of their attributes (see `plain_state`), so that a
+class which was renamed, or whose attributes changed, is a matter of these tables.
+"""
+
+from .._engine import Model
+
+# Schemas that can be read besides the current one.
+EARLIER_SCHEMAS = (3, 4)
+
+# Classes that had other names.
+RENAMED = {
+    "Census": "RowCounts",
+    "Endpoint": "OptimumEngine",
+    "Path": "PathEngine",
+    "Roster": "RowTable",
+    "UnstoredRoster": "UnstoredRowTable",
+}
+
+
+def upgraded_state(attributes):
+    """Return the attributes of an estimator under the names of today."""
+    return {
+        "_engine" if name == "_path" else name: value
+        for name, value in attributes.items()
+    }
+
+
+def upgraded(name, attributes):
+    """Return the attributes of an object of an earlier schema as they are today.
+
+    Parameters
+    ----------
+    name : str
+        Of its class, as it is called today.
+    attributes : dict
+    """
+    upgrade = _UPGRADES.get(name)
+    return attributes if upgrade is None else upgrade(dict(attributes))
+
+
+def _with_model(attributes):
+    """Engines had the fields of their model themselves, and other names for some."""
+    fields = ("loss", "alpha", "n_groups", "centre", "spread")
+    model = {name: attributes.pop(name) for name in fields if name in attributes}
+    attributes["row_counts"] = attributes.pop("census")
+    return attributes | {"model": Model(**model)}
+
+
+def _with_columns(attributes):
+    """A row table had an attribute for each of its columns."""
+    names = {
+        "_y": "y",
+        "_weight": "weight",
+        "_ids": "id",
+        "_given_weight": "given_weight",
+        "_leverages": "leverage",
+    }
+    columns = {new: attributes.pop(old, None) for old, new in names.items()}
+    columns = {name: column for name, column in columns.items() if column is not None}
+    attributes["_stored_at"] = attributes.pop("_slot")
+    attributes["_id_index"] = attributes.pop("_index", None)
+    return attributes | {"_columns": columns}
+
+
+def _with_table(attributes):
+    attributes["table"] = attributes.pop("roster")
+    return attributes
+
+
+def _with_certainty(attributes):
+    """All losses of schema 3 were self-concordant or quadratic."""
+    return {"is_bounded": True} | attributes
+
+
+_UPGRADES = {
+    "Curvature": _with_certainty,
+    "OptimumEngine": _with_model,
+    "PathEngine": _with_model,
+    "RowTable": _with_columns,
+    "TrainingSet": _with_table,
+    "UnstoredRowTable": _with_columns,
+}
