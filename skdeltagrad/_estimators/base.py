@@ -49,28 +49,27 @@ class BaseDeltaGrad(PersistentState):
     # What a facade says about its targets.
 
     @abstractmethod
-    def _fit_targets(self, y):
-        """`Targets` of the rows given to `fit`."""
+    def _fit_targets(self, y, weight):
+        """`Targets` of the rows given to `fit`, and their weights."""
 
     @abstractmethod
     def _code_targets(self, y):
         """Given targets as they are stored, to find rows by."""
 
-    @abstractmethod
     def _weight_factor(self, y):
         """What a ``class_weight`` dict multiplies the weight of given targets with."""
+        return np.ones(len(y))
 
     @abstractmethod
-    def _edit_targets(self, removed, added):
-        """`Targets` after an edit; raises ValueError where no model is left.
+    def _edit_targets(self, table, edit):
+        """`Targets` after an `Edit`; raises ValueError where no model is left."""
 
-        Parameters
-        ----------
-        removed : ndarray
-            Stored targets of the rows that leave.
-        added : ndarray or None
-            Given targets of the rows that join.
-        """
+    # The score of `inspection.data_values`; None: what the `score` of `to_sklearn` is.
+    _default_scoring: str | None = "r2"
+
+    def _predictions(self, raw):
+        """Targets predicted from raw predictions of shape (..., n_outputs)."""
+        return raw
 
     # The public face.
 
@@ -119,8 +118,8 @@ class BaseDeltaGrad(PersistentState):
         X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
         settings = self._settings()
         settings.check_learning_rates()
-        targets = self._fit_targets(y)
         given_weight = requests.check_weights(sample_weight, X.shape[0])
+        targets = self._fit_targets(y, given_weight)
         weight = given_weight * targets.factor
         requests.check_some_count(np.count_nonzero(weight))
         ids = None
@@ -219,7 +218,7 @@ class BaseDeltaGrad(PersistentState):
         facts = {}
         if len(edit.removed):
             self._check_what_is_left(training_set.table, edit)
-            targets = self._edit_targets(training_set.table.y[edit.removed], None)
+            targets = self._edit_targets(training_set.table, edit)
             requests.check_classes_stay(training_set.table, targets)
             facts = predict_cost(
                 self._settings(), training_set, self._engine, edit, targets
@@ -404,9 +403,7 @@ class BaseDeltaGrad(PersistentState):
                 self._take_on({}, report)
             return self
         self._check_what_is_left(table, edit)
-        targets = self._edit_targets(
-            table.y[edit.removed], None if edit.new_rows is None else edit.new_rows.y
-        )
+        targets = self._edit_targets(table, edit)
         requests.check_classes_stay(table, targets)
         edit = edit.coded(targets.y, targets.factor)
         with self._changing(operation) as transaction:

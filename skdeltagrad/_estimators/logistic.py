@@ -196,6 +196,7 @@ class DeltaGradLogisticRegression(
         "C": [Interval(Real, 0, None, closed="right")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
+    _default_scoring = "accuracy"
     _fixed_by_fit = (*BaseDeltaGrad._fixed_by_fit, "C", "class_weight")
 
     def __init__(
@@ -321,7 +322,7 @@ class DeltaGradLogisticRegression(
         )
         return self._hand_over(model, "classes_")
 
-    def _fit_targets(self, y):
+    def _fit_targets(self, y, weight):
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
@@ -388,13 +389,17 @@ class DeltaGradLogisticRegression(
             )
         return factors[codes]
 
-    def _edit_targets(self, removed, added):
-        counts = np.bincount(removed, minlength=len(self.classes_))
+    def _edit_targets(self, table, edit):
+        counts = np.bincount(table.y[edit.removed], minlength=len(self.classes_))
         counts = self._class_counts - counts
-        if added is None and counts.all():
+        if edit.new_rows is None and counts.all():
             nobody = np.zeros(0, np.int64)
             return self._targets(nobody, np.ones(0), self.classes_, counts)
-        added = self.classes_[:0] if added is None else column_or_1d(added)
+        added = (
+            self.classes_[:0]
+            if edit.new_rows is None
+            else column_or_1d(edit.new_rows.y)
+        )
         check_classification_targets(added)
         # Codes in use: those of the fitted classes, then those of new ones.
         codes = self._code_targets(added)

@@ -245,7 +245,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         alpha = self.alpha if np.isscalar(self.alpha) else np.asarray(self.alpha)
         return self._hand_over(Ridge(alpha, fit_intercept=self.fit_intercept))
 
-    def _fit_targets(self, y):
+    def _fit_targets(self, y, weight):
         y = _as_numbers(y)
         self._single_target = y.ndim == 1
         return self._targets(_as_columns(y))
@@ -273,12 +273,11 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
             raise ValueError(f"y has {y.shape[1]} targets, fit was given {n_targets}.")
         return y
 
-    def _weight_factor(self, y):
-        return np.ones(len(y))
-
-    def _edit_targets(self, removed, added):
-        added = removed[:0] if added is None else self._code_targets(added)
-        return self._targets(added)
+    def _edit_targets(self, table, edit):
+        added = edit.new_rows
+        return self._targets(
+            table.y[:0] if added is None else self._code_targets(added.y)
+        )
 
     def _publish(self, coef, intercept):
         # The shapes of scikit-learn's `Ridge`: one target gives one row of coefficients

@@ -47,8 +47,8 @@ class Measurement:
     loss_sums : ndarray of shape (n_groups,)
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
     largest_change : float
-        Largest change of a raw prediction, as far as its row sees it
-        (`AbstractLoss.ranges`), from another iterate to this one.
+        Largest distance of a row (`AbstractLoss.distances`) from another iterate to
+        this one.
     """
 
     loss_sums: np.ndarray
@@ -68,7 +68,7 @@ class DataTerm:
     centre : ndarray of shape (n_features,) or None
         None: no intercept.
     group : ndarray of shape (n_stored,) or None
-        Group of every storage index; None: all rows in one group.
+        Group of every storage index; None where ``n_groups`` is 1.
     n_groups : int
     """
 
@@ -88,13 +88,23 @@ class DataTerm:
 
     @property
     def n_curvatures(self):
-        """Order of a row's second derivative; 1 where outputs do not meet."""
+        """Order of a row's second derivative; 1 where outputs are not coupled."""
         return self.loss.n_curvatures
 
     @property
     def shape(self):
         """Shape of an iterate, (n_outputs, n_dof); the intercept comes last."""
         return self.n_outputs, self.n_dof
+
+    def origin(self, indices):
+        """Where a fit of some rows starts: no coefficients, a constant prediction."""
+        origin = np.zeros(self.shape)
+        if self.fit_intercept:
+            constant = self.loss.constant_prediction(
+                self.y[indices], self.weight[indices]
+            )
+            origin[:, self.n_features] = constant
+        return origin
 
     def gradient_sums(self, iterate, indices):
         """Sum of the gradients of some rows at an iterate, for each group.
@@ -141,7 +151,7 @@ class DataTerm:
         def evaluate(raw, block):
             largest = 0.0
             if change is not None:
-                largest = self.loss.ranges(self._raw(change, block)).max()
+                largest = self.loss.distances(self._raw(change, block)).max()
             return self.loss.evaluate(raw, self.y, self.weight, block), largest
 
         losses = np.zeros(self.n_groups)
@@ -155,13 +165,13 @@ class DataTerm:
         return Measurement(losses, sums, float(largest))
 
     def largest_change(self, change, indices):
-        """Largest change of a raw prediction that its row sees, for a step."""
+        """Largest distance (`AbstractLoss.distances`) of a row along a step."""
         affine, blocks = self.affine(change), self.blocks(indices)
         largest = np.zeros(len(blocks))
 
         def take(number):
-            ranges = self.loss.ranges(self._raw(affine, blocks[number]))
-            largest[number] = ranges.max()
+            distances = self.loss.distances(self._raw(affine, blocks[number]))
+            largest[number] = distances.max()
 
         threads.run(take, len(blocks))
         return float(largest.max(initial=0.0))
@@ -204,7 +214,7 @@ class DataTerm:
                 self._add_products(along, members, differentiate, change)
         return sums
 
-    def curvature_states(self, iterate, indices):
+    def hessian_states(self, iterate, indices):
         """What `hessian_products` needs to know of rows at an iterate, by storage index.
 
         None where that is so much that it is rather made again for every product.
@@ -214,7 +224,8 @@ class DataTerm:
         affine = self.affine(iterate)
         states = np.zeros((len(self.weight), self.n_outputs))
         for block in self.blocks(indices):
-            states[block] = self.loss.curvature_state(self._raw(affine, block))
+            raw = self._raw(affine, block)
+            states[block] = self.loss.hessian_state(raw, self.y[block])
         return states
 
     def hessian_products(self, states, iterate, direction, indices):
@@ -223,7 +234,7 @@ class DataTerm:
         Parameters
         ----------
         states : ndarray of shape (n_stored, n_outputs) or None
-            See `curvature_states`, of the same iterate.
+            See `hessian_states`, of the same iterate.
         iterate : ndarray of shape (n_outputs, n_dof)
         direction : ndarray of shape (n_outputs, n_dof)
         indices : ndarray of shape (n_rows,)
@@ -233,12 +244,13 @@ class DataTerm:
         products : ndarray of shape (n_groups, n_outputs, n_dof)
         """
 
-        def bend(along, block):
+        def multiply(along, block):
             if states is None:
-                state = self.loss.curvature_state(self._raw(here, block))
+                raw = self._raw(here, block)
+                state = self.loss.hessian_state(raw, self.y[block])
             else:
                 state = states[block]
-            self.loss.bend(along, state)
+            self.loss.hessian_product(along, state)
             along *= self.weight[block, np.newaxis]
 
         here = self.affine(iterate) if states is None else None
@@ -246,7 +258,7 @@ class DataTerm:
         along = self.affine(direction)
         for members, product in zip(self.by_group(indices), products, strict=True):
             if len(members):
-                self._add_products(along, members, bend, product)
+                self._add_products(along, members, multiply, product)
         return products
 
     def hessian_diagonals(self, iterate, indices):
@@ -262,26 +274,26 @@ class DataTerm:
         for members, diagonal in zip(self.by_group(indices), diagonals, strict=True):
             for block in curvature_blocks(len(members), loss):
                 some = members[block]
-                weights = np.ones((len(some), 1))
-                if not loss.is_quadratic:
-                    weights = loss.curvature_diagonals(self._raw(affine, some))
+                raw = self._raw_for_hessian(affine, some)
+                weights = loss.second_derivative_diagonals(raw, self.y[some])
                 weights = np.broadcast_to(weights, (len(some), m))
                 weights = weights * self.weight[some, np.newaxis]
                 self.rows.add_squares(some, weights, shift, diagonal)
         return diagonals
 
-    def curvature_sums(self, iterate, indices):
+    def second_derivative_sums(self, iterate, indices):
         """Sums of second derivatives, for each group: (n_groups, m, m)."""
         m, loss = self.n_curvatures, self.loss
         sums = np.zeros((self.n_groups, m, m))
         affine = self.affine(iterate)
         for members, total in zip(self.by_group(indices), sums, strict=True):
-            if loss.is_quadratic:
-                total += self.weight[members].sum()
-                continue
-            for block in curvature_blocks(len(members), loss):
-                raw = self._raw(affine, members[block])
-                total += loss.curvature_sum(raw, self.weight[members[block]])
+            blocks = curvature_blocks(len(members), loss)
+            for block in [slice(None)] if loss.is_quadratic else blocks:
+                some = members[block]
+                raw = self._raw_for_hessian(affine, some)
+                total += loss.second_derivative_sum(
+                    raw, self.y[some], self.weight[some]
+                )
         return sums
 
     def second_moments(self, indices):
@@ -306,8 +318,8 @@ class DataTerm:
         Returns
         -------
         hessian_sums : ndarray of shape (n_groups, q, q)
-            In the coordinates of the loss, q = n_coordinates * n_dof; where outputs do
-            not meet, q = n_dof: that of every output.
+            In the coordinates of the loss, q = n_coordinates * n_dof; where outputs
+            are not coupled, q = n_dof: that of every output.
         """
         q = self.n_curvatures * self.n_dof
         sums = np.zeros((self.n_groups, q, q))
@@ -316,7 +328,7 @@ class DataTerm:
 
     def add_hessian_sums(self, iterate, indices, sums_out, factor):
         """Add the Hessians of some rows, each times a factor, to the sums of groups."""
-        raw_of = partial(self._raw, self.affine(iterate))
+        raw_of = partial(self._raw_for_hessian, self.affine(iterate))
         group = np.zeros(len(indices), np.int64)
         if self.n_groups > 1:
             group = self.group[indices]
@@ -325,8 +337,9 @@ class DataTerm:
             members = indices[mine]
             weight = self.weight[members] * factor[mine]
             add_hessians(
-                self.rows, members, weight, self.loss, raw_of, self.shift(), total
-            )
+                self.rows, members, self.y, weight, self.loss, raw_of, self.shift(),
+                total,
+            )  # fmt: skip
 
     def merged(self, group_weight):
         """This objective with one group, whose weights contain the groups' factors.
@@ -356,16 +369,11 @@ class DataTerm:
         self.loss.differentiate(pointwise, self.y, self.weight, indices)
         return pointwise[:, :, np.newaxis] * self.extended(indices)[:, np.newaxis]
 
-    def curvatures(self, iterate, indices):
+    def second_derivatives(self, iterate, indices):
         """Second derivatives of rows, weights included: (n_rows, m, m)."""
-        curvatures = self._curvatures(self.affine(iterate), indices)
-        return curvatures * self.weight[indices, np.newaxis, np.newaxis]
-
-    def _curvatures(self, affine, indices):
-        """The same without weights."""
-        if self.loss.is_quadratic:  # wherever it is: the rows need not be read
-            return np.ones((len(indices), 1, 1))
-        return self.loss.curvatures(self._raw(affine, indices))
+        raw = self._raw_for_hessian(self.affine(iterate), indices)
+        found = self.loss.second_derivatives(raw, self.y[indices])
+        return found * self.weight[indices, np.newaxis, np.newaxis]
 
     def extended(self, indices):
         """Dense copies of rows, centred, with a column of ones for the intercept."""
@@ -404,6 +412,12 @@ class DataTerm:
         raw = np.empty((len(indices), len(affine[1])))
         self.rows.matvec(*affine, indices, raw)
         return raw
+
+    def _raw_for_hessian(self, affine, indices):
+        """The same, or zeros for a quadratic loss, so that no row need be read."""
+        if self.loss.is_quadratic:
+            return np.broadcast_to(0.0, (len(indices), self.n_outputs))
+        return self._raw(affine, indices)
 
     def _add_products(self, affine, indices, pointwise, gradient_out):
         """Add ``sum_i pointwise(raw prediction of row i) x_i`` to a gradient.

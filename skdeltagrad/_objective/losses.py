@@ -38,27 +38,53 @@ _LEAST_FACTORED = 8
 class AbstractLoss(ABC):
     """A loss of raw predictions of shape (n_rows, n_outputs).
 
+    What the solvers and the certificate may rely on is stated as facts. The defaults
+    promise nothing: a loss that states no facts can be fitted and edited, without a
+    certificate and without ``learning_rate="auto"``.
+
     Attributes
     ----------
     n_outputs : int
     n_coordinates : int
-        See above.
-    curvature_bound : float
-    is_quadratic : bool
-        Whether the second derivative is the same everywhere, and the same for every
-        output, which then do not meet.
-    self_concordance : float or None
-        The constant K of ``|l'''[u, u, a]| <= K osc(a) l''[u, u]``, as `_certificate`
-        has it. None, the default, where nobody has shown that there is one: then there
-        is no certificate, unless the loss is quadratic.
+        See the module's docstring.
+    is_quadratic : bool, default=False
+        Whether the second derivative is the same wherever it is taken.
+    couples_outputs : bool
+        Whether the second derivative of a row couples its outputs, or differs from one
+        output to the next. Where it does not, it is a multiple of the identity, and all
+        outputs have the same Hessian. True by default for several outputs.
+    targets_are_classes : bool, default=False
+        Whether `y` holds class codes of shape (n_rows,), rather than real numbers of
+        shape (n_rows, n_outputs).
+    curvature_bound : float or None, default=None
+        The largest eigenvalue that the second derivative can have. None where it is
+        unbounded: then there is no smoothness constant.
+    self_concordance : float or None, default=None
+        The constant K of ``|l'''[u, u, a]| <= K osc(a) l''[u, u]``: see
+        `_optimum.certificate`. None where no such constant is known: then there is no
+        certificate, unless the loss is quadratic.
+    gradient_bound : float or None, default=None
+        At least the absolute value of the derivative in any output, for weight 1. None
+        where it is unbounded.
+    gradient_per_loss : float or None, default=None
+        A constant c such that the derivative in any output, and what rounding does to
+        it in units of the unit roundoff, are at most c times the loss. None where there
+        is no such constant.
     """
 
-    curvature_bound: float
     is_quadratic = False
+    targets_are_classes = False
+    curvature_bound: float | None = None
     self_concordance: float | None = None
+    gradient_bound: float | None = None
+    gradient_per_loss: float | None = None
 
     def __init__(self, n_outputs):
         self.n_outputs = n_outputs
+
+    @property
+    def couples_outputs(self):
+        return self.n_outputs > 1
 
     @property
     def n_coordinates(self):
@@ -66,8 +92,40 @@ class AbstractLoss(ABC):
 
     @property
     def n_curvatures(self):
-        """Order of a row's second derivative; 1 where outputs do not meet."""
-        return 1 if self.is_quadratic else self.n_coordinates
+        """Order of a row's second derivative; 1 where outputs are not coupled."""
+        return self.n_coordinates if self.couples_outputs else 1
+
+    def constant_prediction(self, y, weight):
+        """Raw predictions, the same for all rows, where a fit with an intercept starts.
+
+        Parameters
+        ----------
+        y, weight : ndarray
+            Targets and weights of all rows.
+
+        Returns
+        -------
+        constant_prediction : ndarray of shape (n_outputs,)
+            Zeros, where a loss has no better place that costs nothing.
+        """
+        return np.zeros(self.n_outputs)
+
+    def essential_kinds(self, y, weight, has_intercept):
+        """Kinds of rows without which there is no model.
+
+        Parameters
+        ----------
+        y, weight : ndarray
+            Targets and weights of some rows.
+        has_intercept : bool
+
+        Returns
+        -------
+        kinds : ndarray of shape (n_rows,), dtype int, or None
+            The kind of each row; of every kind that there is a row must stay. -1 for
+            rows on which nothing depends. None: nothing depends on any row.
+        """
+        return y if self.targets_are_classes else None
 
     @abstractmethod
     def differentiate(self, raw, y, weight, indices):
@@ -81,20 +139,44 @@ class AbstractLoss(ABC):
     def evaluate(self, raw, y, weight, indices):
         """Do the same, and return the sum of weight times the loss."""
 
+    def gradient_sum_bound(self, weight, losses):
+        """At least ``sum_i s_i |l_i'|`` over some rows; None where nothing bounds it.
+
+        Parameters
+        ----------
+        weight : float
+            Total weight of the rows.
+        losses : float
+            Sum of weight times loss.
+        """
+        bounds = []
+        if self.gradient_bound is not None:
+            bounds.append(self.gradient_bound * weight)
+        if self.gradient_per_loss is not None:
+            bounds.append(self.gradient_per_loss * losses)
+        return min(bounds, default=None)
+
     @abstractmethod
-    def curvatures(self, raw):
+    def second_derivatives(self, raw, y):
         """Second derivatives of every row, in the coordinates, for weight 1.
+
+        Parameters
+        ----------
+        raw : ndarray of shape (n_rows, n_outputs)
+            Raw predictions. Not read where the loss is quadratic.
+        y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+            Targets of the same rows; likewise in the methods below.
 
         Returns
         -------
-        curvatures : ndarray of shape (n_rows, m, m)
-            m = n_coordinates, or 1 where outputs do not meet.
+        second_derivatives : ndarray of shape (n_rows, m, m)
+            m = n_curvatures.
         """
 
     is_factored = False
-    """Whether there are so many coordinates that `curvature_factors` is given."""
+    """Whether `second_derivative_factors` is faster, for there are many coordinates."""
 
-    def curvature_factors(self, raw):
+    def second_derivative_factors(self, raw, y):
         """Factors of the second derivatives, ``l'' = Q'diag(p)Q - mean mean'``.
 
         Returns
@@ -105,24 +187,24 @@ class AbstractLoss(ABC):
         """
         raise NotImplementedError
 
-    def to_curvature(self, diagonal):
+    def to_second_derivative(self, diagonal):
         """``Q'diag(diagonal)Q``, shape (n_coordinates, n_coordinates)."""
         raise NotImplementedError
 
-    def curvature_diagonals(self, raw):
+    def second_derivative_diagonals(self, raw, y):
         """Diagonals of the second derivatives: (n_rows, n_curvatures)."""
-        return np.diagonal(self.curvatures(raw), axis1=1, axis2=2)
+        return np.diagonal(self.second_derivatives(raw, y), axis1=1, axis2=2)
 
-    def curvature_sum(self, raw, weight):
+    def second_derivative_sum(self, raw, y, weight):
         """Weighted sum of the second derivatives: (n_curvatures, n_curvatures)."""
-        return np.tensordot(weight, self.curvatures(raw), axes=1)
+        return np.tensordot(weight, self.second_derivatives(raw, y), axes=1)
 
     @abstractmethod
-    def curvature_state(self, raw):
-        """What `bend` needs to know of rows: (n_rows, n_outputs)."""
+    def hessian_state(self, raw, y):
+        """What `hessian_product` needs to know of rows: (n_rows, n_outputs)."""
 
     @abstractmethod
-    def bend(self, along, state):
+    def hessian_product(self, along, state):
         """Overwrite directions by the second derivative's product with them.
 
         `along` and `state` have shape (n_rows, n_outputs); weights are 1.
@@ -151,12 +233,31 @@ class AbstractLoss(ABC):
         """Largest difference that each row sees in raw predictions: (n_rows,)."""
         return np.abs(raw).max(axis=1)
 
+    @property
+    def distance_scale(self):
+        """What turns a range into a distance: K; 1 where there is none, or it is 0."""
+        return self.self_concordance or 1.0
+
+    def distances(self, raw):
+        """By how much changes of raw predictions change the second derivatives.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_rows,)
+            R of `_optimum.certificate`, row by row: K times the ranges. Second
+            derivatives change by a factor of at most its exponential.
+        """
+        return self.distance_scale * self.ranges(raw)
+
 
 class BinomialLoss(AbstractLoss):
     """Log-loss of two classes, codes 0 and 1."""
 
+    targets_are_classes = True
     curvature_bound = 0.25
     self_concordance = 1.0  # |l'''| = |1 - 2 p| l''
+    gradient_bound = 1.0
+    gradient_per_loss = 1.0  # with p of the row's own class, 1 - p <= -log(p)
 
     def __init__(self):
         super().__init__(1)
@@ -167,21 +268,24 @@ class BinomialLoss(AbstractLoss):
     def evaluate(self, raw, y, weight, indices):
         return _kernels.losses.evaluate_binomial(raw, y, weight, indices)
 
-    def curvatures(self, raw):
+    def second_derivatives(self, raw, y):
         return _logistic_variance(raw)[:, :, np.newaxis]
 
-    def curvature_state(self, raw):
+    def hessian_state(self, raw, y):
         return _logistic_variance(raw)
 
-    def bend(self, along, state):
+    def hessian_product(self, along, state):
         along *= state
 
 
 class MultinomialLoss(AbstractLoss):
     """Log-loss of three or more classes, codes 0 to n_classes - 1."""
 
+    targets_are_classes = True
     curvature_bound = 0.5
     self_concordance = 1.0  # Bach 2010, proposition 1
+    gradient_bound = 1.0
+    gradient_per_loss = 1.0  # with p of the row's own class, 1 - p <= -log(p)
 
     def __init__(self, n_outputs):
         super().__init__(n_outputs)
@@ -197,7 +301,7 @@ class MultinomialLoss(AbstractLoss):
     def evaluate(self, raw, y, weight, indices):
         return _kernels.losses.evaluate_multinomial(raw, y, weight, indices)
 
-    def curvatures(self, raw):
+    def second_derivatives(self, raw, y):
         """``Q' (diag(p) - p p') Q``."""
         basis, m = self._basis, self.n_coordinates
         probability = softmax(raw, axis=1)
@@ -207,40 +311,42 @@ class MultinomialLoss(AbstractLoss):
         else:  # one product for all rows
             squares = basis[:, :, np.newaxis] * basis[:, np.newaxis]
             second = (probability @ squares.reshape(-1, m * m)).reshape(-1, m, m)
-        curvatures = second - mean[:, :, np.newaxis] * mean[:, np.newaxis]
-        # Where classes are equally likely coordinates do not meet, but for rounding,
-        # which is another in other company: a row that is taken out of a sum of such
-        # would leave a multiple of itself.
-        rounding = np.abs(curvatures) <= _ROUNDING
-        curvatures[rounding & ~np.eye(m, dtype=bool)] = 0.0
-        return curvatures
+        found = second - mean[:, :, np.newaxis] * mean[:, np.newaxis]
+        # Where classes are equally likely the coordinates are not coupled, but for
+        # rounding, which depends on the other rows of the block: a row that is taken
+        # out of a sum of such entries would leave a multiple of itself.
+        rounding = np.abs(found) <= _ROUNDING
+        found[rounding & ~np.eye(m, dtype=bool)] = 0.0
+        return found
 
     @property
     def is_factored(self):
         return self.n_coordinates >= _LEAST_FACTORED
 
-    def curvature_factors(self, raw):
+    def second_derivative_factors(self, raw, y):
         probability = softmax(raw, axis=1)
         return probability, probability @ self._basis
 
-    def to_curvature(self, diagonal):
+    def to_second_derivative(self, diagonal):
         half = (self._basis.T * diagonal) @ self._basis
         return 0.5 * (half + half.T)
 
-    def curvature_diagonals(self, raw):
-        probability, mean = self.curvature_factors(raw)
+    def second_derivative_diagonals(self, raw, y):
+        probability, mean = self.second_derivative_factors(raw, y)
         return probability @ self._basis**2 - mean**2
 
-    def curvature_sum(self, raw, weight):
+    def second_derivative_sum(self, raw, y, weight):
         if not self.is_factored:
-            return super().curvature_sum(raw, weight)
-        probability, mean = self.curvature_factors(raw)
-        return self.to_curvature(weight @ probability) - (mean.T * weight) @ mean
+            return super().second_derivative_sum(raw, y, weight)
+        probability, mean = self.second_derivative_factors(raw, y)
+        return (
+            self.to_second_derivative(weight @ probability) - (mean.T * weight) @ mean
+        )
 
-    def curvature_state(self, raw):
+    def hessian_state(self, raw, y):
         return softmax(raw, axis=1)
 
-    def bend(self, along, state):
+    def hessian_product(self, along, state):
         along -= np.einsum("ik,ik->i", state, along)[:, np.newaxis]
         along *= state
 
@@ -261,8 +367,9 @@ class MultinomialLoss(AbstractLoss):
 class HalfSquaredLoss(AbstractLoss):
     """Half the squared error of one or many targets."""
 
-    curvature_bound = 1.0
     is_quadratic = True
+    couples_outputs = False
+    curvature_bound = 1.0
 
     def differentiate(self, raw, y, weight, indices):
         _kernels.losses.half_squared(raw, y, weight, indices)
@@ -270,13 +377,16 @@ class HalfSquaredLoss(AbstractLoss):
     def evaluate(self, raw, y, weight, indices):
         return _kernels.losses.evaluate_half_squared(raw, y, weight, indices)
 
-    def curvatures(self, raw):
+    def second_derivatives(self, raw, y):
         return np.ones((len(raw), 1, 1))
 
-    def curvature_state(self, raw):
+    def hessian_state(self, raw, y):
         return np.ones_like(raw)
 
-    def bend(self, along, state):
+    def second_derivative_sum(self, raw, y, weight):
+        return weight.sum().reshape(1, 1)
+
+    def hessian_product(self, along, state):
         pass  # the identity
 
 

@@ -86,15 +86,17 @@ def add_grams(rows, indices, weigh, n_weighed, shift, grams_out):
     _in_parts(len(indices), work, add, grams_out)
 
 
-def add_hessians(rows, indices, weight, loss, raw_of, shift, total_out):
+def add_hessians(rows, indices, y, weight, loss, raw_of, shift, total_out):
     """Add ``sum_i weight_i l_i'' (x) x_i x_i'`` to a matrix, the faster way.
 
     Parameters
     ----------
     rows : AbstractRows
     indices : ndarray of shape (n_rows,)
+    y : ndarray
+        Targets of all stored rows, read by storage index.
     weight : ndarray of shape (n_rows,)
-        May be negative.
+        Of the rows of `indices`. May be negative.
     loss : AbstractLoss
     raw_of : callable
         ``raw_of(storage indices)`` gives the raw predictions of rows, (n_rows, n_outputs).
@@ -106,16 +108,15 @@ def add_hessians(rows, indices, weight, loss, raw_of, shift, total_out):
     m = loss.n_curvatures
     n_dof = len(total_out) // m
     if loss.is_factored and n_dof <= _MOST_OF_FACTORED * m:
-        _add_factored(rows, indices, weight, loss, raw_of, shift, total_out)
+        _add_factored(rows, indices, y, weight, loss, raw_of, shift, total_out)
         return
     upper = np.triu_indices(m)
 
     def weigh(block):
-        if loss.is_quadratic:  # wherever it is: the rows need not be read
-            return weight[np.newaxis, block]
-        curvatures = loss.curvatures(raw_of(indices[block]))[:, *upper]
-        curvatures *= weight[block, np.newaxis]
-        return np.ascontiguousarray(curvatures.T)
+        some = indices[block]
+        weights = loss.second_derivatives(raw_of(some), y[some])[:, *upper]
+        weights *= weight[block, np.newaxis]
+        return np.ascontiguousarray(weights.T)
 
     n_made = _N_TEMPORARY * m**2 + 3 * loss.n_outputs
     if m == 1:
@@ -130,7 +131,7 @@ def add_hessians(rows, indices, weight, loss, raw_of, shift, total_out):
             by_coordinate[k, :, j] += gram
 
 
-def _add_factored(rows, indices, weight, loss, raw_of, shift, total_out):
+def _add_factored(rows, indices, y, weight, loss, raw_of, shift, total_out):
     """The same from factors of the second derivatives."""
     m, order = loss.n_coordinates, len(total_out)
     n_dof = order // m
@@ -146,7 +147,9 @@ def _add_factored(rows, indices, weight, loss, raw_of, shift, total_out):
         for block in blocks(some.stop - some.start, n_made):
             block = slice(some.start + block.start, some.start + block.stop)
             X = rows.extended(indices[block], shift)
-            probability, mean = loss.curvature_factors(raw_of(indices[block]))
+            probability, mean = loss.second_derivative_factors(
+                raw_of(indices[block]), y[indices[block]]
+            )
             mine = weight[block]
             by_class += (probability * mine[:, np.newaxis]).T @ (
                 X[:, upper[0]] * X[:, upper[1]]
@@ -169,7 +172,7 @@ def _add_factored(rows, indices, weight, loss, raw_of, shift, total_out):
     _add_symmetric(lower, total_out)
     by_coordinate = total_out.reshape(m, n_dof, m, n_dof)
     for i, j, diagonal in zip(*upper, by_class.T, strict=True):
-        part = loss.to_curvature(diagonal)
+        part = loss.to_second_derivative(diagonal)
         # Coordinates do not meet where classes are equally likely, but for rounding.
         small = np.abs(part) <= _ROUNDING * np.abs(diagonal).max(initial=0.0)
         np.fill_diagonal(small, False)

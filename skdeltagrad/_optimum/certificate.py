@@ -1,20 +1,26 @@
 """How far an iterate can be from the optimum: bounds, with their proofs.
 
-Log-losses are self-concordant in this form: for a row with raw predictions z and any
-change a of them,
+All of this is about losses that are self-concordant in this form: there is a constant
+K, `AbstractLoss.self_concordance`, such that for a row with raw predictions z, any
+change a of them and any direction u
 
-    e^-osc(a) l''(z) <= l''(z + a) <= e^osc(a) l''(z),      osc(a) = max a - min a
+    |l'''(z)[u, u, a]| <= K osc(a) l''(z)[u, u],      osc(a) = max a - min a
 
-(binomial: |a|), because |l'''[u, u, a]| <= osc(a) l''[u, u] (Bach 2010,
-"Self-concordant analysis for logistic regression", EJS 4, proposition 1; Sun and
-Tran-Dinh 2019, Math. Program. 178). Summed over rows, and with any quadratic penalty,
-with R(v) = max_i osc(x_i v):
+(one output: |a|). K is 1 for the log-losses (Bach 2010, "Self-concordant analysis for
+logistic regression", EJS 4, proposition 1; Sun and Tran-Dinh 2019, Math. Program. 178).
+The logarithm of l''(z + ta)[u, u] changes with t by at most K osc(a), so that
+
+    e^{-K osc(a)} l''(z) <= l''(z + a) <= e^{K osc(a)} l''(z).
+
+Weights of rows change nothing about that. Summed over rows, and with any quadratic
+penalty, with the *distance* R(v) = K max_i osc(x_i v):
 
     e^-R(v) H(w) <= H(w + v) <= e^R(v) H(w).                                     (1)
 
-Let B <= H(w) be positive definite, ||v||_B^2 = v'Bv, and L the largest *leverage*,
-max over rows and pairs of outputs of ||(e_j - e_k) (x) x_i||_{B^-1}; then
-R(v) <= L ||v||_B.
+Let B <= H(w) be positive definite, ||v||_B^2 = v'Bv, and L the largest *leverage*, K
+times the maximum over rows and pairs of outputs of ||(e_j - e_k) (x) x_i||_{B^-1}; then
+R(v) <= L ||v||_B. K is in R and in L (`AbstractLoss.distances`, `Leverages`), and in no
+formula below.
 
 (2) Exact gradient g at w, nu = ||g||_{B^-1}. If L nu < 1 there is a unique optimum w*,
 
@@ -34,13 +40,12 @@ R(v) <= L ||v||_B.
 
         ||g(w + d)||_{H^-1} <= [(e^rho - 1 - rho) / rho^2] ||d||_H sqrt(d' Q d),
 
-    Q = sum_i L_i^2 l_i'' (x) x_i x_i', because osc(a_i) <= L_i ||d||_H.
+    Q = sum_i L_i^2 l_i'' (x) x_i x_i', because K osc(a_i) <= L_i ||d||_H.
     Then (2) at w + d with B = e^-(r + rho) H.
 
 A quadratic loss has R = 0: then ||w - w*||_H = ||g||_{H^-1}.
 
-All of this is about losses with ``|l'''[u, u, a]| <= osc(a) l''[u, u]``. Of a loss that
-does not say so nothing is certain: see `applies_to`.
+Of a loss that states no constant nothing is certain: see `applies_to`.
 """
 
 import math
@@ -59,7 +64,7 @@ class Bound:
         At least ``||w - w*||_H``, in the norm of the Hessian that is kept.
     decision : float or None
         At least the change of any stored row's decision value (of the difference of
-        any two classes' values) on the way to the optimum. None where the rows'
+        any two classes' values) on the way to the optimum: R / K. None where the rows'
         leverages are not known.
     """
 
@@ -68,12 +73,14 @@ class Bound:
 
 
 def applies_to(loss):
-    """Whether the bounds hold for a loss: it says so, or it is quadratic."""
-    constant = loss.self_concordance
-    return loss.is_quadratic or (constant is not None and constant <= 1.0)
+    """Whether the bounds hold for a loss, and for the rounding of its gradients."""
+    if loss.is_quadratic:
+        return True
+    is_rounding_known = loss.gradient_sum_bound(1.0, 1.0) is not None
+    return loss.self_concordance is not None and is_rounding_known
 
 
-def after_gradient(nu, leverage, stale=0.0):
+def after_gradient(nu, leverage, stale=0.0, self_concordance=1.0):
     """Bound by (2) where B = e^-stale H; None where it does not apply.
 
     Parameters
@@ -84,6 +91,8 @@ def after_gradient(nu, leverage, stale=0.0):
         L in the norm of H^-1; 0 for a quadratic loss.
     stale : float
         R between the iterate and where H was taken.
+    self_concordance : float
+        K.
     """
     shrink = math.exp(0.5 * stale) if stale < 100.0 else math.inf
     radius = leverage * nu * shrink * shrink
@@ -92,7 +101,7 @@ def after_gradient(nu, leverage, stale=0.0):
     decision = -math.log1p(-radius)
     if leverage == 0.0:
         return Bound(nu, 0.0)
-    return Bound(decision / leverage, decision)
+    return Bound(decision / leverage, decision / self_concordance)
 
 
 def gradient_after_step(length, leverage, stale=0.0, fourth=None):

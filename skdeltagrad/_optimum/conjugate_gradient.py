@@ -33,7 +33,7 @@ class ProductHessian:
 
     def __init__(self, problem, iterate, precondition):
         self._problem, self._iterate = problem, iterate
-        self._states = problem.objective.curvature_states(iterate, problem.indices)
+        self._states = problem.objective.hessian_states(iterate, problem.indices)
         self._precondition = precondition
 
     def product(self, vectors):
@@ -127,7 +127,7 @@ class Kronecker:
         objective = problem.objective.merged(problem.group_weight)
         self._scale = problem.scale
         self._moments, self._basis = problem.standardised_moments
-        curvature = objective.curvature_sums(iterate, problem.indices)[0]
+        curvature = objective.second_derivative_sums(iterate, problem.indices)[0]
         values, self._outputs = eigh(curvature / problem.weight)
         scaled = np.outer(np.maximum(values, 0.0), np.maximum(self._moments, 0.0))
         self._values = scaled + problem.largest_alpha

@@ -43,7 +43,9 @@ _WORST_CONDITION = 1e-3 / _EPS
 # Why there is no bound.
 SINGULAR = "the Hessian is singular, or nearly so, in working precision"
 TOO_FAR = "the step is too large for the curvature that is kept"
-UNBOUNDED = "the loss is not known to be self-concordant"
+UNBOUNDED = (
+    "the loss is not known to be self-concordant, or its derivatives to be bounded"
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ class Curvature(Rounding):
         Whether it is the same everywhere: nothing is to be bounded but rounding.
     is_bounded : bool
         Whether the certificate holds for the loss: see `certificate.applies_to`.
+    self_concordance : float
+        The constant K of the loss, of which leverages and distances are multiples; 1
+        for a loss without one.
     leverage : float
-        At least the largest leverage of a row (L in `_certificate`).
+        At least the largest leverage of a row (L in `certificate`).
     fourth : ndarray of shape (n_groups, q, q) or None
         Q of `_certificate`, with second derivatives at `surveyed_at`, and the leverages
         that rows had when they came; None where there is no certificate, and for a
@@ -110,6 +115,7 @@ class Curvature(Rounding):
     debt: float = 0.0
     spread_error: float = 0.0
     is_bounded: bool = False
+    self_concordance: float = 1.0
     uncertainty: float = 0.0
     doubt: float = 0.0
     rent: float = 0.0
@@ -127,6 +133,14 @@ class Curvature(Rounding):
         known = self.is_bounded and hessian.is_exact
         known = known and hessian.condition() < _WORST_CONDITION
         return known and self.relative_error < _LARGEST_ERROR
+
+    @property
+    def largest_range(self):
+        """At least what a step of length 1 does to a raw prediction.
+
+        That is the leverage without the constant K of the loss.
+        """
+        return self.leverage / self.self_concordance
 
     @property
     def is_complete(self):
@@ -153,6 +167,7 @@ class Curvature(Rounding):
             hessian, place, objective.loss.is_quadratic,
             offsets=offsets(objective, hessian), spread_error=problem.spread_error,
             is_bounded=certificate.applies_to(objective.loss),
+            self_concordance=objective.loss.distance_scale,
         )  # fmt: skip
 
     @classmethod
@@ -366,7 +381,7 @@ class Curvature(Rounding):
         return 1.0 + hessian.share(over_groups(sums, hessian.group_weight))
 
     def _roots(self, objective, indices, group_weight):
-        curvatures = objective.curvatures(self.place, indices)
+        curvatures = objective.second_derivatives(self.place, indices)
         weight = np.ones(len(indices))
         if objective.n_groups > 1:
             weight = group_weight[objective.group[indices]]
@@ -514,8 +529,10 @@ class Curvature(Rounding):
         nu /= 1.0 - self.relative_error
         if self.is_quadratic:
             known = np.isfinite(self.leverage)
-            return Bound(nu, self.leverage * nu if known else None), None
-        bound = certificate.after_gradient(nu, self.leverage, stale)
+            return Bound(nu, self.largest_range * nu if known else None), None
+        bound = certificate.after_gradient(
+            nu, self.leverage, stale, self.self_concordance
+        )
         return bound, None if bound else TOO_FAR
 
 
@@ -526,7 +543,7 @@ def survey_cost(is_quadratic):
 
 def curvature_bytes(loss, alpha, n_features, n_groups):
     """At most what the exact Hessian, all that goes with it, and an edit take."""
-    n_factors = len(np.unique(alpha)) if loss.is_quadratic else 1
+    n_factors = 1 if loss.couples_outputs else len(np.unique(alpha))
     n_squares = _N_SQUARES * (n_groups + 1) + 2 * n_factors
     return n_squares * 8 * order(loss, n_features) ** 2 + _BUFFER_BYTES
 
@@ -545,11 +562,11 @@ def cheapest_curvature(loss, alpha, n_features, n_groups):
     fits &= n_bytes <= 8 * (2 * _N_SQUARES + 2) * _MOST_EXACT**2 + _BUFFER_BYTES
     if fits and order(loss, n_features) <= _MOST_EXACT:
         return "exact"
-    if loss.n_coordinates > 1 and not loss.is_quadratic and n_features < _MOST_EXACT:
+    if loss.couples_outputs and n_features < _MOST_EXACT:
         return "kronecker"
     return "diagonal"
 
 
 def order(loss, n_features):
     """Order of the Hessian, or of that of each output where they are the same."""
-    return (n_features + 1) * (1 if loss.is_quadratic else loss.n_coordinates)
+    return (n_features + 1) * loss.n_curvatures

@@ -199,6 +199,11 @@ class OptimumEngine(AbstractEngine):
         """Number of rows of positive weight."""
         return int(self.row_counts.count.sum())
 
+    @property
+    def total_weight(self):
+        """Total weight of the rows, without factors of groups."""
+        return float(self.row_counts.weight.sum())
+
     def attributes(self):
         return {"n_iter_": np.array([self.n_iter], dtype=np.int32)}
 
@@ -221,7 +226,7 @@ class OptimumEngine(AbstractEngine):
         problem = self._problem(training_set, edit, row_counts)
         if len(edit):
             problem.meter.allow(self._budget(problem, row_counts).refit)
-        trained = self._fit(problem, row_counts, np.zeros(problem.objective.shape))
+        trained = self._fit(problem, row_counts, problem.origin)
         return replace(trained, fit_cost=problem.meter.spent, is_clean=True)
 
     def _budget(self, problem, row_counts):
@@ -346,7 +351,7 @@ class OptimumEngine(AbstractEngine):
     def _refitted(self, problem, budget, row_counts):
         """The optimum by a fit, from the lowest place that is known."""
         problem.meter.allow(budget.refit + Cost(TO_BEGIN))
-        for iterate in (self.iterate, np.zeros_like(self.iterate)):
+        for iterate in (self.iterate, problem.origin):
             problem.measure(iterate)
         refit = self._fit(problem, row_counts, problem.lowest[1])
         return replace(

@@ -92,7 +92,7 @@ def minimise(problem, start, tol, max_iter):
     def is_enough(largest, distance, iterate, hessian):
         return largest <= tol and distance <= problem.leftover(iterate, hessian)
 
-    if not start.any():
+    if np.array_equal(start, problem.origin):
         start = _on_a_sample(problem, start, max_iter)
     return _by_factors(problem, start, tol, max_iter, is_enough, _STEPS)
 

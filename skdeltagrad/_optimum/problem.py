@@ -102,7 +102,7 @@ class Problem:
         self._preconditioner = PRECONDITIONERS.get(curvature, Diagonal)
         loss = objective.loss
         n_features, n_dof = objective.n_features, objective.n_dof
-        self._n_systems = loss.n_coordinates if loss.is_quadratic else 1
+        self._n_systems = 1 if loss.couples_outputs else loss.n_coordinates
         penalty = np.zeros((loss.n_coordinates, n_dof))
         penalty[:, :n_features] = alpha[: loss.n_coordinates, np.newaxis]
         scale, self.spread_error = np.ones_like(penalty), 0.0
@@ -139,6 +139,11 @@ class Problem:
         return self._find_indices()
 
     @property
+    def origin(self):
+        """Where a fit from nothing starts: an iterate."""
+        return self.objective.origin(self.indices)
+
+    @property
     def hessian_cost(self):
         """What a Hessian costs, in passes; measured on dense rows of several widths."""
         _, n_dof = self.objective.shape
@@ -159,7 +164,7 @@ class Problem:
         objective = self.objective
         squares = standardised_squares(objective, self.indices)
         kind = np.zeros(len(self.indices), np.int64)
-        if not objective.loss.is_quadratic:
+        if objective.loss.targets_are_classes:
             kind = objective.y[self.indices]
         matters = importance(squares, kind)
         matters *= objective.weight[self.indices]
@@ -217,12 +222,11 @@ class Problem:
         return float(np.abs(gradient / self.scale).max() / self.weight)
 
     def noise(self, measured):
-        """What rounding may do to a measured gradient: see `_rounding.Noise`.
+        """What rounding may do to a measured gradient: see `rounding.Noise`.
 
-        ``u ||r||`` for a squared error, of residuals r; for log-losses
-        ``u sum_i s_i (1 - p_i)``, with p_i the probability of a row's own class, to be
-        multiplied by the largest leverage: see `_rounding`. The loss is
-        ``-log(p_i) >= 1 - p_i``.
+        ``u ||r||`` for a quadratic loss, of residuals r, whose squares sum to twice the
+        losses; otherwise ``u sum_i s_i |l_i'|``, to be multiplied by the largest change
+        of a raw prediction in a step of length 1.
         """
         return self._noise(measured, self.weight)
 
@@ -234,28 +238,38 @@ class Problem:
         losses = self.group_weight @ measured.loss_sums
         if self.objective.loss.is_quadratic:
             return float(_ROUNDING * np.sqrt(2.0 * losses))
-        return float(_ROUNDING * min(weight, losses))
+        bound = self.objective.loss.gradient_sum_bound(weight, losses)
+        return float(_ROUNDING * (bound or 0.0))  # without a bound, no certificate
 
-    def sizes(self, indices, leverage, hessian):
-        """At most the roots of the diagonal of the Hessian of a few rows.
+    def sizes(self, indices, reference, curvature):
+        """At least the roots of the diagonal of the Hessian of a few rows.
 
-        For log-losses by their largest leverage, L: ``|x_ij| <= L D_j``, and second
-        derivatives are at most 1/4 s_i (1/2 s_i for several classes).
+        By ``|x_ij| <= M D_j``, with M the largest change of a raw prediction in a step
+        of length 1, and the bound of the second derivatives, which are not computed for
+        that. Where there is no such bound, they are.
+
+        Parameters
+        ----------
+        indices : ndarray of shape (n_rows,)
+        reference : ndarray of shape (n_systems, q)
+            Where the gradients of the rows were computed.
+        curvature : Curvature
+            Of the current training rows.
 
         Returns
         -------
         sizes : ndarray of shape (n_systems, q)
         """
-        objective = self.objective
-        if not objective.loss.is_quadratic:
-            weight = objective.weight[indices] * objective.loss.curvature_bound
+        objective, bound = self.objective, self.objective.loss.curvature_bound
+        if bound is not None and not objective.loss.is_quadratic:
+            weight = objective.weight[indices] * bound
             if len(self.group_weight) > 1:
                 weight = weight * self.group_weight[objective.group[indices]]
-            return leverage * np.sqrt(weight.sum()) * hessian.spreads()
-        nowhere = np.zeros(objective.shape)
-        squares = objective.hessian_diagonals(nowhere, indices)
-        sizes = np.sqrt(np.maximum(squares[0, :1], 0.0))
-        return np.broadcast_to(sizes, self.penalty.shape)
+            spreads = curvature.hessian.spreads()
+            return curvature.largest_range * np.sqrt(weight.sum()) * spreads
+        diagonals = objective.hessian_diagonals(self.by_output(reference), indices)
+        squares = np.tensordot(self.group_weight, diagonals, axes=1)
+        return np.sqrt(np.maximum(squares, 0.0)).reshape(self.penalty.shape)
 
     def tolerance(self, asked, floor, least):
         """How far from the optimum is near enough.
@@ -301,11 +315,15 @@ class Problem:
 
         A squared error takes one step, and one more for its rounding. Log-losses that
         are zero in working precision can be lowered for ever, by the intercept, where
-        all weight is on one class.
+        all weight is on one class: they are next to nothing beside the largest
+        derivatives that there could be.
         """
-        if self.objective.loss.is_quadratic:
+        loss = self.objective.loss
+        if loss.is_quadratic:
             return self.keeps_hessian and n_iter >= 2
-        return value <= np.finfo(float).eps * self.weight
+        if loss.gradient_bound is None:
+            return False
+        return value <= np.finfo(float).eps * loss.gradient_bound * self.weight
 
     def leftover(self, iterate, hessian):
         """How far from the optimum is nothing: next to what one row does, and to w.

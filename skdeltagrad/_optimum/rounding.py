@@ -9,11 +9,14 @@ its order and ``D_j^2 = H_jj``, there are three kinds of errors.
 
        |e_j| <= u sum_i |r_i| (|x_ij - c_j| + |c_j|) <= u ||r|| D_j (1 + offset_j)
 
-   for a squared error, by Cauchy-Schwarz. For log-losses, with L the largest leverage,
-   it is off by ``u L D_j (1 + offset_j) sum_i |r_i|``, for
-   ``|x_ij|^2 <= H_jj x_i' H^-1 x_i``; ``|r_i|``, a derivative, is the weight times the
-   probability of the other classes. With ``H = D C D``, C of unit diagonal, errors
-   ``|e_j| <= e D_j`` weigh
+   for a squared error, by Cauchy-Schwarz. For other losses, with M the largest
+   ``||x_i||_{H^-1}``, which is the largest leverage but for the constant K of
+   self-concordance, it is off by ``u M D_j (1 + offset_j) sum_i |r_i|``, for
+   ``|x_ij|^2 <= H_jj x_i' H^-1 x_i``. The sum of ``|r_i|``, derivatives times weights,
+   is bounded by the total weight or by the sum of the losses: the derivative of a
+   log-loss is the probability of the other classes, which is at most 1 and at most the
+   loss (`AbstractLoss.gradient_sum_bound`). With ``H = D C D``, C of unit diagonal,
+   errors ``|e_j| <= e D_j`` weigh
 
        ||e||_{H^-1}^2 = (D^-1 e)' C^-1 (D^-1 e) <= e^2 sum_jk |(C^-1)_jk|,
 
@@ -71,7 +74,7 @@ class Noise:
     ----------
     of_sums : float
         The first kind: ``max_j |e_j| / D_j``; to be multiplied by one plus the largest
-        offset, and by the largest leverage where the loss is not quadratic.
+        offset, and by M where the loss is not quadratic.
     of_predictions : float
         The second kind, in the norm of H^-1 as it was when they were made.
     growth : float
@@ -86,8 +89,8 @@ class Noise:
 class Rounding:
     """What a kept curvature knows of rounding: a part of `Curvature`.
 
-    It reads its attributes hessian, is_quadratic, leverage, offsets, lost,
-    spread_error and uncertainty.
+    It reads its attributes hessian, is_quadratic, largest_range (M), inflation,
+    offsets, lost, spread_error and uncertainty.
     """
 
     @property
@@ -125,7 +128,7 @@ class Rounding:
         """
         of_sums = noise.of_sums * (1.0 + self.offsets.max(initial=0.0))
         if not self.is_quadratic:
-            of_sums *= self.leverage
+            of_sums *= self.largest_range
         amplification = self.amplification
         of_predictions = min(noise.growth, amplification) * noise.of_predictions
         penalised = np.sqrt(np.sum(self.hessian.penalty * reference**2))
@@ -192,7 +195,7 @@ class Rounding:
         for indices, part in zip(parts, measured, strict=True):
             if not len(indices):
                 continue
-            sizes = problem.sizes(indices, self.leverage, self.hessian)
+            sizes = problem.sizes(indices, reference, self)
             of_part = problem.noise_of(indices, part)
             if self.is_quadratic:
                 of_part *= self.hessian.largest_ratio(sizes)
@@ -236,9 +239,9 @@ class Rounding:
     def _next_to_columns(self, size):
         """Something that is to be multiplied by neither offsets nor leverages."""
         size /= 1.0 + self.offsets.max(initial=0.0)
-        if self.is_quadratic or self.leverage == 0.0:
+        if self.is_quadratic or self.largest_range == 0.0:
             return size
-        return size / self.leverage
+        return size / self.largest_range
 
 
 def offsets(objective, hessian):

@@ -62,7 +62,9 @@ class Sums:
             (
                 objective.weight_by_group(half),
                 *view.sums(places, half),
-                np.stack([objective.curvature_sums(place, half) for place in places]),
+                np.stack(
+                    [objective.second_derivative_sums(place, half) for place in places]
+                ),
             )
             for half in halves
         ]
@@ -141,7 +143,7 @@ class DirectedView:
             moments[group] = _moments_of(rows, objective.weight[members])
             for at, place in enumerate(progress.each("Hessians", places)):
                 for some in curvature_blocks(len(members), objective.loss):
-                    curvatures = objective.curvatures(place, members[some])
+                    curvatures = objective.second_derivatives(place, members[some])
                     seen = rows[some]
                     for j, k in zip(*np.triu_indices(m), strict=True):
                         block = (seen * curvatures[:, j, k, np.newaxis]).T @ seen

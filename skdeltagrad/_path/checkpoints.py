@@ -265,7 +265,7 @@ class Seed:
             *hessians.shape[:2], m, n_directions, m, n_directions
         ).copy()
         blocks += np.einsum("pgjk,gab->pgjakb", bends, correction)
-        if loss.is_quadratic:  # outputs do not meet
+        if not loss.couples_outputs:
             bends = bends * np.eye(loss.n_outputs)
         size = m * n_directions
         dtype = np.float32 if size > _LARGE_BLOCK else np.float64

@@ -155,6 +155,11 @@ class PathEngine(AbstractEngine):
         """Number of rows of positive weight."""
         return int(self.row_counts.count[: self.schedule.steps_per_epoch].sum())
 
+    @property
+    def total_weight(self):
+        """Total weight of the rows, without factors of groups."""
+        return float(self.row_counts.weight[: self.schedule.steps_per_epoch].sum())
+
     def attributes(self):
         rates = self.schedule.learning_rates
         return {

@@ -31,13 +31,19 @@ def automatic_learning_rate(
     weight : ndarray of shape (n_stored,)
     centre : ndarray of shape (n_features,) or None
         None: no intercept.
-    curvature_bound : float
-        Of the loss.
+    curvature_bound : float or None
+        Of the loss; None where its second derivative is unbounded, which is refused.
     alpha : float
         The largest penalty.
     share : float
         Batch size over number of rows.
     """
+    if curvature_bound is None:
+        raise ValueError(
+            'There is no learning_rate="auto" for this loss: its second derivative is '
+            "unbounded, and so is the smoothness of the objective. Give a number, and "
+            'lower it where the run diverges; or use solver="newton", which needs none.'
+        )
     total = weight[indices].sum()
     moment = _second_moment(rows, indices, weight, centre) / total
     n_samples = np.count_nonzero(weight[indices])

@@ -21,6 +21,7 @@ import numpy as np
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._data.edit import Edit
 from .._data.group_weights import LARGEST_PART, RowCounts, balanced_factors
 from .._data.rows import AbstractRows, canonical
 from .._estimators.base import ROW_CHECKS, BaseDeltaGrad
@@ -228,8 +229,8 @@ class Sweep:
         """Raise ValueError where there is no model without a unit."""
         if not self.is_defined.all():
             raise ValueError(
-                f"{self._undefined()}. Add rows of that class, or remove the last ones "
-                "with unlearn and look at what remains."
+                f"{self._undefined()}. Add such rows, or remove the last ones with "
+                "unlearn and look at what remains."
             )
 
     def _undefined(self):
@@ -237,7 +238,8 @@ class Sweep:
         some = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
         return (
             f"Without {some} ({len(names)} of {self.n_units} rows or groups) a class, "
-            "or everything, would be gone, and there is no model of the same outputs"
+            "all targets above 0, or everything, would be gone, and there is no model "
+            "of the same outputs"
         )
 
     def _blocks(self, numbers):
@@ -280,7 +282,7 @@ class Sweep:
     def _edited(self, numbers):
         """`Left` of one unit, by an edit aside."""
         removed = self._units.of_unit(numbers[0])
-        targets = self.estimator._edit_targets(self.training_set.table.y[removed], None)
+        targets = self.estimator._edit_targets(self.training_set.table, Edit(removed))
         engine = without(
             self._settings, self.training_set, self._surveyed, removed, targets
         )
@@ -335,18 +337,25 @@ class Sweep:
         return np.bincount(self.unit, values, self.n_units)
 
     def _find_defined(self):
-        """Units without which every class has a row, and some row has weight."""
+        """Units without which every class has a row, and some row has weight.
+
+        Whatever else the loss cannot do without counts as a class.
+        """
         table = self.training_set.table
         n_counting = self._sums_by_unit(table.weight[self.indices] > 0)
         is_defined = n_counting < n_counting.sum()
         is_defined |= n_counting == 0
-        if not self.engine.model.loss.is_quadratic:
-            n_classes = int(table.y[self.indices].max()) + 1
-            pairs = self.unit * n_classes + table.y[self.indices]
-            pairs, n_rows = np.unique(pairs, return_counts=True)
-            of_class = np.bincount(table.y[self.indices])
-            lost = pairs[n_rows == of_class[pairs % n_classes]]
-            is_defined[lost // n_classes] = False
+        kinds = self.engine.model.loss.essential_kinds(
+            table.y[self.indices],
+            table.weight[self.indices],
+            self.objective.fit_intercept,
+        )
+        if kinds is not None:
+            unit, kinds = self.unit[kinds >= 0], kinds[kinds >= 0]
+            n_kinds = int(kinds.max(initial=0)) + 1
+            pairs, n_rows = np.unique(unit * n_kinds + kinds, return_counts=True)
+            of_kind = np.bincount(kinds, minlength=n_kinds)
+            is_defined[pairs[n_rows == of_kind[pairs % n_kinds]] // n_kinds] = False
         return is_defined
 
 

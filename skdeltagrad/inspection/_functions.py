@@ -246,7 +246,8 @@ def jackknife_plus(
     own = np.empty(table.y.shape)
 
     def keep_residuals(_, left):
-        own[left.indices] = np.abs(table.y[left.indices] - sweep.own_predictions(left))
+        predictions = estimator._predictions(sweep.own_predictions(left))
+        own[left.indices] = np.abs(table.y[left.indices] - predictions)
 
     sweep.run(keep_residuals)
     residuals = own[sweep.indices[counting]][:, np.newaxis]
@@ -378,7 +379,7 @@ def _squeezed(array, axis):
 def _predictions(estimator, decision_values):
     """Labels, or targets."""
     if not is_classifier(estimator):
-        return _squeezed(decision_values, 1)
+        return _squeezed(estimator._predictions(decision_values), 1)
     if decision_values.shape[1] == 1:
         codes = (decision_values[:, 0] > 0).astype(int)
     else:
@@ -431,7 +432,7 @@ def _predictions_of_units(sweep, rows, chunk):
         predictions[left.units] = base + X @ left.changes.swapaxes(1, 2)
 
     sweep.run(use)
-    return predictions
+    return sweep.estimator._predictions(predictions)
 
 
 def _intervals(predictions, residuals, alpha, method):

@@ -60,7 +60,7 @@ class ManyIterates:
         -------
         gradients : ndarray of shape (n_units, n_systems, q)
         moved : ndarray of shape (n_units,)
-            Largest range of what raw predictions of a row moved by.
+            Largest distance (`AbstractLoss.distances`) of a row.
         """
         objective, loss = self.problem.objective, self.problem.objective.loss
         changes = self.by_output(vectors)
@@ -78,7 +78,7 @@ class ManyIterates:
             counts[gone] = 0.0
             if hessians_out is not None:
                 weight = counts * objective.weight[indices]
-                self._add_hessians(X, raw, weight, hessians_out)
+                self._add_hessians(X, raw, objective.y[indices], weight, hessians_out)
             flat = raw.reshape(-1, raw.shape[2])
             of_units = np.tile(indices, len(changes))
             loss.differentiate(flat, objective.y, objective.weight, of_units)
@@ -99,19 +99,20 @@ class ManyIterates:
             indices = self.problem.indices[block]
             moves, ranges, _ = self._moves(leaving, block, X, changes)
             np.maximum(largest, ranges.max(axis=1), out=largest)
-            states = loss.curvature_state(X @ self.iterate.T)
+            states = loss.hessian_state(X @ self.iterate.T, objective.y[indices])
             flat = moves.reshape(-1, moves.shape[2])
             bent = flat.copy()
-            loss.bend(bent, np.tile(states, (len(changes), 1)))
+            loss.hessian_product(bent, np.tile(states, (len(changes), 1)))
             bent = np.sum(bent * flat, axis=1).reshape(ranges.shape)
             weight = objective.weight[indices] * leaving.factors(indices)
             squares += (bent * ranges**2) @ weight
         return largest, squares
 
-    def _add_hessians(self, X, raw, weight, hessians_out):
+    def _add_hessians(self, X, raw, y, weight, hessians_out):
         """Add the Hessians of some rows at raw predictions of every unit."""
         n_units, n_rows, n_outputs = raw.shape
-        curvatures = self.problem.objective.loss.curvatures(raw.reshape(-1, n_outputs))
+        loss, y = self.problem.objective.loss, np.concatenate([y] * n_units)
+        curvatures = loss.second_derivatives(raw.reshape(-1, n_outputs), y)
         m, n_dof = curvatures.shape[1], X.shape[1]
         curvatures = curvatures.reshape(n_units, n_rows, m, m)
         blocks = hessians_out.reshape(n_units, m, n_dof, m, n_dof)
@@ -130,7 +131,8 @@ class ManyIterates:
         moves = changes.reshape(-1, changes.shape[2]) @ X.T
         moves = moves.reshape(*changes.shape[:2], len(X)).swapaxes(1, 2)
         moves = np.ascontiguousarray(moves)
-        ranges = self.problem.objective.loss.ranges(moves.reshape(-1, moves.shape[2]))
+        loss = self.problem.objective.loss
+        ranges = loss.distances(moves.reshape(-1, moves.shape[2]))
         ranges = ranges.reshape(moves.shape[:2])
         own = self._place[leaving.indices]
         inside = (own >= block.start) & (own < block.stop)

@@ -301,7 +301,7 @@ class LeaveOut:
         Returns its change and its error.
         """
         problem = self._problem_without(leaving)
-        for iterate in (self.iterate, np.zeros_like(self.iterate)):
+        for iterate in (self.iterate, problem.origin):
             problem.measure(iterate)
         optimum = minimise(problem, problem.lowest[1], _FIT_TOL, _MOST_FIT)
         change = problem.vectors(optimum.iterate - self.iterate)

@@ -44,12 +44,15 @@ class SumScore(AbstractScore):
     y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
         Class codes, or targets.
     weight : ndarray of shape (n_rows,)
+    predict : callable
+        From raw predictions to predicted targets.
     """
 
-    def __init__(self, rows, y, weight):
+    def __init__(self, rows, y, weight, predict):
         self.rows = rows
         self.y = y
         self.weight = weight
+        self.predict = predict
 
     def of(self, iterates):
         total = 0.0
@@ -103,7 +106,8 @@ class NegMeanSquaredError(SumScore):
     """ "neg_mean_squared_error"."""
 
     def sums(self, raw, y, weight):
-        return np.einsum("i,ijk->jk", weight, (raw - y[:, np.newaxis]) ** 2)
+        residual = self.predict(raw) - y[:, np.newaxis]
+        return np.einsum("i,ijk->jk", weight, residual**2)
 
     def finish(self, total):
         return -total.mean(axis=1) / self.weight.sum()
@@ -172,7 +176,7 @@ def score_of(estimator, rows, X, y, scoring, sample_weight):
     check_consistent_length(X, y)
     weight = check_weights(sample_weight, len(rows))
     if scoring is None:
-        scoring = "accuracy" if is_classifier(estimator) else "r2"
+        scoring = estimator._default_scoring
     by_sums = SUM_SCORES.get(scoring) if isinstance(scoring, str) else None
     if by_sums is None or (scoring in OF_CLASSIFIERS) != is_classifier(estimator):
         scorer = check_scoring(estimator, scoring=scoring)
@@ -185,7 +189,7 @@ def score_of(estimator, rows, X, y, scoring, sample_weight):
             f"y has labels that fit has not seen: {np.unique(y[codes < 0]).tolist()}. "
             "Their log-loss is infinite; leave these rows out."
         )
-    return by_sums(rows, codes, weight)
+    return by_sums(rows, codes, weight, estimator._predictions)
 
 
 def _model_of(estimator, iterate):

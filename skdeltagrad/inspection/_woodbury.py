@@ -111,7 +111,7 @@ class UnitRows:
         X = objective.extended(flat)
         raw = X @ iterate.T
         factors = leaving.factors(flat)
-        curvatures = objective.loss.curvatures(raw)
+        curvatures = objective.loss.second_derivatives(raw, objective.y[flat])
         curvatures *= (objective.weight[flat] * factors)[:, np.newaxis, np.newaxis]
         objective.loss.differentiate(raw, objective.y, objective.weight, flat)
         raw *= factors[:, np.newaxis]

@@ -428,7 +428,7 @@ def test_hessian_sums_block_by_block(loss, storage, monkeypatch):
 def test_hessian_products(problem):
     objective, indices = problem.objective, problem.indices
     direction = np.random.default_rng(8).normal(size=objective.shape)
-    states = objective.curvature_states(problem.iterate, indices)
+    states = objective.hessian_states(problem.iterate, indices)
     products = objective.hessian_products(states, problem.iterate, direction, indices)
     assert products.shape == (problem.n_groups, *objective.shape)
     for number, product in enumerate(products):
@@ -452,11 +452,11 @@ def test_hessian_diagonals(problem):
 
 def test_sums_of_curvatures_and_of_squares(problem):
     objective = problem.objective
-    curvatures = objective.curvature_sums(problem.iterate, problem.indices)
+    curvatures = objective.second_derivative_sums(problem.iterate, problem.indices)
     moments = objective.second_moments(problem.indices)
     for number in range(problem.n_groups):
         members = problem.members(number)
-        expected = objective.curvatures(problem.iterate, members).sum(axis=0)
+        expected = objective.second_derivatives(problem.iterate, members).sum(axis=0)
         assert_allclose(curvatures[number], expected, rtol=1e-11, atol=1e-13)
         design = problem.design(members)
         expected = (design.T * problem.weight[members]) @ design
@@ -478,7 +478,7 @@ def test_row_gradients_sum_to_gradient_sums(problem):
 
 def test_curvatures_and_rows_make_up_the_hessian(problem):
     objective, indices = problem.objective, problem.indices
-    curvatures = objective.curvatures(problem.iterate, indices)
+    curvatures = objective.second_derivatives(problem.iterate, indices)
     m = objective.n_curvatures
     assert curvatures.shape == (len(indices), m, m)
     extended = objective.extended(indices)
@@ -501,14 +501,14 @@ def test_nobody_adds_nothing(loss, storage):
     assert measured.largest_change == 0.0
     assert objective.largest_change(iterate, nobody) == 0.0
     assert not objective.hessian_sums(iterate, nobody).any()
-    states = objective.curvature_states(iterate, nobody)
+    states = objective.hessian_states(iterate, nobody)
     assert not objective.hessian_products(states, iterate, iterate, nobody).any()
     assert not objective.hessian_diagonals(iterate, nobody).any()
-    assert not objective.curvature_sums(iterate, nobody).any()
+    assert not objective.second_derivative_sums(iterate, nobody).any()
     assert not objective.second_moments(nobody).any()
     assert objective.row_gradients(iterate, nobody).shape == (0, *objective.shape)
     m = objective.n_curvatures
-    assert objective.curvatures(iterate, nobody).shape == (0, m, m)
+    assert objective.second_derivatives(iterate, nobody).shape == (0, m, m)
 
 
 @pytest.mark.parametrize("n_groups", N_GROUPS)
@@ -527,7 +527,12 @@ def test_sparse_rows_are_dense_rows_to_every_derivative(loss, intercept, n_group
     for name in ("loss_sums", "gradient_sums", "largest_change"):
         one, other = (getattr(each, name) for each in measured)
         assert_allclose(one, other, rtol=1e-11, atol=1e-11)
-    for name in ("hessian_sums", "hessian_diagonals", "row_gradients", "curvatures"):
+    for name in (
+        "hessian_sums",
+        "hessian_diagonals",
+        "row_gradients",
+        "second_derivatives",
+    ):
         one, other = (
             getattr(problem.objective, name)(iterate, indices)
             for problem in (dense, csr)
@@ -621,7 +626,7 @@ def test_hessians_of_many_classes(storage, intercept, n_groups, monkeypatch):
     monkeypatch.setattr(second_derivatives, "_MOST_IN_BLOCK", 7)
     objective.add_hessian_sums(iterate, indices, found, factor)
     diagonals = objective.hessian_diagonals(iterate, indices)
-    sums = objective.curvature_sums(iterate, indices)
+    sums = objective.second_derivative_sums(iterate, indices)
     monkeypatch.setattr(_losses, "_LEAST_FACTORED", 1000)
     expected = np.zeros_like(found)
     objective.add_hessian_sums(iterate, indices, expected, factor)
@@ -630,7 +635,7 @@ def test_hessians_of_many_classes(storage, intercept, n_groups, monkeypatch):
     expected = objective.hessian_sums(iterate, indices)
     expected = np.diagonal(expected, axis1=1, axis2=2).reshape(diagonals.shape)
     assert_allclose(diagonals, expected, rtol=1e-9, atol=1e-11)
-    expected = objective.curvature_sums(iterate, indices)
+    expected = objective.second_derivative_sums(iterate, indices)
     assert_allclose(sums, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -651,7 +656,8 @@ def test_the_memory_of_hessians_of_many_classes_is_bounded():
     problem = Problem("multinomial", "dense", "centred", 1, 4_000, 4, n_classes=100)
     objective, arguments = problem.objective, (problem.iterate, problem.indices)
     for sums_of in (
-        objective.hessian_sums, objective.hessian_diagonals, objective.curvature_sums,
+        objective.hessian_sums, objective.hessian_diagonals,
+        objective.second_derivative_sums,
     ):  # fmt: skip
         tracemalloc.start()
         sums_of(*arguments)
@@ -665,11 +671,11 @@ def test_hessian_products_without_states(monkeypatch):
     problem = Problem("multinomial", "dense", "centred", 3)
     objective, indices = problem.objective, problem.indices
     direction = np.random.default_rng(8).normal(size=objective.shape)
-    states = objective.curvature_states(problem.iterate, indices)
+    states = objective.hessian_states(problem.iterate, indices)
     arguments = problem.iterate, direction, indices
     expected = objective.hessian_products(states, *arguments)
     monkeypatch.setattr(data_term, "_MOST_STATE_BYTES", 0)
-    assert objective.curvature_states(problem.iterate, indices) is None
+    assert objective.hessian_states(problem.iterate, indices) is None
     assert_array_equal(objective.hessian_products(None, *arguments), expected)
 
 
@@ -678,7 +684,7 @@ def test_merged_groups(problem):
     group_weight = np.random.default_rng(9).random(problem.n_groups) + 0.5
     merged = objective.merged(group_weight)
     assert merged.n_groups == 1
-    for name in ("hessian_diagonals", "curvature_sums"):
+    for name in ("hessian_diagonals", "second_derivative_sums"):
         expected = getattr(objective, name)(problem.iterate, indices)
         expected = np.tensordot(group_weight, expected, axes=1)
         found = getattr(merged, name)(problem.iterate, indices)

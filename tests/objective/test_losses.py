@@ -37,7 +37,7 @@ def losses_of_rows(loss, raw, y):
 
 def by_output(loss, curvature):
     """``Q C Q'``, a row's second derivative in the outputs."""
-    if loss.is_quadratic:
+    if not loss.couples_outputs:
         return curvature[0, 0] * np.eye(loss.n_outputs)
     return loss.to_outputs(loss.to_outputs(curvature).T)
 
@@ -161,8 +161,8 @@ def test_curvatures_by_finite_differences(loss, scale):
     rng = np.random.default_rng(4)
     raw = scale * rng.normal(size=(20, loss.n_outputs))
     y = targets(loss, 1, rng)
-    m = 1 if loss.is_quadratic else loss.n_coordinates
-    curvatures = loss.curvatures(raw)
+    m = loss.n_coordinates if loss.couples_outputs else 1
+    curvatures = loss.second_derivatives(raw, np.repeat(y, 20, axis=0))
     assert curvatures.shape == (20, m, m)
     assert_allclose(curvatures, curvatures.swapaxes(1, 2), rtol=0, atol=1e-16)
     for row, curvature in zip(raw, curvatures, strict=True):
@@ -177,7 +177,8 @@ def test_curvatures_by_finite_differences(loss, scale):
 def test_curvatures_at_extreme_predictions(loss):
     rng = np.random.default_rng(5)
     raw = 800 * rng.choice([-1.0, 1.0], size=(30, loss.n_outputs))
-    values = np.linalg.eigvalsh(loss.curvatures(raw))
+    y = targets(loss, 30, rng)
+    values = np.linalg.eigvalsh(loss.second_derivatives(raw, y))
     assert np.isfinite(values).all()
     assert values.min() >= -1e-15
     assert values.max() <= loss.curvature_bound + 1e-15
@@ -186,24 +187,25 @@ def test_curvatures_at_extreme_predictions(loss):
 @pytest.mark.parametrize("z", [-700.0, -40.0, -1.0, 0.0, 1.0, 40.0, 700.0])
 def test_binomial_curvature_without_cancellation(z):
     small = np.exp(-abs(z))
-    found = BinomialLoss().curvatures(np.array([[z]]))
+    found = BinomialLoss().second_derivatives(np.array([[z]]), np.zeros(1, int))
     assert_allclose(found, small / (1 + small) ** 2, rtol=1e-14)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_bend_is_the_curvature_times_a_direction(loss, scale):
+def test_the_hessian_product_is_the_second_derivative_times_a_direction(loss, scale):
     rng = np.random.default_rng(6)
     raw, along = rng.normal(size=(2, 20, loss.n_outputs))
     raw *= scale
-    curvatures = loss.curvatures(raw)
-    state = loss.curvature_state(raw)
+    y = targets(loss, 20, rng)
+    curvatures = loss.second_derivatives(raw, y)
+    state = loss.hessian_state(raw, y)
     before = state.copy()
     expected = [
         by_output(loss, curvature) @ direction
         for curvature, direction in zip(curvatures, along, strict=True)
     ]
-    assert loss.bend(along, state) is None
+    assert loss.hessian_product(along, state) is None
     assert state.shape == raw.shape
     assert_array_equal(state, before)
     assert_allclose(along, expected, rtol=1e-12, atol=1e-14)
@@ -271,7 +273,7 @@ def test_second_derivatives_of_a_few_rows_take_memory_for_these_rows_only():
     loss = MultinomialLoss(200)
     raw = np.random.default_rng(0).standard_normal((2, 200))
     tracemalloc.start()
-    curvatures = loss.curvatures(raw)
+    curvatures = loss.second_derivatives(raw, np.zeros(2, np.int64))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * curvatures.nbytes

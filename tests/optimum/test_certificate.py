@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from newton_reference import optimum
 from numpy.testing import assert_allclose
 from scipy import sparse
 
@@ -618,17 +619,17 @@ class UnknownLoss(BinomialLoss):
     self_concordance = None
 
 
-class SteepLoss(BinomialLoss):
-    """Another constant than the proofs have."""
+class UncountedLoss(BinomialLoss):
+    """The log-loss, of whose gradients nobody knows the rounding."""
 
-    self_concordance = 30.0
+    gradient_bound = gradient_per_loss = None
 
 
 def test_a_loss_has_no_constant_unless_it_says_so():
     assert AbstractLoss.self_concordance is None
 
 
-@pytest.mark.parametrize("loss", [UnknownLoss, SteepLoss])
+@pytest.mark.parametrize("loss", [UnknownLoss, UncountedLoss])
 def test_a_loss_that_is_not_known_to_be_self_concordant_gets_no_certificate(
     loss, monkeypatch
 ):
@@ -646,6 +647,131 @@ def test_a_loss_that_is_not_known_to_be_self_concordant_gets_no_certificate(
     assert np.linalg.norm(model.coef_ - exact.coef_) < 0.02 * moved
     left = inspection.leave_one_out(model)
     assert np.isinf(left.error).all()
+
+
+# Losses with another constant than 1.
+
+
+class SteepLoss(BinomialLoss):
+    """The log-loss of c z, for which |l'''| <= c l''."""
+
+    def __init__(self, c, stated=None):
+        super().__init__()
+        self.c = c
+        self.curvature_bound = 0.25 * c**2
+        self.self_concordance = c if stated is None else stated
+        self.gradient_bound = self.gradient_per_loss = c
+
+    def differentiate(self, raw, y, weight, indices):
+        raw *= self.c
+        super().differentiate(raw, y, weight, indices)
+        raw *= self.c
+
+    def evaluate(self, raw, y, weight, indices):
+        raw *= self.c
+        losses = super().evaluate(raw, y, weight, indices)
+        raw *= self.c
+        return losses
+
+    def second_derivatives(self, raw, y):
+        return self.c**2 * super().second_derivatives(self.c * raw, y)
+
+    def hessian_state(self, raw, y):
+        return self.c**2 * super().hessian_state(self.c * raw, y)
+
+    def of_rows(self, raw, y):
+        """Losses, first and second derivatives, in extended precision."""
+        sign = np.where(y == 1, -1, 1) * np.longdouble(self.c)
+        other = 1 / (1 + np.exp(-sign * raw))  # the probability of the other class
+        own = 1 / (1 + np.exp(sign * raw))
+        return np.logaddexp(0, sign * raw), sign * other, self.c**2 * own * other
+
+
+class Adversary:
+    """Rows and edits that make a step mispredict as much as it can."""
+
+    def __init__(self, rng, loss):
+        self.rng, self.loss = rng, loss
+        n_features = int(rng.integers(1, 6))
+        self.scale = rng.choice([0.3, 1.0, 4.0]) / loss.c
+        self.coef = rng.standard_normal(n_features) * rng.choice([0.3, 2.0])
+        self.X, self.y = self.draw(int(rng.integers(30, 120)))
+        self.model = DeltaGradLogisticRegression(
+            C=float(rng.choice([1e-2, 1.0, 100.0])) * loss.c**2, edit_tol=5.0
+        ).fit(self.X, self.y)
+
+    def draw(self, n_rows):
+        X = self.rng.standard_t(3.0, (n_rows, len(self.coef)))
+        y = (X @ self.coef + self.rng.logistic(size=n_rows) > 0).astype(int)
+        y[:2] = 0, 1
+        return X * self.scale, y
+
+    def edit(self):
+        """Carry out an edit: rows leave, rows join, or both."""
+        kind = self.rng.integers(4)
+        n_rows = int(self.rng.integers(1, max(2, len(self.y) // 4)))
+        removed = self.rng.permutation(len(self.y))[:n_rows]
+        if kind == 1:  # the rows that matter most
+            raw = self.X @ self.model.coef_[0] + self.model.intercept_
+            removed = np.argsort((2 * self.y - 1) * raw)[:n_rows]
+        elif kind == 2:
+            removed = np.argsort(-np.abs(self.X).max(axis=1))[:n_rows]
+        if len(np.unique(np.delete(self.y, removed))) < 2:
+            removed = removed[:0]
+        X, y = self.draw(2 * n_rows)
+        if kind == 3:  # rows that all pull to one side
+            y = 1 - (X @ self.coef > 0)
+        position = self.model._training_set.table.position
+        indices = np.flatnonzero(position >= 0)
+        order = indices[np.argsort(position[indices])]
+        self.model.partial_refit(X, y, remove_position=position[order][removed])
+        self.X = np.concatenate([np.delete(self.X, removed, axis=0), X])
+        self.y = np.concatenate([np.delete(self.y, removed), y])
+
+    def violation(self):
+        """The true distance and decision change next to their bounds; None without."""
+        report, path = self.model.update_report_, self.model._engine
+        if report.distance_bound is None:
+            return None
+        X = np.column_stack([self.X - path.model.centre, np.ones(len(self.y))])
+        penalty = np.append(np.full(len(self.coef), 1.0 / self.model.C), 0.0)
+        w = path.iterate[0]
+        best = optimum(
+            X, np.ones(len(X)), penalty, lambda raw: self.loss.of_rows(raw, self.y), w
+        )
+        away = (w - best).astype(float)
+        slack = 1e-9 * (1.0 + np.abs(w).max())
+        distance = path.curvature.hessian.norm(away[np.newaxis]) - slack
+        change = np.abs(X @ away).max() - slack
+        return max(distance / report.distance_bound, change / report.decision_bound)
+
+
+def violations(monkeypatch, loss, n_edits, seed):
+    """True distances, next to their bounds, after edits of an adversary."""
+    monkeypatch.setattr("skdeltagrad._estimators.logistic.BinomialLoss", lambda: loss)
+    rng, found = np.random.default_rng(seed), []
+    while len(found) < n_edits:
+        adversary = Adversary(rng, loss)
+        for _ in range(4):
+            adversary.edit()
+            found.append(adversary.violation())
+            if found[-1] is None:
+                break
+    return np.array([ratio for ratio in found if ratio is not None])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("c", [0.1, 3.0, 30.0])
+def test_bounds_hold_for_a_loss_with_another_constant(c, monkeypatch):
+    ratios = violations(monkeypatch, SteepLoss(c), 700, seed=1)
+    assert len(ratios) > 400
+    assert ratios.max() <= 1.0 + 1e-6
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bounds_fail_for_a_constant_that_is_too_small(monkeypatch):
+    ratios = violations(monkeypatch, SteepLoss(30.0, stated=1.0), 100, seed=1)
+    assert np.mean(ratios > 1.0) > 0.5
 
 
 @pytest.mark.parametrize("shift", [0.0, 30.0])

@@ -171,7 +171,7 @@ def hessian_of_classes(seed, n_classes, n_dof, C, equal_classes):
     y = rng.choice(n_classes, 2000, p=weight / weight.sum())
     X = centres[y] + rng.normal(size=(2000, n_dof))
     X[0] *= 30.0
-    curvatures = loss.curvatures(0.7 * X @ centres.T)
+    curvatures = loss.second_derivatives(0.7 * X @ centres.T, y)
     sums = np.einsum("iab,ij,ik->ajbk", curvatures, X, X, optimize=True)
     order = loss.n_coordinates * n_dof
     penalty = np.full((1, order), 1.0 / C)
@@ -476,7 +476,8 @@ def test_outer_products_of_roots_sum_to_the_hessian(loss, scale):
     rng = np.random.default_rng(4)
     X, weight = rng.normal(size=(9, 4)), rng.random(9)
     weight[3] = 0
-    curvatures = loss.curvatures(scale * rng.normal(size=(9, loss.n_outputs)))
+    raw = scale * rng.normal(size=(9, loss.n_outputs))
+    curvatures = loss.second_derivatives(raw, np.zeros(9, np.int64))
     m = curvatures.shape[1]
     found = roots(X, curvatures, weight)
     assert found.shape == (9 * m, m * 4)

@@ -97,9 +97,9 @@ def test_iterates_are_sums_of_steps(dtype):
 
 
 def objective_of(model):
-    return model._engine.model.data_term(
-        model._training_set
-    ), model._engine.schedule.batches(table)
+    engine, training_set = model._engine, model._training_set
+    batches = engine.schedule.batches(training_set.table)
+    return engine.model.data_term(training_set), batches
 
 
 def assert_playback(model, rtol):
