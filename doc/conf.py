@@ -93,9 +93,15 @@ html_title = "skdeltagrad"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_sidebars = {
-    page: [] for page in ("index", "benchmarks", "development", "testing", "changelog")
-}
+PAGES_WITHOUT_SIDEBAR = (
+    "index",
+    "benchmarks",
+    "contributing",
+    "development",
+    "testing",
+    "changelog",
+)
+html_sidebars = {page: [] for page in PAGES_WITHOUT_SIDEBAR}
 html_theme_options = {
     "logo": {"text": "skdeltagrad"},
     "navigation_with_keys": False,
