@@ -1,89 +1,114 @@
-"""What peers.py measured, as markdown."""
+"""Tables of what peers.py measured."""
+
+from _tables import cell, duration, table
 
 
 def markdown(results, more):
-    """Tables of all results."""
-    lines = [
-        "| set | fit: ours | passes, Hessians | over the fastest at gap 1e-8 "
-        "| at gap 1e-4 | our gap | distance | kept |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """All tables. `more` holds the results of the option --more, or is empty."""
+    parts = [fits_table(results), edits_table(results), sequences_table(results)]
+    if "growth" in more:
+        times = [f"{n}: {duration(spent)}" for n, spent in more["growth"].items()]
+        parts.append("One row removed from n x 20: " + "; ".join(times) + ".\n")
+    if "replay" in more:
+        parts.append(replays_table(more["replay"]))
+    for case in more.get("ridge", []):
+        parts.append(
+            f"Ridge, 3,000 x 20, columns of mean {case['mean']:g}, condition "
+            f"{case['condition']:.0e}: after 10,000 replacements of a row "
+            f"{case['error']:.0e} from the solution by SVD, {case['passes']:g} passes.\n"
+        )
+    return "\n".join(parts)
+
+
+def fits_table(results):
+    """A line for each data set: our fit beside those of scikit-learn."""
+    head = [
+        "set", "fit: ours", "passes, Hessians", "over the fastest at gap 1e-8",
+        "at gap 1e-4", "our gap", "distance", "kept",
+    ]  # fmt: skip
+    lines = []
     for result in results:
         fit = result["fit"]
         theirs = fit["theirs"]
         tight = theirs.get("1e-8") or theirs.get("tight")
-        lines.append(
-            f"| {result['name']} | {fit['seconds']:.2f} s "
-            f"| {fit['passes']:.3g}, {fit['hessians']:.2g} ({fit['curvature']}) "
-            f"| {_over(fit['seconds'], tight)} "
-            f"| {_over(fit['seconds'], theirs.get('1e-4'))} "
-            f"| {_cell(fit.get('gap'), '.0e')} | {fit['distance']:.0e} "
-            f"| {result['cache_bytes'] / 1e6:.1f} MB |"
-        )
-    lines += [
-        "",
-        "| set | removed | ours | passes | bound | error | times faster than warm "
-        "| than cold | a Newton step: error |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+        lines.append([
+            result["name"],
+            f"{fit['seconds']:.2f} s",
+            f"{fit['passes']:.3g}, {fit['hessians']:.2g} ({fit['curvature']})",
+            _over(fit["seconds"], tight),
+            _over(fit["seconds"], theirs.get("1e-4")),
+            cell(fit.get("gap"), ".0e"),
+            f"{fit['distance']:.0e}",
+            f"{result['cache_bytes'] / 1e6:.1f} MB",
+        ])  # fmt: skip
+    return table(head, lines)
+
+
+def edits_table(results):
+    """A line for each data set and size of edit."""
+    head = [
+        "set", "removed", "ours", "passes", "bound", "error",
+        "times faster than warm", "than cold", "a Newton step: error",
+    ]  # fmt: skip
+    lines = []
     for result in results:
         first = result["first_edit"]
-        lines.append(
-            f"| {result['name']} | the first edit | {brief(first['seconds'])} "
-            f"| {first['hessians']:g} Hessian | | | | | |"
-        )
+        lines.append([
+            result["name"], "the first edit", duration(first["seconds"]),
+            f"{first['hessians']:g} Hessians", *[""] * 5,
+        ])  # fmt: skip
         for name, edit in result["edits"].items():
             step = edit["newton_step"] or {}
-            lines.append(
-                f"| | {name} ({edit['n_rows']:,}) | {brief(edit['seconds'])} "
-                f"| {edit['passes']:g}{' (anew)' if edit['refit'] else ''} "
-                f"| {_cell(edit['relative_bound'], '.0e')} | {edit['error']:.0e} "
-                f"| {_faster(edit['seconds'], edit['warm'])} "
-                f"| {_faster(edit['seconds'], edit['cold'])} "
-                f"| {_cell(step.get('error'), '.0e')} |"
-            )
-    lines += [
-        "",
-        "| set | single rows in sequence | median | mean | passes | largest error |",
-        "|---|---|---|---|---|---|",
-    ]
+            lines.append([
+                "",
+                f"{name} ({edit['n_rows']:,})",
+                duration(edit["seconds"]),
+                f"{edit['passes']:g}{' (refitted)' if edit['refit'] else ''}",
+                cell(edit["relative_bound"], ".0e"),
+                f"{edit['error']:.0e}",
+                _faster(edit["seconds"], edit["warm"]),
+                _faster(edit["seconds"], edit["cold"]),
+                cell(step.get("error"), ".0e"),
+            ])  # fmt: skip
+    return table(head, lines)
+
+
+def sequences_table(results):
+    """A line for each data set."""
+    head = [
+        "set", "single rows in sequence", "median", "mean", "passes", "largest error",
+    ]  # fmt: skip
+    lines = []
     for result in results:
         sequence = result["sequence"]
-        lines.append(
-            f"| {result['name']} | {sequence['n_edits']:,} "
-            f"| {brief(sequence['seconds'])} | {brief(sequence['mean_seconds'])} "
-            f"| {sequence['passes']:g} | {sequence['error']:.0e} |"
-        )
-    if "growth" in more:
-        times = [f"{n}: {brief(spent)}" for n, spent in more["growth"].items()]
-        lines += ["", "One row out of n x 20: " + "; ".join(times) + "."]
-    if "replay" in more:
-        lines += [
-            "",
-            "| 0.1% removed | newton | its error | gd, 100 steps | its error |",
-            "|---|---|---|---|---|",
-        ]
-    for case in more.get("replay", []):
-        lines.append(
-            f"| {case['name']} | {brief(case['newton'])} "
-            f"| {case['newton_error']:.0e} | {brief(case['gd'])} "
-            f"| {case['gd_error']:.0e} |"
-        )
-    for case in more.get("ridge", []):
-        lines += [
-            "",
-            f"Ridge, 3,000 x 20, columns of mean {case['mean']:g}, condition "
-            f"{case['condition']:.0e}: after 10,000 replacements of a row "
-            f"{case['error']:.0e} from the solution by SVD, {case['passes']:g} passes.",
-        ]
-    return "\n".join(lines) + "\n"
+        lines.append([
+            result["name"],
+            f"{sequence['n_edits']:,}",
+            duration(sequence["seconds"]),
+            duration(sequence["mean_seconds"]),
+            f"{sequence['passes']:g}",
+            f"{sequence['error']:.0e}",
+        ])  # fmt: skip
+    return table(head, lines)
 
 
-def brief(seconds):
-    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
+def replays_table(cases):
+    """A line for each data set: both of our solvers."""
+    head = ["0.1% removed", "newton", "its error", "gd, 100 steps", "its error"]
+    return table(head, [
+        [
+            case["name"],
+            duration(case["newton"]),
+            f"{case['newton_error']:.0e}",
+            duration(case["gd"]),
+            f"{case['gd_error']:.0e}",
+        ]
+        for case in cases
+    ])  # fmt: skip
 
 
 def _over(ours, theirs):
+    """Our time relative to that of the fastest solver, which is named."""
     if not theirs:
         return ""
     solver = min(theirs, key=theirs.get)
@@ -91,11 +116,8 @@ def _over(ours, theirs):
 
 
 def _faster(ours, theirs):
+    """How many times faster than the fastest solver, which is named."""
     if not theirs:
         return ""
     solver = min(theirs, key=theirs.get)
     return f"{theirs[solver] / ours:,.0f} ({solver})"
-
-
-def _cell(value, spec):
-    return "" if value is None else format(value, spec)

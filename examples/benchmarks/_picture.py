@@ -1,12 +1,29 @@
-"""How pictures are written."""
+"""Pictures: their colours, their command line, and how they are written."""
 
+import argparse
 from pathlib import Path
 
 import matplotlib as mpl
+from _command import Results
+
+# Okabe and Ito's colours, which people with colour blindness can tell apart.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
+
+
+def options(doc, script):
+    """The command line of a script that draws results: (results, file, parser)."""
+    command = argparse.ArgumentParser(description=doc.splitlines()[0])
+    command.add_argument("results", help=f"folder that {script} wrote")
+    command.add_argument("picture", help="file to write")
+    given = command.parse_args()
+    results = Results(given.results)
+    if not results.read_all():
+        command.error(f"{given.results} has no results: run {script} --out first.")
+    return results, given.picture, command
 
 
 def save(figure, file):
-    """Write a figure; an SVG comes out the same whenever it is written."""
+    """Write a figure. Equal figures make equal SVG files, whenever they are written."""
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "skdeltagrad"}):

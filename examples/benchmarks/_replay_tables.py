@@ -1,45 +1,30 @@
-"""What replay.py measured, as markdown."""
+"""Tables of what replay.py measured."""
 
 import numpy as np
-
-
-def cell(value, spec):
-    """A number, or nothing."""
-    return "" if value is None else format(value, spec)
-
-
-def seconds_cell(seconds):
-    """A time."""
-    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
-
-
-def table(head, lines):
-    """In markdown."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+from _tables import cell, duration, table
 
 
 def median(draws, way, what):
-    """Over draws, of what is known."""
+    """Median over draws of those values that are not None; None if all are."""
     values = [draw[way][what] for draw in draws]
     known = [value for value in values if value is not None]
     return float(np.median(known)) if known else None
 
 
 def auto_and_paper(draws, what, spec):
-    """Medians of both."""
+    """Medians of both ways in one cell."""
     both = (cell(median(draws, way, what), spec) for way in ("auto", "paper"))
     return ", ".join(both)
 
 
-def anew(draws, way="auto"):
-    """How many draws ended in a retrain."""
+def refits(draws, way="auto"):
+    """How many draws were retrained; an empty cell for none."""
     n_refits = sum(draw[way]["refit"] for draw in draws)
     return f"{n_refits} of {len(draws)}" if n_refits else ""
 
 
 def compared(draws):
-    """Cells of what is compared: speed-ups, by rows too, errors, estimate, passes."""
+    """Cells of both tables of edits: speed-ups, errors, estimate and passes."""
     return [
         auto_and_paper(draws, "speed_up", ".2f"),
         auto_and_paper(draws, "speed_up_by_rows", ".2f"),
@@ -50,10 +35,10 @@ def compared(draws):
 
 
 def edits_table(results):
-    """A line for every set, kind and rate: medians."""
+    """Medians for each data set, kind of edit and rate."""
     head = [
         "set", "edit", "rows", "speed-up: auto, paper", "by rows read",
-        "error: auto, paper", "estimate", "passes", "exact steps", "trained anew",
+        "error: auto, paper", "estimate", "passes", "exact steps", "retrained",
         "the first edit, of a fit",
     ]  # fmt: skip
     lines = []
@@ -67,27 +52,27 @@ def edits_table(results):
                 *compared(draws),
                 auto_and_paper(draws, "n_exact_steps", ".0f")
                 + f" of {result['n_steps']}",
-                anew(draws),
+                refits(draws),
                 f"{result['first_edit_of_a_fit']:.2f}",
             ])  # fmt: skip
     return table(head, lines)
 
 
 def online_table(results):
-    """A line for every sequence."""
+    """A line for each sequence of single rows."""
     head = [
         "set", "time of a request: median, mean", "exact retrain", "speed-up",
-        "error at the end", "all at once", "ratio", "trained anew",
+        "error at the end", "all at once", "ratio", "retrained",
     ]  # fmt: skip
     return table(head, [
         [
             result["name"],
-            seconds_cell(result["median_seconds"])
-            + f", {seconds_cell(result['seconds'] / result['n_requests'])}",
-            seconds_cell(result["retrain_seconds"]),
+            duration(result["median_seconds"])
+            + f", {duration(result['seconds'] / result['n_requests'])}",
+            duration(result["retrain_seconds"]),
             f"{result['speed_up']:.2f}",
             f"{result['error']:.1e}",
-            f"{result['batch_error']:.1e}" + (" (anew)" * result["batch_refit"]),
+            f"{result['batch_error']:.1e}" + (" (retrained)" * result["batch_refit"]),
             cell(result["ratio"], ".2f"),
             f"{result['n_refits']}" if result["n_refits"] else "",
         ]
@@ -96,10 +81,10 @@ def online_table(results):
 
 
 def hard_table(results):
-    """A line for every set and kind: medians."""
+    """Medians for each data set and kind of edit."""
     head = [
         "set", "removed", "speed-up: auto, paper", "by rows read",
-        "error: auto, paper", "estimate", "passes", "trained anew", "because",
+        "error: auto, paper", "estimate", "passes", "retrained", "because",
     ]  # fmt: skip
     lines = []
     for result in results:
@@ -110,14 +95,14 @@ def hard_table(results):
                 result["name"],
                 f"{edit['kind']} ({edit['n_rows']:,})",
                 *compared(draws),
-                anew(draws),
+                refits(draws),
                 "; ".join(sorted(reasons)),
             ])  # fmt: skip
     return table(head, lines)
 
 
 def growth_table(results):
-    """A line for every number of rows, and the slopes."""
+    """A line for each number of rows, and the slopes of the times."""
     results = sorted(results, key=lambda result: result["n_samples"])
     head = [
         "rows x 28", "fit", "the first edit", "an edit", "exact retrain", "speed-up",
@@ -132,10 +117,10 @@ def growth_table(results):
         ]
         lines.append([
             result["name"],
-            seconds_cell(result["fit_seconds"]),
-            seconds_cell(result["first_seconds"]),
-            seconds_cell(result["seconds"]) + (" (anew)" * result["refit"]),
-            seconds_cell(result["retrain_seconds"]),
+            duration(result["fit_seconds"]),
+            duration(result["first_seconds"]),
+            duration(result["seconds"]) + (" (retrained)" * result["refit"]),
+            duration(result["retrain_seconds"]),
             f"{result['retrain_seconds'] / result['seconds']:.2f}",
             ", ".join(grown),
             cell(result["estimate"], ".1e"),
@@ -156,10 +141,10 @@ def growth_table(results):
 
 
 def tradeoff_table(results):
-    """A line for every set and way: medians."""
+    """Medians for each data set and way."""
     head = [
         "set", "way", "speed-up", "by rows read", "error", "estimate", "passes",
-        "trained anew",
+        "retrained",
     ]  # fmt: skip
     lines = []
     for result in results:
@@ -173,7 +158,7 @@ def tradeoff_table(results):
                 f"{median(draws, way, 'error'):.1e}",
                 cell(median(draws, way, "estimate"), ".1e"),
                 f"{median(draws, way, 'n_passes'):.2g}",
-                anew(draws, way),
+                refits(draws, way),
             ])  # fmt: skip
     return table(head, lines)
 
@@ -184,7 +169,7 @@ def _place_of_way(way):
 
 
 def cache_table(results):
-    """A line for every set."""
+    """A line for each data set."""
     head = [
         "set", "steps T", "coefficients p", "2 T p 8 bytes", "after the fit",
         "after an edit",

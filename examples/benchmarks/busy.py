@@ -1,15 +1,14 @@
-"""What edits take while every core is busy, against the same edits on idle cores.
+"""How much slower edits are while every core is busy.
 
     python examples/benchmarks/busy.py --repeats 5
 
-One process for every core does nothing but count. Half of a core is left to an edit
-then, so that a slow-down of about 2 is what the load itself costs one thread, and more
-where an edit uses several. Threads of BLAS that spin between small products, waiting
-for one another, show as slow-downs of 10 and more. Rows are random: `--rows` of 300
-columns in ten classes, the sizes of images of digits or so.
+One process for every core does nothing but count. An edit then gets half of a core, so
+that a slow-down of about 2 is due to the load alone for one thread, and more for
+several threads. Threads of BLAS that spin between small products while they wait for
+one another show as slow-downs of 10 and more. The data are `--rows` random rows of 300
+columns in ten classes.
 """
 
-import argparse
 import multiprocessing
 import os
 from contextlib import contextmanager
@@ -18,27 +17,28 @@ from functools import partial
 from time import sleep
 
 import numpy as np
-from _replay_tables import seconds_cell, table
+from _command import parser
+from _tables import duration, table
 from _timing import timed
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
 from skdeltagrad.inspection import leave_one_out
 
-# Seconds that the counting processes are given to start.
+# Seconds in which the counting processes start.
 _HEAD_START = 0.5
 SGD = {"solver": "sgd", "batch_size": 2_048, "max_iter": 30, "learning_rate": 0.1}
 GD = {"solver": "gd", "max_iter": 60, "learning_rate": 0.1}
 
 
 def count():
-    """Keep a core busy."""
+    """Keep a core busy until the process is terminated."""
     while True:
         pass
 
 
 @contextmanager
 def busy(n_cores):
-    """Keep so many cores busy inside a ``with`` block."""
+    """Keep some cores busy inside a ``with`` block."""
     counting = [multiprocessing.Process(target=count) for _ in range(n_cores)]
     try:
         for process in counting:
@@ -54,7 +54,7 @@ def busy(n_cores):
 
 
 class Edits:
-    """What is timed: each a function of nothing, on a copy made before."""
+    """Operations that are timed, on a copy of a fitted model."""
 
     def __init__(self, n_rows, n_columns=300, n_classes=10):
         rng = np.random.default_rng(0)
@@ -65,7 +65,7 @@ class Edits:
         self.gone = rng.choice(n_rows, n_rows // 1000, replace=False)
 
     def fitted(self, few_columns=False, target=None, **parameters):
-        """A model, of the first 30 columns only or not."""
+        """A fitted model of all columns, or of the first 30."""
         estimator = DeltaGradLogisticRegression
         if target is not None:
             estimator = DeltaGradRidge
@@ -74,7 +74,11 @@ class Edits:
         return estimator(random_state=0, **parameters).fit(X, y)
 
     def kinds(self):
-        """What makes, for each kind, a function that prepares what is timed."""
+        """For each kind, a function that fits a model.
+
+        It returns a function that copies the model and returns the operation to be
+        timed, a function without arguments.
+        """
         y = self.X[:, 0] + np.random.default_rng(1).standard_normal(len(self.X))
         return {
             "gd, first edit": partial(self._first, **GD),
@@ -124,39 +128,39 @@ class Edits:
 
     def _searched(self):
         fitted = self.fitted(few_columns=True)
-        gone = self.X[self.gone][:, :30]
+        removed = self.X[self.gone][:, :30]
         fitted.unlearn(position=self.gone)
-        return lambda: lambda: assert_erased(fitted, gone)
+        return lambda: lambda: assert_erased(fitted, removed)
 
 
 def medians(kinds, n_repeats):
-    """Median seconds of each kind, prepared every time."""
+    """Median seconds of each kind, on a new copy for every repetition."""
     return {
-        name: float(np.median([timed(prepare()) for _ in range(n_repeats)]))
+        name: float(np.median([timed(prepare()).wall for _ in range(n_repeats)]))
         for name, prepare in kinds.items()
     }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--cores", type=int, default=os.cpu_count())
-    parser.add_argument("--only", default="", help="kinds with this in their name")
-    asked = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--rows", type=int, default=20_000)
+    command.add_argument("--repeats", type=int, default=5)
+    command.add_argument("--cores", type=int, default=os.cpu_count())
+    command.add_argument("--only", default="", help="kinds with this in their name")
+    asked = command.parse_args()
     kinds = {
         name: make()
         for name, make in Edits(asked.rows).kinds().items()
         if asked.only in name
     }
-    medians(kinds, 1)  # kernels are compiled
+    medians(kinds, 1)  # compiles the kernels
     idle = medians(kinds, asked.repeats)
     with busy(asked.cores):
         loaded = medians(kinds, asked.repeats)
     ratios = {name: loaded[name] / idle[name] for name in kinds}
     head = ["", "idle", f"{asked.cores} busy processes", "slow-down"]
     lines = [
-        [name, seconds_cell(idle[name]), seconds_cell(loaded[name]), f"{ratio:.1f}"]
+        [name, duration(idle[name]), duration(loaded[name]), f"{ratio:.1f}"]
         for name, ratio in ratios.items()
     ]
     median = float(np.median(list(ratios.values())))

@@ -1,19 +1,21 @@
-"""Do the bounds of edits hold, and how tight are they? Random hard little problems.
+"""Do the bounds of edits hold, and how tight are they? Small adversarial problems.
 
-After every edit of `DeltaGradLogisticRegression` the exact optimum of the rows that are
-there is computed independently, with gradients in extended precision, and the true
+After every edit of `DeltaGradLogisticRegression` the exact optimum of the current
+training rows is computed independently, with gradients in extended precision. The true
 distance to it is compared with `distance_bound`, and the true change of decision values
 with `decision_bound`.
 
     python examples/benchmarks/certificate.py --edits 5000
 """
 
-import argparse
 import warnings
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from _command import parser
+from _internals import centre, iterate, kept_norm, last_read
+from _tables import table
 from scipy import sparse
 
 from skdeltagrad import DeltaGradLogisticRegression
@@ -35,14 +37,14 @@ EDITS = {
     "additions": 2,
     "corrections": 2,
 }
-# Conditions of the Hessian that leave no reference to compare with.
+# Condition number of the Hessian above which the reference is not accurate enough.
 WORST_CONDITION = 1e13
-# What is allowed for rounding, relative to the bound and to the norm of the iterate.
+# Tolerance for rounding, relative to the bound and to the norm of the iterate.
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 
 
 class Source:
-    """A distribution of labelled rows of some unpleasant kind."""
+    """A distribution of labelled rows of a difficult kind."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -72,7 +74,7 @@ class Source:
 
 
 class Rows:
-    """The rows that should be there, by position, kept apart from the estimator."""
+    """The rows that an estimator should have, by position, independent of it."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -102,18 +104,18 @@ class Rows:
         return np.flatnonzero(self.is_live)
 
     def can_lose(self, gone, y=(), weight=()):
-        """Whether the classes that are there all keep some weight."""
+        """Whether every current class keeps some weight."""
         kept = np.setdiff1d(self.live(), gone)
         y = np.concatenate([self.y[kept], y])
         weight = np.concatenate([self.weight[kept], weight])
         return len(np.unique(y[weight > 0])) == len(np.unique(self.y[self.live()]))
 
     def edit(self, estimator, kind):
-        """Carry out an edit here and there; whether one was possible."""
+        """Edit these rows and the estimator; return whether an edit was possible."""
         rng, live = self.rng, self.live()
-        share = max(1, int(rng.uniform(0.01, 0.3) * len(live)))
+        n_some = max(1, int(rng.uniform(0.01, 0.3) * len(live)))
         if kind in ("additions", "corrections"):
-            n_rows = int(rng.choice([1, share]))
+            n_rows = int(rng.choice([1, n_some]))
             X, y, weight = self.draw(n_rows)
             y = rng.choice(np.unique(self.y[live]), n_rows)
             where = {"replace": True, "position": rng.permutation(live)[:n_rows]}
@@ -135,10 +137,10 @@ class Rows:
         if kind == "one row":
             gone = rng.choice(live, 1)
         elif kind == "1 to 30% at random":
-            gone = rng.choice(live, share, replace=False)
+            gone = rng.choice(live, n_some, replace=False)
         elif kind == "highest leverage":
             spread = np.linalg.norm(self.X[live] - self.X[live].mean(axis=0), axis=1)
-            gone = live[np.argsort(-spread * self.weight[live])[:share]]
+            gone = live[np.argsort(-spread * self.weight[live])[:n_some]]
         else:
             rare = rng.choice(np.unique(self.y[live]))
             gone = live[self.y[live] == rare]
@@ -152,7 +154,7 @@ class Rows:
 
 
 class Reference:
-    """The objective, independently, for columns centred where the estimator's are."""
+    """The objective, computed independently, with the columns centred as in a model."""
 
     def __init__(self, rows, estimator):
         live = rows.live()
@@ -171,7 +173,7 @@ class Reference:
             variance = variances(X, rows.weight[live])
             self.penalty = self.penalty * variance.astype(float)
         if estimator.fit_intercept:
-            X = np.column_stack([X - estimator._path.centre, np.ones(len(X))])
+            X = np.column_stack([X - centre(estimator), np.ones(len(X))])
             self.penalty = np.append(self.penalty, 0.0)
         self.X, self.weight = X, weight
         self.codes, self.is_binary = codes, len(classes) == 2
@@ -197,30 +199,31 @@ class Reference:
         if self.is_binary:
             small = np.exp(-np.abs(raw))
             p = np.where(raw > 0, 1.0, small) / (1.0 + small)
-            curvature = (small / (1.0 + small) ** 2)[:, :, None]
+            second = (small / (1.0 + small) ** 2)[:, :, None]
         else:
             p = np.exp(raw - raw.max(axis=1, keepdims=True))
             p /= p.sum(axis=1, keepdims=True)
-            curvature = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None])
+            second = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None])
         gradient = (self.weight[:, None] * (p - self.target)).T @ self.X
         gradient += self.penalty * w
         m, q = w.shape
-        curvature = (self.weight[:, None, None] * curvature).astype(float)
+        second = (self.weight[:, None, None] * second).astype(float)
         X = self.X.astype(float)
-        rows = np.einsum("nab,ni->naib", curvature, X).reshape(len(X), -1)
+        rows = np.einsum("nab,ni->naib", second, X).reshape(len(X), -1)
         return gradient, (rows.T @ X).reshape(m, q, m, q)
 
     def optimum(self, start):
-        """Newton steps until the gradient stops falling.
+        """Take Newton steps until the gradient does not decrease any more.
 
-        Returns the optimum, what is left of the gradient and the condition number.
+        Returns the optimum, the norm of the remaining gradient and the condition
+        number of the Hessian.
         """
         w, best, was_small = start.astype(np.longdouble), (np.inf,), False
         if not self.value(w) < self.value(np.zeros_like(w)):
-            w = np.zeros_like(w)  # where there is curvature
+            w = np.zeros_like(w)  # where the loss has curvature
         for _ in range(500):
             gradient, hessian = self.derivatives(w)
-            matrix = self._matrix(hessian)
+            matrix = self.matrix(hessian)
             step = np.linalg.solve(matrix, gradient.astype(float).ravel())
             left = np.sqrt(max(0.0, float(gradient.ravel() @ step)))
             step = step.reshape(w.shape)
@@ -238,18 +241,19 @@ class Reference:
         left, w, matrix = best
         return w, left, np.linalg.cond(matrix)
 
-    def _matrix(self, hessian):
+    def matrix(self, hessian):
+        """The Hessian with the penalty as a matrix."""
         m, q = hessian.shape[:2]
         matrix = hessian.reshape(m * q, m * q) + np.diag(np.tile(self.penalty, m))
         if not self.is_binary and self.penalty[-1] == 0.0:
-            # Nothing changes where all classes' intercepts do.
+            # Equal changes of all intercepts change nothing.
             same = np.tile(np.arange(q) == q - 1, m) / np.sqrt(m)
             matrix += np.outer(same, same) * np.trace(matrix) / (m * q)
         return matrix
 
 
 def variances(X, weight):
-    """Of columns; 1 of constant ones, as `StandardScaler` has it."""
+    """Variances of columns; 1 for constant ones, as in `StandardScaler`."""
     mean = weight @ X / weight.sum()
     variance = weight @ (X - mean) ** 2 / weight.sum()
     rounding = weight.sum() * np.finfo(float).eps * np.abs(mean)
@@ -258,10 +262,10 @@ def variances(X, weight):
 
 @dataclass
 class Outcome:
-    """One edit, its report and what is true.
+    """One edit: its report and the true distances.
 
-    `left` is the gradient at the reference; `is_worse` says that the objective is
-    higher than before the edit was followed.
+    `left` is the norm of the gradient at the reference; `is_worse` says that the
+    objective of the current rows is higher than at the model before the edit.
     """
 
     kind: str
@@ -278,7 +282,7 @@ class Outcome:
         if self.report.distance_bound is None:
             return False
         if self.left > 0.01 * self.report.distance_bound + ABSOLUTE:
-            return False  # no reference to rely on
+            return False  # the reference is not accurate enough
         slack = ABSOLUTE * (1.0 + self.norm)
         bounds = self.report.distance_bound, self.report.decision_bound
         true = self.distance, self.decision
@@ -289,25 +293,21 @@ class Outcome:
 
 
 def compare(rows, estimator, kind, before):
-    """The estimator after an edit, next to the optimum of the rows."""
-    path = estimator._path
+    """Compare the estimator after an edit with the optimum of the rows."""
     reference = Reference(rows, estimator)
-    w, left, condition = reference.optimum(path.iterate)
-    away = path.iterate - w
+    w, left, condition = reference.optimum(iterate(estimator))
+    away = iterate(estimator) - w
     decision = reference.ranges(away).max()
-    if path.curvature is None:
-        hessian = reference._matrix(reference.derivatives(w)[1])
-        distance, norm = (
-            float(np.sqrt(v.astype(float).ravel() @ hessian @ v.astype(float).ravel()))
-            for v in (away, path.iterate)
-        )
-    else:
-        hessian, loss = path.curvature.hessian, path.loss
-        distance, norm = (
-            hessian.norm(loss.to_coordinates(v.astype(float)).reshape(1, -1))
-            for v in (away, path.iterate)
-        )
-    after, before = reference.value(path.iterate), reference.value(before)
+    norm_of = kept_norm(estimator)
+    if norm_of is None:
+        hessian = reference.matrix(reference.derivatives(w)[1])
+
+        def norm_of(difference):
+            flat = difference.astype(float).ravel()
+            return float(np.sqrt(flat @ hessian @ flat))
+
+    distance, norm = norm_of(away), norm_of(iterate(estimator))
+    after, before = reference.value(iterate(estimator)), reference.value(before)
     is_worse = not after <= before + ABSOLUTE * (1.0 + abs(before))
     return Outcome(
         kind, estimator.update_report_, distance, decision, norm, left,
@@ -327,7 +327,7 @@ def random_estimator(rng, n_classes, standardize):
 
 
 def sequence(seed, standardize):
-    """A few edits of one random problem."""
+    """Make a few edits of one random problem."""
     rng = np.random.default_rng(seed)
     rows = Rows(rng)
     estimator = random_estimator(rng, rows.source.n_classes, standardize)
@@ -336,55 +336,61 @@ def sequence(seed, standardize):
     kinds, odds = list(EDITS), np.array(list(EDITS.values()), dtype=float)
     for _ in range(rng.integers(3, 7)):
         kind = str(rng.choice(kinds, p=odds / odds.sum()))
-        before = estimator._path.reference
+        before = last_read(estimator)
         if rows.edit(estimator, kind):
             yield compare(rows, estimator, kind, before)
 
 
-def table(outcomes, skipped):
+def cells(kind, outcomes):
+    """A row of the table."""
+    bounded = [one for one in outcomes if one.report.distance_bound is not None]
+    # Ratios of distances that are larger than rounding.
+    ratios = [
+        one.report.distance_bound / one.distance
+        for one in bounded
+        if one.distance > ABSOLUTE * (1.0 + one.norm)
+    ]
+    ratios = np.array(ratios or [np.nan])
+    return [
+        kind,
+        f"{len(outcomes)}",
+        f"{len(bounded) / max(1, len(outcomes)):.0%}",
+        f"{sum(one.is_violation for one in bounded)}",
+        f"{np.median(ratios):.2g}",
+        f"{np.quantile(ratios, 0.9):.2g}",
+        f"{ratios.max():.2g}",
+        f"{np.mean([one.report.n_passes for one in outcomes] or [0]):.2f}",
+        f"{np.mean([one.report.refit for one in outcomes] or [0]):.1%}",
+        f"{sum(one.is_worse for one in outcomes)}",
+    ]
+
+
+def show(outcomes, skipped, errors):
+    """Print the table, and why edits have no bound or were not counted."""
     by_kind = defaultdict(list)
     for outcome in outcomes:
         by_kind[outcome.kind].append(outcome)
         by_kind["all"].append(outcome)
-    print(
-        "| edit | edits | with a bound | violations | bound / true: median | 90% ",
-        end="",
-    )
-    print("| max | passes | fitted anew | worse than before |")
-    print("|" + "---|" * 10)
-    for kind in [*EDITS, "all"]:
-        mine = by_kind[kind]
-        bounded = [one for one in mine if one.report.distance_bound is not None]
-        # Ratios of figures that are not rounding.
-        ratios = [
-            one.report.distance_bound / one.distance
-            for one in bounded
-            if one.distance > ABSOLUTE * (1.0 + one.norm)
-        ]
-        ratios = np.array(ratios or [np.nan])
-        print(
-            f"| {kind} | {len(mine)} | {len(bounded) / max(1, len(mine)):.0%} "
-            f"| {sum(one.is_violation for one in bounded)} "
-            f"| {np.median(ratios):.2g} | {np.quantile(ratios, 0.9):.2g} "
-            f"| {ratios.max():.2g} "
-            f"| {np.mean([one.report.n_passes for one in mine] or [0]):.2f} "
-            f"| {np.mean([one.report.refit for one in mine] or [0]):.1%} "
-            f"| {sum(one.is_worse for one in mine)} |"
-        )
+    head = [
+        "edit", "edits", "with a bound", "violations", "bound / true: median", "90%",
+        "max", "passes", "refitted", "worse than before",
+    ]  # fmt: skip
+    print(table(head, [cells(kind, by_kind[kind]) for kind in [*EDITS, "all"]]))
+    print(f"skipped, condition above {WORST_CONDITION:g}: {skipped}")
     reasons = Counter(one.report.no_bound for one in by_kind["all"])
-    print(f"\nskipped, condition above {WORST_CONDITION:g}: {skipped}")
     for reason, count in reasons.most_common():
         print(f"{count} x {reason or 'bounded'}")
+    for error, count in errors.most_common():
+        print(f"{count} x an error: {error}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edits", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--standardize", action="store_true")
-    options = parser.parse_args()
-    # Edits that lead astray are counted, whatever they say.
-    warnings.simplefilter("ignore")
+    command = parser(__doc__)
+    command.add_argument("--edits", type=int, default=5000)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--standardize", action="store_true")
+    options = command.parse_args()
+    warnings.simplefilter("ignore")  # edits with a warning are counted like all others
     outcomes, skipped, number, errors = [], 0, 0, Counter()
     while len(outcomes) < options.edits:
         try:
@@ -396,9 +402,7 @@ def main():
         except (ArithmeticError, ValueError) as error:  # LinAlgError is a ValueError
             errors[f"{type(error).__name__}: {error}"] += 1
         number += 1
-    table(outcomes, skipped)
-    for error, count in errors.most_common():
-        print(f"{count} x an error: {error}")
+    show(outcomes, skipped, errors)
 
 
 if __name__ == "__main__":

@@ -2,42 +2,40 @@
 
     python examples/benchmarks/estimates.py --data-dir DIR --out estimates-results
 
-Sixteen data sets of different character, at most 20,000 rows of each; some are in the
-folder (see `_data`), others are made here. Of each set 20 edits, half of them of a path
-of full batches, half of mini-batches: random rows of 0.1% to 5%, one class, the rows
-with the largest entries, one of these rows alone, and additions. Every edit is made on
-a copy of the fit and followed by an exact retrain: the error is the distance of the
-replayed to the retrained coefficients, over the distance that the edit moves them.
-Replays are made even where a retrain of so few rows is faster, and no tolerance is set,
-or the larger errors would not be seen. Errors below 1e-6 are not counted.
+There are seventeen data sets of different character, with at most 20,000 rows of each;
+some are read from the folder (see `_data`), others are random. 20 edits of each are
+made, half of them of a path of full batches and half of mini-batches: random rows of
+0.1% to 5%, one class, the rows with the largest entries, one of these rows alone, and
+additions. Every edit is made on a copy of the fitted model and followed by an exact
+retrain. The error is the distance of the replayed from the retrained coefficients,
+divided by the distance that the edit moves them. Replays are made even if a retrain of
+so few rows is faster, and with no tolerance, because larger errors would be missed
+otherwise. Errors below 1e-6 are not counted.
 
-The factors of the estimate's parts are chosen again for every set, from the edits of
-all others ("left out"), and once from all. Results of a set are written to a JSON file
-as soon as it is done; --only takes names of sets, and --tables measures nothing.
+The factors of the estimate's parts are chosen again for every data set from the edits
+of all others ("left out"), and once from all. Results of a data set are written as soon
+as it is measured; --tables measures nothing.
 """
 
-import argparse
-import json
 import warnings
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
-from time import perf_counter
 
 import _data
 import numpy as np
+from _command import Results, environment, parser
 from _data import standardised
-from _environment import environment
-from _replay_tables import table
+from _internals import ESTIMATE_FACTORS, estimate_parts, replay_at_any_price
+from _tables import table
+from _timing import timed
 from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.datasets import make_classification
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
-from skdeltagrad._path import checkpoint_replay, engine, replay_error
 
 MOST_ROWS = 20_000
-# Errors that are rounding, for the most part.
+# Smaller errors are mostly rounding.
 NOT_COUNTED = 1e-6
 EDITS = (
     "random", "largest entries", "random", "one class", "addition",
@@ -51,7 +49,7 @@ SGD = {"solver": "sgd", "max_iter": 40, "batch_size": 2_048, "learning_rate": 0.
 
 
 def part(X, y, n_rows=MOST_ROWS, seed=0):
-    """Some rows at random."""
+    """At most `n_rows` random rows."""
     n_rows = min(n_rows, X.shape[0])
     rows = np.random.default_rng(seed).choice(X.shape[0], n_rows, replace=False)
     return X[rows], y[rows]
@@ -59,9 +57,7 @@ def part(X, y, n_rows=MOST_ROWS, seed=0):
 
 def shuttle(folder):
     """Heavy tails, entries of more than 100 standard deviations, rare classes."""
-    data = np.load(Path(folder) / "shuttle.npz")
-    X, y = data["X"].astype(float), data["y"].astype(int)
-    X, y = part(X, np.minimum(y, 5))
+    X, y = part(*_data.shuttle(folder))
     return standardised(X), y
 
 
@@ -69,8 +65,7 @@ def adult(folder):
     """Numbers with heavy tails (capital gains) beside one-hot categories."""
     import pandas as pd
 
-    frame = pd.read_csv(Path(folder) / "adult.csv.gz").drop(columns="split")
-    y = frame.pop("income").str.contains(">50K").to_numpy().astype(int)
+    frame, y = _data.adult(folder)
     numbers = frame.select_dtypes("number").to_numpy(float)
     flags = pd.get_dummies(frame.select_dtypes(exclude="number")).to_numpy(float)
     return part(np.column_stack([standardised(numbers), flags]), y)
@@ -137,12 +132,12 @@ def one_hot(folder):
 
 
 def normal(folder):
-    """What `make_classification` makes."""
+    """Normally distributed clusters by `make_classification`."""
     return make_classification(MOST_ROWS, 20, random_state=0)
 
 
 def scaled_target(load, folder):
-    """A regression set, its target of deviation one."""
+    """A regression set with a target of standard deviation 1."""
     X, y = part(*load(folder))
     return X, (y - y.mean()) / y.std()
 
@@ -173,6 +168,7 @@ SETS = {
     "one-hot": (one_hot, {}),
     "make_classification": (normal, {}),
 }  # fmt: skip
+# Data sets that need --data-dir.
 OF_FILES = {
     "shuttle", "covtype", "higgs", "a9a", "adult", "mnist", "news20", "rcv1",
     "california", "blogfeedback",
@@ -183,20 +179,20 @@ OF_FILES = {
 
 
 def sizes(X):
-    """Largest standardised entry of each row; of sparse ones the largest entry."""
+    """Largest standardised entry of each row; largest entry if X is sparse."""
     if sparse.issparse(X):
         return np.abs(X).max(axis=1).toarray().ravel()
     return np.abs(standardised(X)).max(axis=1)
 
 
 def rows_of(kind, X, y, rng):
-    """Row numbers of an edit."""
+    """Row numbers of an edit of a kind."""
     n_samples = X.shape[0]
     n_rows = max(1, round(n_samples * 10.0 ** rng.uniform(-3.0, np.log10(0.05))))
     if kind == "one class" and len(np.unique(y)) <= 20:
         pool = np.flatnonzero(y == rng.choice(y))
         return rng.choice(pool, min(n_rows, len(pool) // 2), replace=False)
-    if kind == "one class":  # of a regression: the largest targets
+    if kind == "one class":  # in a regression, the largest targets
         pool = np.argsort(y)[-2 * n_rows :]
         return rng.choice(pool, n_rows, replace=False)
     if kind == "largest entries":
@@ -208,19 +204,19 @@ def rows_of(kind, X, y, rng):
 
 
 def weights(model):
-    """All coefficients."""
+    """All coefficients and intercepts."""
     if np.ndim(model.coef_) == 1:
         return np.append(model.coef_, model.intercept_)
     return np.column_stack([model.coef_, model.intercept_])
 
 
-def measure(name, folder, seed):
-    """Edits of both paths of a set: a dict for each."""
+def measure(name, folder, seed, last_parts):
+    """Make the edits of both paths of a data set; a dict for each edit."""
     load, changes = SETS[name]
     X, y = load(folder)
     is_regression = np.issubdtype(y.dtype, np.floating)
     found, paths = [], {"gd": GD, "sgd": SGD | changes}
-    if is_regression:  # of full batches a replay is exact
+    if is_regression:  # a replay of full batches is exact
         paths = {"sgd, twice as many": SGD | changes}
     for path, schedule in paths.items():
         parameters = schedule | {"edit_tol": 1e6, "random_state": 0}
@@ -234,12 +230,13 @@ def measure(name, folder, seed):
             rows = rows_of(kind, X, y, rng)
             found.append({"path": path, "kind": kind, "n_rows": len(rows)})
             found[-1] |= one(deepcopy(model), kind, rows, X, y)
+            found[-1]["parts"] = last_parts()
     return found
 
 
 def one(model, kind, rows, X, y):
-    """An edit, and the exact retrain after it."""
-    if kind == "addition":  # of rows that left before
+    """Make an edit and the exact retrain after it."""
+    if kind == "addition":  # rows are removed to be added again
         model.unlearn(position=rows)
         model.partial_refit()
     before = weights(model)
@@ -256,51 +253,32 @@ def one(model, kind, rows, X, y):
         "estimate": report.error_estimate,
         "refit": bool(report.refit),
         "n_passes": float(report.n_passes),
-        "parts": Parts.last,
     }
-
-
-class Parts:
-    """What the last replay's estimate was made of, before its factors."""
-
-    last = None
-
-    @classmethod
-    def record(cls):
-        """From now on."""
-        run = checkpoint_replay.SeededReplay.run
-
-        def recorded(replay, n_nodes):
-            found = run(replay, n_nodes)
-            cls.last = dict(replay.parts)
-            return found
-
-        checkpoint_replay.SeededReplay.run = recorded
 
 
 # Tables ---------------------------------------------------------------------------
 
 
 def counted(edits):
-    """Edits that were replayed, with errors that are more than rounding."""
+    """Edits that were replayed with an error above rounding."""
     return [e for e in edits if not e["refit"] and e["error"] >= NOT_COUNTED]
 
 
 def estimates(edits, factors):
-    """By other factors of the parts."""
+    """Estimates with other factors of their parts."""
     parts = np.array([[e["parts"].get(name, 0.0) for name in factors] for e in edits])
     return np.sqrt(np.square(parts) @ np.square(list(factors.values())))
 
 
 def chosen(edits):
-    """Factors for which the estimate is nearest to the error, by its logarithm."""
-    names = list(replay_error.FACTORS)
+    """Factors whose estimates are nearest to the errors, on a logarithmic scale."""
+    names = list(ESTIMATE_FACTORS)
     error = np.array([e["error"] for e in edits])
 
     def off(logs):
         factors = dict(zip(names, np.exp(logs), strict=True))
         ratio = np.log(np.maximum(estimates(edits, factors), 1e-300) / error)
-        # Twice as bad if too low; a few outliers may not decide.
+        # An estimate that is too low counts twice; outliers must not decide.
         ratio = np.where(ratio < 0, 2.0 * ratio, ratio)
         return np.sum(np.minimum(np.abs(ratio), 4.0)) + 0.05 * np.sum(logs**2)
 
@@ -326,7 +304,7 @@ def summary(name, edits, ratio):
 
 
 def tables(results):
-    """Of all sets, as they are estimated and with factors chosen on the other sets."""
+    """Tables of all data sets, with the factors in the code and with chosen ones."""
     head = [
         "set", "counted", "within a factor of 3", "estimate below a third",
         "above 3 times", "error: median, largest", "estimate / error: 5, 50, 95%",
@@ -359,36 +337,24 @@ def tables(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder with the data sets as .npz files")
-    parser.add_argument("--out", default="estimates-results", help="folder of results")
-    parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tables", action="store_true", help="of what is there")
-    asked = parser.parse_args()
-    folder = Path(asked.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    engine._WORTHWHILE = np.inf
-    Parts.record()
+    command = parser(__doc__, data=True, out="estimates-results", only=SETS)
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--tables", action="store_true", help="of earlier results")
+    asked = command.parse_args()
+    results = Results(asked.out)
+    replay_at_any_price()
+    last_parts = estimate_parts()
     warnings.simplefilter("ignore")
     for name in [] if asked.tables else asked.only:
         if asked.data_dir is None and name in OF_FILES:
+            print(f"{name}: left out, it needs --data-dir", flush=True)
             continue
-        started = perf_counter()
-        edits = measure(name, asked.data_dir, asked.seed)
-        result = {"name": name, "edits": edits, "environment": environment()}
-        (folder / f"{name}.json").write_text(json.dumps(result, indent=1))
-        print(f"{name}: {perf_counter() - started:.0f} s", flush=True)
-    files = {name: folder / f"{name}.json" for name in SETS}
-    text = tables(
-        {
-            name: json.loads(file.read_text())["edits"]
-            for name, file in files.items()
-            if file.exists()
-        }
-    )
-    (folder / "estimates.md").write_text(text)
-    print(text)
+        spent = timed(measure, name, asked.data_dir, asked.seed, last_parts)
+        result = {"name": name, "edits": spent.result, "environment": environment()}
+        results.write(name, result)
+        print(f"{name}: {spent.wall:.0f} s", flush=True)
+    found = {name: result["edits"] for name, result in results.read(SETS).items()}
+    results.write_markdown("estimates", tables(found))
 
 
 if __name__ == "__main__":

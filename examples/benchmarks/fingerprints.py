@@ -1,49 +1,53 @@
-"""What the fingerprints of ``store_data=False`` cost, refuse, and tell an attacker.
+"""What the fingerprints of ``store_data=False`` cost, refuse, and reveal.
 
     python examples/benchmarks/fingerprints.py
 
-An estimator without rows keeps a fingerprint of each, to refuse rows that were never
-trained. Whoever has it, and the key that it holds, can ask the same question. Tables:
+An estimator without rows keeps a fingerprint of each, to refuse the removal of rows
+that were never trained. An attacker who has the fingerprints and their key can ask the
+same question. Four tables show:
 
-1. rows of a service that are accepted: trained ones, as they are and rounded otherwise;
-   nearly equal ones; others; and all of them by an attacker without the key;
-2. an attacker who knows a training row but for one, two or three columns, and tries all
-   values that occur in these;
-3. an attacker who tries all rows that there can be, of few columns of few values;
-4. what the fingerprints cost in fit.
+1. which rows are accepted: training rows as they are and with small changes, other
+   rows, and training rows by an attacker without the key;
+2. what an attacker finds who knows a training row except for one, two or three columns,
+   and tries all values that occur in these;
+3. what an attacker finds who tries all possible rows of few columns with few values;
+4. what the fingerprints cost in `fit`.
 
-The data is bundled with scikit-learn, or random. One core.
+The data is bundled with scikit-learn, or random.
 """
 
-import argparse
 from itertools import product
 from time import perf_counter
 
 import numpy as np
+from _command import parser
+from _internals import (
+    fingerprints_of_rows,
+    kept_fingerprints,
+    key,
+    possible_fingerprints,
+)
+from _timing import timed
 from sklearn.datasets import load_breast_cancer
 
 from skdeltagrad import DeltaGradLogisticRegression
-from skdeltagrad._data.fingerprints import Fingerprints
-from skdeltagrad._data.rows import AbstractRows
 
+# Number of guesses that are tested together.
 AT_ONCE = 200_000
 
 
 class Attacker:
-    """Somebody who has an estimator without rows, or its dump."""
+    """An attacker who has an estimator without rows, or its dump, and maybe the key."""
 
-    def __init__(self, model, key=None):
-        self.kept = model._training_set.roster.fingerprints
-        self.key = model._key if key is None else key
-        self.dtype = model._training_set.rows.dtype
+    def __init__(self, model, dtype, key_=None):
+        self.kept = kept_fingerprints(model)
+        self.key = key(model) if key_ is None else key_
+        self.dtype = dtype
 
     def accepted(self, X, y):
-        """Whether each suspected row, of weight 1, is taken for a training row."""
-        rows = AbstractRows.of(np.ascontiguousarray(X, self.dtype))
-        fingerprints = Fingerprints(self.key, rows, y)
+        """Whether each row, with weight 1, is taken for a training row."""
         found = np.zeros(len(X), bool)
-        slots, weight = np.arange(len(X)), np.ones(len(X))
-        for which, possible in fingerprints.possible(rows, slots, y, weight):
+        for which, possible in possible_fingerprints(self.key, X, y, self.dtype):
             place = np.searchsorted(self.kept, possible)
             place = np.minimum(place, len(self.kept) - 1)
             found[which[self.kept[place] == possible]] = True
@@ -54,7 +58,7 @@ def accepted_rows(dtype, rng):
     X, y = load_breast_cancer(return_X_y=True)
     X = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(dtype)
     model = DeltaGradLogisticRegression(store_data=False).fit(X, y)
-    attacker = Attacker(model)
+    attacker = Attacker(model, dtype)
     print(f"\n1. breast_cancer, {np.dtype(dtype)}, {len(X)} rows: fraction accepted")
     print(f"   as they are                        {attacker.accepted(X, y).mean():.6f}")
     length = np.linalg.norm(X, axis=1, keepdims=True)
@@ -71,14 +75,14 @@ def accepted_rows(dtype, rng):
         others = np.column_stack([rng.choice(column, AT_ONCE) for column in X.T])
         n_accepted += attacker.accepted(others, rng.integers(0, 2, AT_ONCE)).sum()
     print(f"   {n_others:,} others, columns shuffled  {n_accepted} accepted")
-    stranger = Attacker(model, key=bytes(16))
+    stranger = Attacker(model, dtype, key_=bytes(16))
     print(f"   as they are, without the key       {stranger.accepted(X, y).mean():.6f}")
 
 
 def unknown_columns(n_unknown, n_rows, rng):
     X, y = load_breast_cancer(return_X_y=True)
     model = DeltaGradLogisticRegression(store_data=False, max_iter=10_000).fit(X, y)
-    attacker = Attacker(model)
+    attacker = Attacker(model, float)
     n_tried = n_right = n_false = 0
     started = perf_counter()
     for row in rng.choice(len(X), n_rows, replace=False):
@@ -108,34 +112,29 @@ def all_rows(n_columns, n_rows, rng):
     X = rng.integers(0, 2, (n_rows, n_columns)).astype(float)
     y = rng.integers(0, 2, n_rows)
     model = DeltaGradLogisticRegression(store_data=False).fit(X, y)
-    attacker = Attacker(model)
+    attacker = Attacker(model, float)
     every = (np.arange(2**n_columns)[:, np.newaxis] >> np.arange(n_columns)) & 1
-    there = {(*map(int, row), int(label)) for row, label in zip(X, y, strict=True)}
+    trained = {(*map(int, row), int(label)) for row, label in zip(X, y, strict=True)}
     n_right = n_false = 0
     for label in (0, 1):
         for first in range(0, len(every), AT_ONCE):
             some = every[first : first + AT_ONCE]
             accepted = attacker.accepted(some, np.full(len(some), label))
             found = {(*map(int, row), label) for row in some[accepted]}
-            n_right += len(found & there)
-            n_false += len(found - there)
+            n_right += len(found & trained)
+            n_false += len(found - trained)
     print(f"3. {n_rows:,} rows of {n_columns} columns of 0 and 1:")
     print(f"   {2 * len(every):,} rows tried")
-    print(f"   {n_right:,} of {len(there):,} found, {n_false} false ones")
+    print(f"   {n_right:,} of {len(trained):,} found, {n_false} false ones")
 
 
 def cost(n_rows, n_features, dtype, rng):
     X = rng.standard_normal((n_rows, n_features)).astype(dtype)
     y = rng.integers(0, 2, n_rows)
-    rows, weight, slots = AbstractRows.of(X), np.ones(n_rows), np.arange(n_rows)
-    fingerprints = Fingerprints(bytes(16), rows, y)
-    fingerprints.of(rows, slots[:10], y, weight)
-    started = perf_counter()
-    kept = np.sort(fingerprints.of(rows, slots, y, weight))
-    seconds = perf_counter() - started
-    started = perf_counter()
-    DeltaGradLogisticRegression().fit(X, y)
-    of_fit = seconds / (perf_counter() - started)
+    fingerprints_of_rows(bytes(16), X, y, 10)  # compiles the kernels
+    made = timed(lambda: np.sort(fingerprints_of_rows(bytes(16), X, y)))
+    seconds, kept = made.wall, made.result
+    of_fit = seconds / timed(DeltaGradLogisticRegression().fit, X, y).wall
     print(
         f"4. {n_rows:,} x {n_features}, {np.dtype(dtype)}: {seconds:.2f} s, "
         f"{of_fit:.1%} of a fit; {kept.nbytes / n_rows:.0f} bytes a row"
@@ -143,13 +142,11 @@ def cost(n_rows, n_features, dtype, rng):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
+    command = parser(__doc__)
+    command.add_argument(
         "--more", action="store_true", help="three unknown columns, too: five minutes"
     )
-    options = parser.parse_args()
+    options = command.parse_args()
     rng = np.random.default_rng(0)
     for dtype in (np.float64, np.float32):
         accepted_rows(dtype, rng)

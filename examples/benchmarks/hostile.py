@@ -1,24 +1,24 @@
-"""What requests cost that are made to be dear, next to a refit and to what a plan said.
+"""What requests cost that are chosen to be expensive, beside a refit and the plan.
 
     python examples/benchmarks/hostile.py --data-dir DIR
 
-Somebody who knows the data chooses the rows: those of largest leverage, again and
-again; those that the model is surest of; nearly all of a class. Every request is
-planned, made, and followed by a fit from nothing of the same rows with the same
-parameters. Seconds are those of the process's CPU, of all its threads. A line is a
+An adversary who knows the data chooses the rows: repeatedly those of largest leverage;
+those that the model is surest of; nearly all rows of a class. Every request is planned,
+made, and followed by a fit from zero of the same rows with the same parameters.
+Seconds are processor seconds of all threads of the process. A line of the table is a
 sequence of requests.
-
---only takes names of data sets.
 """
 
-import argparse
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
-from time import process_time
 
 import _data
 import numpy as np
+from _command import parser
+from _internals import leverages
+from _tables import print_head, print_row
+from _timing import timed
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -27,11 +27,11 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 
 
 def experiments(folder):
-    """Names of data sets, with what loads them and a model for them."""
+    """For each data set a function that loads it, and a model."""
     logistic = DeltaGradLogisticRegression
     return {
         "a9a": (lambda: _data.a9a(folder), logistic()),
-        "covtype, 7 classes": (lambda: _standard(*_data.covtype(folder)), logistic()),
+        "covtype, 7 classes": (lambda: _data.covtype_standardised(folder), logistic()),
         "higgs": (lambda: _data.higgs(folder), logistic()),
         "news20": (lambda: _data.news20(folder), logistic()),
         "blogfeedback": (lambda: _data.blogfeedback(folder), DeltaGradRidge()),
@@ -42,42 +42,36 @@ def experiments(folder):
     }
 
 
-def _standard(X, y):
-    return _data.standardised(X), y
+# Choices of rows: functions of the data, the model and the current training rows.
 
 
-# Who asks: functions of the data, the model, and the rows that are there.
-
-
-def leverage(share):
-    """So large a share of the rows, those of largest leverage."""
+def leverage(fraction):
+    """A fraction of the rows, those of largest leverage (or norm)."""
 
     def choose(X, y, model, live):
-        leverages = model._training_set.roster.leverages
-        if leverages is None:
+        size = leverages(model, live)
+        if size is None:
             size = sparse.csr_matrix(X[live]).multiply(X[live]).sum(axis=1)
-        else:
-            size = leverages[model._training_set.roster.slots_of(live)]
-        n_rows = max(1, int(share * len(live)))
+        n_rows = max(1, int(fraction * len(live)))
         return live[np.argsort(np.ravel(size))[-n_rows:]]
 
     return choose
 
 
-def surest(share):
-    """The rows that the model is surest of, or that it predicts to be largest."""
+def surest(fraction):
+    """The rows that the model is surest of; of a regression, largest predictions."""
 
     def choose(X, y, model, live):
         is_classifier = hasattr(model, "decision_function")
         raw = (model.decision_function if is_classifier else model.predict)(X[live])
         raw = np.abs(raw) if raw.ndim == 1 else raw.max(axis=1)
-        return live[np.argsort(raw)[-int(share * len(live)) :]]
+        return live[np.argsort(raw)[-int(fraction * len(live)) :]]
 
     return choose
 
 
 def one_class(X, y, model, live):
-    """All of a class but one row in ten; of targets, the largest tenth."""
+    """Nine tenths of the rarest class; of a regression, the largest tenth of y."""
     if hasattr(model, "classes_"):
         labels, counts = np.unique(y[live], return_counts=True)
         members = live[y[live] == labels[np.argmin(counts)]]
@@ -97,10 +91,10 @@ REQUESTS = {
 
 @dataclass
 class Request:
-    """What was measured of one request, in CPU seconds.
+    """One request: processor seconds of the edit and of the refit.
 
-    `used` is the work that the report counts, as a fraction of what the plan allowed:
-    the larger of passes and Hessians.
+    `used` is the work in the report as a fraction of the largest that the plan allowed;
+    of passes or of Hessians, whichever fraction is larger.
     """
 
     edit: float
@@ -111,18 +105,18 @@ class Request:
 
 
 def run(X, y, fitted, choose, n_requests):
-    """Requests one after another, from the same fitted model."""
+    """Make requests one after another on a copy of a fitted model."""
     model = deepcopy(fitted)
-    live = np.arange(1, len(y))  # the first has left before
+    live = np.arange(1, len(y))  # row 0 was removed before
     requests = []
     for _ in range(n_requests):
         gone = choose(X, y, model, live)
         if not len(gone):
             break
         plan = model.plan_unfit(position=gone)
-        edit = seconds_of(model.unlearn, position=gone)
+        edit = timed(model.unlearn, position=gone).processor
         live = np.setdiff1d(live, gone, assume_unique=True)
-        refit = seconds_of(clone(model).fit, X[live], y[live])
+        refit = timed(clone(model).fit, X[live], y[live]).processor
         report = model.update_report_
         used = max(
             report.n_passes / plan.n_passes_at_most,
@@ -132,43 +126,36 @@ def run(X, y, fitted, choose, n_requests):
     return requests
 
 
-def seconds_of(function, *args, **kwargs):
-    """CPU seconds of a call."""
-    started = process_time()
-    function(*args, **kwargs)
-    return process_time() - started
-
-
 def line(data, kind, requests):
     """A row of the table."""
     ratio = np.array([request.edit / request.refit for request in requests])
-    used = max(request.used for request in requests)
-    return (
-        f"| {data} | {kind} | {len(requests)} | {np.median(ratio):.2g} | "
-        f"{ratio.max():.2g} | {sum(request.refitted for request in requests)} | "
-        f"{sum(request.planned_refit for request in requests)} | {used:.2g} |"
-    )
+    return [
+        data,
+        kind,
+        f"{len(requests)}",
+        f"{np.median(ratio):.2g}",
+        f"{ratio.max():.2g}",
+        f"{sum(request.refitted for request in requests)}",
+        f"{sum(request.planned_refit for request in requests)}",
+        f"{max(request.used for request in requests):.2g}",
+    ]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder with the data sets as .npz files")
-    parser.add_argument("--only", nargs="+", help="names of sets")
-    options = parser.parse_args()
+    options = parser(__doc__, data=True, only=experiments(None)).parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    print(
-        "| data | rows that leave | requests | edit / refit: median | largest | "
-        "fitted anew | planned so | work / at most, largest |\n" + "|---" * 8 + "|"
-    )
+    print_head([
+        "data", "rows that leave", "requests", "edit / refit: median", "largest",
+        "refitted", "planned so", "work / at most, largest",
+    ])  # fmt: skip
     for name, (load, model) in experiments(options.data_dir).items():
-        if options.only and name not in options.only:
+        if name not in options.only:
             continue
         X, y = load()
-        model.fit(X[::10], y[::10]).unlearn(position=0)  # compiled
-        model.fit(X, y).unlearn(position=0)  # makes the curvature
+        model.fit(X[::10], y[::10]).unlearn(position=0)  # compiles the kernels
+        model.fit(X, y).unlearn(position=0)  # computes the Hessian
         for kind, (choose, n_requests) in REQUESTS.items():
-            requests = run(X, y, model, choose, n_requests)
-            print(line(name, kind, requests), flush=True)
+            print_row(line(name, kind, run(X, y, model, choose, n_requests)))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,19 @@
 
     python examples/benchmarks/inspection.py --data-dir DIR --out inspection-results
 
-Times are wall seconds within one process, in turns: one call of ours, then some refits,
-five times; of each the median, that of refits times n. Processor seconds are given too,
-for what else a machine does falls on the short call and the long loop unevenly.
+Within one process, one call of ours and some refits alternate five times. Times are
+wall seconds: the median of our call, and the median of the refits multiplied to n of
+them. Speed-ups are given in processor seconds, too: other work of the machine affects
+the short call and the long loop differently.
 
-Results are a JSON file and a markdown table.
+Results are a JSON file and Markdown tables.
 """
-
-import argparse
-import json
-from pathlib import Path
-from time import perf_counter, process_time
 
 import _data
 import numpy as np
-from _environment import environment
+from _command import Results, environment, parser
+from _tables import table_of_dicts
+from _timing import in_turns
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.model_selection import train_test_split
@@ -28,27 +26,20 @@ TURNS = 5
 ALPHA = 0.1
 
 
-def seconds(function):
-    """Wall and processor seconds of a call."""
-    wall, processor = perf_counter(), process_time()
-    function()
-    return perf_counter() - wall, process_time() - processor
-
-
 def without(row, *arrays):
     """Copies of arrays without a row."""
     return [np.delete(array, row, axis=0) for array in arrays]
 
 
 class Refits:
-    """True refits without one row after the other."""
+    """Refits without one row after the other."""
 
     def __init__(self, model, X, y):
         self.model, self.X, self.y = model, X, y
         self.row = 0
 
     def some(self, n_refits):
-        """So many, of the rows that come next."""
+        """Make refits without the next rows."""
         for _ in range(n_refits):
             self.model.fit(*without(self.row % len(self.y), self.X, self.y))
             self.row += 1
@@ -56,14 +47,11 @@ class Refits:
 
 def speed(ours, refits, n_rows, n_refits):
     """How many times faster one call of ours is than n refits."""
-    ours()  # compiles
+    ours()  # compiles the kernels
     refits.some(2)
-    mine, theirs = [], []
-    for _ in range(TURNS):
-        mine.append(seconds(ours))
-        theirs.append(seconds(lambda: refits.some(n_refits)))
-    mine = np.median(mine, axis=0)
-    theirs = np.median(theirs, axis=0) * n_rows / n_refits
+    turns = in_turns([ours, lambda: refits.some(n_refits)], TURNS)
+    mine, theirs = np.median(turns, axis=0)
+    theirs *= n_rows / n_refits
     return {
         "seconds": mine[0], "refits_seconds": theirs[0],
         "speed_up": theirs[0] / mine[0], "speed_up_processor": theirs[1] / mine[1],
@@ -71,7 +59,7 @@ def speed(ours, refits, n_rows, n_refits):
 
 
 def synthetic(n_rows, n_features, seed=0):
-    """Standard normal rows, and a linear target with noise of variance 1."""
+    """Standard normal rows and a linear target with noise of variance 1."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n_rows, n_features))
     y = X @ rng.standard_normal(n_features) + rng.standard_normal(n_rows)
@@ -79,13 +67,13 @@ def synthetic(n_rows, n_features, seed=0):
 
 
 def warm_logistic(X, y, solver, tol):
-    """scikit-learn's, started from the optimum of all rows."""
+    """scikit-learn's estimator, warm-started from the optimum of all rows."""
     model = LogisticRegression(solver=solver, tol=tol, max_iter=1000, warm_start=True)
     return model.fit(X, y)
 
 
 def speeds(n_rows, n_features, n_refits):
-    """One call against n refits, on made-up rows."""
+    """One call against n refits on random rows."""
     X, y = synthetic(n_rows, n_features)
     ridge = DeltaGradRidge().fit(X, y)
     for name, model in (("scikit-learn", Ridge()), ("ours", DeltaGradRidge())):
@@ -121,12 +109,12 @@ def closed_form(name, X, y, alpha):
 
 
 def log_losses(raw, y):
-    """Of labels 0 and 1."""
+    """Log-losses of labels 0 and 1."""
     return np.logaddexp(0.0, (1 - 2 * y) * raw)
 
 
 def breast_cancer(n_refits):
-    """All true refits, and the changes of the log-loss that they make."""
+    """All refits, and the changes of the log-loss that they make."""
     X, y = load_breast_cancer(return_X_y=True)
     X = _data.standardised(X)
     model = DeltaGradLogisticRegression(tol=1e-10).fit(X, y)
@@ -150,72 +138,55 @@ def breast_cancer(n_refits):
             "median_bound": np.median(found.error),
             "bounded": np.isfinite(found.error).mean(),
         }
-        for name, solver, solver_tol in (
-            ("newton-cholesky", "newton-cholesky", 1e-8), ("lbfgs", "lbfgs", 1e-8),
-        ):  # fmt: skip
-            refits = Refits(warm_logistic(X, y, solver, solver_tol), X, y)
+        for solver in ("newton-cholesky", "lbfgs"):
+            refits = Refits(warm_logistic(X, y, solver, 1e-8), X, y)
             measured = speed(
                 lambda tol=tol: leave_one_out(model, tol=tol), refits, len(y), n_refits
             )
-            row |= {f"{name} {key}": value for key, value in measured.items()}
+            row |= {f"{solver} {key}": value for key, value in measured.items()}
         yield row
 
 
 def coverage(name, draw, n_splits, method):
-    """Share of test targets inside of jackknife+ intervals, over splits."""
-    shares, widths = [], []
+    """Fraction of test targets inside jackknife+ intervals, over several splits."""
+    fractions, widths = [], []
     for seed in range(n_splits):
         X, X_test, y, y_test = draw(seed)
         model = DeltaGradRidge().fit(X, y)
         lower, upper = jackknife_plus(model, X_test, alpha=ALPHA, method=method)
-        shares.append(np.mean((lower <= y_test) & (y_test <= upper)))
+        fractions.append(np.mean((lower <= y_test) & (y_test <= upper)))
         widths.append(np.mean(upper - lower))
     return {
         "data": name, "method": method, "n_train": len(y), "n_splits": n_splits,
-        "coverage": np.mean(shares), "lowest": np.min(shares),
-        "highest": np.max(shares), "width": np.mean(widths),
+        "coverage": np.mean(fractions), "lowest": np.min(fractions),
+        "highest": np.max(fractions), "width": np.mean(widths),
     }  # fmt: skip
 
 
 def coverages(folder, n_splits):
-    """Of california, and of made-up rows with half as many columns as rows."""
+    """Coverage on california, and on random rows, twice as many as columns."""
     X, y = _data.california(folder)
 
     def california(seed):
         return train_test_split(X, y, test_size=0.2, random_state=seed)
 
-    def made_up(seed):
+    def random(seed):
         parts = synthetic(1100, 50, seed)
         return train_test_split(*parts, train_size=100, random_state=seed)
 
     yield coverage("california", california, n_splits, "plus")
     for method in ("plus", "minmax"):
-        yield coverage("synthetic 100 x 50", made_up, n_splits, method)
-
-
-def table(rows):
-    """Markdown of rows that have the same keys."""
-    keys = list(rows[0])
-    lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
-    for row in rows:
-        cells = (
-            f"{value:.4g}" if isinstance(value, float) else str(value)
-            for value in row.values()
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        yield coverage("synthetic 100 x 50", random, n_splits, method)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", default=None)
-    parser.add_argument("--out", type=Path, default=Path("inspection-results"))
-    parser.add_argument("--quick", action="store_true", help="fewer rows and splits")
-    options = parser.parse_args()
+    command = parser(__doc__, data=True, out="inspection-results")
+    command.add_argument("--quick", action="store_true", help="fewer rows and splits")
+    options = command.parse_args()
     shape = (1000, 20) if options.quick else (5000, 50)
     n_refits, n_splits = (5, 3) if options.quick else (20, 20)
     X, y = load_diabetes(return_X_y=True)
-    results = {
+    found = {
         "closed form": [
             closed_form("diabetes", X, y, 0.1),
             closed_form("california", *_data.california(options.data_dir), 1.0),
@@ -224,12 +195,12 @@ def main():
         "coverage": list(coverages(options.data_dir, n_splits)),
         f"speed, {shape[0]:,} x {shape[1]}": list(speeds(*shape, n_refits)),
     }
-    text = "\n\n".join(f"## {name}\n\n{table(rows)}" for name, rows in results.items())
-    print(text)
-    options.out.mkdir(exist_ok=True, parents=True)
-    results["environment"] = environment()
-    (options.out / "inspection.json").write_text(json.dumps(results, indent=1))
-    (options.out / "inspection.md").write_text(text + "\n")
+    results = Results(options.out)
+    results.write("inspection", found | {"environment": environment()})
+    results.write_markdown(
+        "inspection",
+        "\n".join(f"## {name}\n\n{table_of_dicts(r)}" for name, r in found.items()),
+    )
 
 
 if __name__ == "__main__":

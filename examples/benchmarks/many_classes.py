@@ -1,23 +1,23 @@
-"""What do many classes take: time and memory of a fit, and of two edits.
+"""What do many classes cost: time and memory of a fit and of two edits.
 
-With k classes a row's second derivative has (k - 1)^2 entries. `fit`, an edit that
-removes one row and one that removes 100 are measured for the default solver, and
-scikit-learn's own fit beside them: processor time in one thread, and by how much the
-resident memory of the process grows at most. Every measurement is made in a process of
-its own. Rows are normal around a centre for each class.
+With k classes the second derivative of a row has (k - 1)^2 entries. The default solver
+is measured in `fit`, in an edit that removes one row and in one that removes 100, and
+so is the fit of scikit-learn: processor seconds, and the largest growth of the resident
+memory. Every measurement has a process of its own. Rows are normally distributed around
+a centre for each class.
 
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python examples/benchmarks/many_classes.py
 
-Linux only, for it reads and resets the peak in /proc.
+Linux only: the script reads and resets the peak memory in /proc.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
-from time import process_time
 
 import numpy as np
+from _command import parser
+from _timing import timed
 from sklearn.linear_model import LogisticRegression
 
 from skdeltagrad import DeltaGradLogisticRegression
@@ -36,7 +36,7 @@ def draw(n_classes, n_features, n_rows):
 
 
 class Peak:
-    """Grown resident memory, at most, since it was made."""
+    """Largest growth of the resident memory since this object was made, in bytes."""
 
     def __init__(self):
         Path("/proc/self/clear_refs").write_text("5")
@@ -53,25 +53,19 @@ class Peak:
         raise OSError(f"/proc/self/status has no {name}.")
 
 
-def timed(function, *args, **kwargs):
-    started = process_time()
-    function(*args, **kwargs)
-    return process_time() - started
-
-
 def measure_ours(X, y):
-    # What is compiled or read from Numba's cache is no part of it.
+    # Compiles the kernels, or reads them from Numba's cache.
     DeltaGradLogisticRegression().fit(X[:400], y[:400] % 5).unlearn(position=3)
     peak = Peak()
     model = DeltaGradLogisticRegression()
-    seconds = [timed(model.fit, X, y)]
+    seconds = [timed(model.fit, X, y).processor]
     kind = model.update_report_.curvature
     print(f"fit {seconds[0]:8.1f} s {peak() / MB:7.0f} MB   curvature: {kind}")
     for removed in ([1000], np.arange(1001, 1101)):
-        seconds.append(timed(model.unlearn, position=removed))
+        seconds.append(timed(model.unlearn, position=removed).processor)
         report = model.update_report_
         bound = report.relative_bound
-        bound = "no bound" if bound is None else f"bound {bound:.1e} of the way"
+        bound = "no bound" if bound is None else f"relative bound {bound:.1e}"
         print(
             f"{len(removed):3} rows {seconds[-1]:4.1f} s {peak() / MB:7.0f} MB   "
             f"{report.n_passes:.3g} passes, {report.n_hessians:.3g} Hessians, {bound}"
@@ -82,15 +76,15 @@ def measure_ours(X, y):
 def measure_scikit_learn(X, y):
     LogisticRegression().fit(X[:400], y[:400] % 5)
     peak = Peak()
-    seconds = timed(LogisticRegression(max_iter=1000).fit, X, y)
+    seconds = timed(LogisticRegression(max_iter=1000).fit, X, y).processor
     print(f"scikit-learn {seconds:.1f} s {peak() / MB:.0f} MB")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, nargs=3, metavar=("K", "COLUMNS", "ROWS"))
-    parser.add_argument("--who", choices=["ours", "scikit-learn"])
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--size", type=int, nargs=3, metavar=("K", "COLUMNS", "ROWS"))
+    command.add_argument("--who", choices=["ours", "scikit-learn"])
+    arguments = command.parse_args()
     if arguments.who is not None:
         X, y = draw(*arguments.size)
         measure = {"ours": measure_ours, "scikit-learn": measure_scikit_learn}

@@ -2,34 +2,36 @@
 
     python examples/benchmarks/observer.py --data-dir DIR
 
-The observer sees the published coefficients of both models, and has a fifth of the
-*other* training rows, say from a public source. The difference of the coefficients,
-times the Hessian at them, is the gradient of the removed row: a multiple of (x, 1). The
-Hessian is estimated from the rows that are known; the row's own factor drops out by the
-intercept. A row counts as rebuilt when the cosine between the guess and the row, each
-centred at the mean of the known rows, is above 0.9.
+The observer sees the published coefficients of both models and has a fifth of the
+*other* training rows, for example from a public source. The Hessian times the
+difference of the coefficients is the gradient of the removed row, a multiple of (x, 1).
+The observer estimates the Hessian from the known rows; dividing by the last entry of
+the gradient removes the unknown factor. A row counts as reconstructed if the cosine
+between the guess and the row, each centred at the mean of the known rows, is above 0.9.
 
-No purge can prevent that, since both models are what they have to be. Noise on the
+No purge can prevent that, because both models are the ones asked for. Noise on the
 published coefficients does: the second figure of a line is with noise of 1e-4, relative
 to the largest coefficient.
 """
 
-import argparse
-
 import _data
 import numpy as np
+from _command import parser
+from _tables import print_head, print_row
 from scipy.special import expit
 
 from skdeltagrad import DeltaGradLogisticRegression
 
-# Known fraction of the other rows; rows removed, one at a time; noise.
+# Fraction of the other rows that the observer knows.
 _KNOWN = 0.2
+# Number of rows that are removed, one at a time.
 _N_REMOVED = 30
+# Standard deviation of the noise, relative to the largest coefficient.
 _NOISE = 1e-4
 
 
-def rebuilt(before, after, known, penalty):
-    """The guess of a row from coefficients with the intercept last."""
+def reconstructed(before, after, known, penalty):
+    """A guess of the removed row; the intercept is the last coefficient."""
     design = np.column_stack([known, np.ones(len(known))])
     probability = expit(design @ after)
     weights = probability * (1.0 - probability) / _KNOWN
@@ -44,7 +46,7 @@ def cosine(guess, row):
 
 
 def fractions(X, y, seed=0):
-    """Fraction of rows that are rebuilt, without and with noise."""
+    """Fractions of rows that are reconstructed, without and with noise."""
     rng = np.random.default_rng(seed)
     model = DeltaGradLogisticRegression().fit(X, y)
     penalty = np.append(np.ones(X.shape[1]), 0.0) / model.C
@@ -58,21 +60,18 @@ def fractions(X, y, seed=0):
         centre = known.mean(axis=0)
         for column, size in enumerate((0.0, _NOISE)):
             noise = size * np.abs(after).max() * rng.standard_normal((2, len(after)))
-            guess = rebuilt(before + noise[0], after + noise[1], known, penalty)
+            guess = reconstructed(before + noise[0], after + noise[1], known, penalty)
             found[number, column] = cosine(guess - centre, X[row] - centre) > 0.9
         model.partial_refit(X[[row]], y[[row]])
     return found.mean(axis=0)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir")
-    folder = parser.parse_args().data_dir
-    sets = {"higgs": _data.higgs(folder), "a9a": _data.a9a(folder)}
-    print(f"{'':10s} rows rebuilt  with noise of {_NOISE}")
-    for name, (X, y) in sets.items():
-        plain, noisy = fractions(X, y)
-        print(f"{name:10s} {plain:12.0%} {noisy:11.0%}", flush=True)
+    folder = parser(__doc__, data=True).parse_args().data_dir
+    sets = {"higgs": _data.higgs, "a9a": _data.a9a}
+    print_head(["set", "rows reconstructed", f"with noise of {_NOISE}"])
+    for name, load in sets.items():
+        print_row([name, *(f"{fraction:.0%}" for fraction in fractions(*load(folder)))])
 
 
 if __name__ == "__main__":

@@ -1,52 +1,54 @@
 """The DeltaGrad paper's experiments, with its settings, against exact retraining.
 
-    python examples/benchmarks/paper.py --data-dir DIR --out doc/benchmarks
+    python examples/benchmarks/paper.py --data-dir DIR --out paper-results
 
-Every speed-up is over BaseL, the exact retrain by the same code on the same schedule
-(`partial_refit()`), measured in turns with the replay in one process; medians. An error
-is the distance of the replayed to the retrained iterate over the distance of doing
-nothing. The cap of a speed-up is T / (exact steps).
+The baseline of every speed-up is BaseL, the exact retrain by the same code on the same
+schedule (`partial_refit()`). Replays and retrains alternate in one process, and figures
+are medians. An error is the distance of the replayed from the retrained iterate,
+divided by the distance of the iterate before the edit. The cap of a speed-up is the
+number of steps divided by the number of exact steps.
 
-Differences from the paper's model: ours starts at zero, not at random; it does not
-penalise the intercept and centres columns with a large offset; two classes have one
-output, not two. The data differ where a table says so. The paper's penalty is a mean,
-ours a sum: C is scaled with the number of rows of the fit, and held when rows leave.
+The model differs from the paper's: it starts at zero instead of a random point, does
+not penalise the intercept, centres columns with a large offset, and has one output for
+two classes instead of two. The paper's penalty is added to a mean of losses and ours to
+their sum, so that C is scaled with the number of rows of the fit; it stays the same
+when rows leave.
 
---quick takes a part of the data, the smallest experiments and one draw. --only takes
-names of experiments. Results are written as JSON, a file for each experiment, and as
-one markdown table of all JSON files in the folder.
+--quick takes a part of the data, the smallest experiments and one draw. Results are a
+JSON file for each experiment and Markdown tables of all JSON files in the folder.
 """
 
-import argparse
 import cProfile
 import dataclasses
-import json
 import pstats
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter, process_time
 
 import _data
 import numpy as np
-from _environment import environment
-from _timing import timed
+from _command import Results, environment, parser
+from _internals import batches, limit_threads
+from _tables import cell, table
+from _timing import in_turns, timed
 from scipy import sparse
 from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from skdeltagrad import DeltaGradLogisticRegression
-from skdeltagrad._utils.threads import limit_threads
 
 WEIGHT_DECAY = 0.005
 LEARNING_RATE = 0.1
 RATES = (5e-5, 1e-3, 1e-2)
+# Modules that find the rows of a step: the schedule, the table of rows, the kernel.
+INDEX_MODULES = ("schedule.py", "row_table.py", "shuffle.py")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of the table: data, schedule, and what the paper reports for it."""
+    """One row of the table: data, schedule, and the figures that the paper reports."""
 
     name: str
     load: Callable
@@ -60,7 +62,19 @@ class Experiment:
     online: bool = False
     draws: int = 3
     solver: str = "sgd"
-    quick: dict = field(default_factory=dict)
+
+    def estimator(self, n_samples, **parameters):
+        """An estimator with the paper's penalty and schedule, not fitted."""
+        if self.solver == "sgd":
+            parameters["batch_size"] = self.batch_size or -(-n_samples // 2)
+        return DeltaGradLogisticRegression(
+            C=1.0 / (WEIGHT_DECAY * n_samples),
+            solver=self.solver,
+            max_iter=self.epochs,
+            burn_in=self.burn_in,
+            random_state=0,
+            **{"learning_rate": LEARNING_RATE} | parameters,
+        )
 
 
 def experiments(folder):
@@ -90,48 +104,43 @@ def experiments(folder):
 
 
 class Study:
-    """An estimator that goes through edits, and the names of its rows."""
+    """An estimator that is edited, and the positions that it gave to the rows of X."""
 
     def __init__(self, experiment, X, y):
         self.experiment, self.X, self.y = experiment, X, y
-        n_samples = X.shape[0]
-        batch_size = experiment.batch_size or -(-n_samples // 2)
-        self.estimator = DeltaGradLogisticRegression(
-            C=1.0 / (WEIGHT_DECAY * n_samples),
-            solver=experiment.solver,
-            batch_size=batch_size,
-            max_iter=experiment.epochs,
-            learning_rate=LEARNING_RATE,
-            burn_in=experiment.burn_in,
-            period=experiment.period,
-            history_size=2,
-            random_state=0,
-        ).fit(X, y)
-        self.positions = np.arange(n_samples)  # of the rows of X
+        self.estimator = experiment.estimator(
+            X.shape[0], period=experiment.period, history_size=2
+        )
+        self.fit()
+
+    def fit(self):
+        """Fit all rows of X, which gives them the first positions."""
+        self.estimator.fit(self.X, self.y)
+        self.positions = np.arange(self.X.shape[0])
+        self.n_positions = self.X.shape[0]
 
     @property
     def last(self):
+        """A copy of the last iterate of the path."""
         return self.estimator.trajectory_.end.copy()
 
     def remove(self, rows):
         """Seconds to unlearn rows of X."""
-        return timed(self.estimator.unlearn, position=self.positions[rows])
+        return timed(self.estimator.unlearn, position=self.positions[rows]).wall
 
     def add(self, rows):
-        """Seconds to add rows of X."""
-        roster = self.estimator._training_set.roster
-        seconds = timed(self.estimator.partial_refit, self.X[rows], self.y[rows])
-        self.positions[rows] = np.arange(
-            roster.n_positions - len(rows), roster.n_positions
-        )
+        """Seconds to add rows of X, which get the next positions."""
+        seconds = timed(self.estimator.partial_refit, self.X[rows], self.y[rows]).wall
+        self.positions[rows] = self.n_positions + np.arange(len(rows))
+        self.n_positions += len(rows)
         return seconds
 
     def retrain(self):
         """Seconds to retrain exactly."""
-        return timed(self.estimator.partial_refit)
+        return timed(self.estimator.partial_refit).wall
 
     def edit(self, edit, rows):
-        """Replay an edit, then retrain exactly: times, errors and steps."""
+        """Replay an edit, then retrain exactly: seconds, error and numbers of steps."""
         before = self.last
         replay = edit(rows)
         report = self.estimator.update_report_
@@ -153,7 +162,7 @@ def _ratio(a, b):
 
 
 def batch_edits(study, rate, draws):
-    """Deletion and addition of a share of the rows, several draws in turn."""
+    """Deletion and addition of a fraction of the rows, alternately."""
     n_rows = max(1, round(rate * study.X.shape[0]))
     runs = {"deletion": [], "addition": []}
     for draw in range(draws):
@@ -184,7 +193,7 @@ def summary(edits):
 
 
 def online_edits(study, edit, rows):
-    """Single-row requests one after the other, each a replay of the last replay."""
+    """Edits of single rows one after the other, each a replay of the last replay."""
     n_requests = len(rows)
     before = study.last
     replays = [edit(rows[[i]]) for i in range(n_requests)]
@@ -198,21 +207,18 @@ def online_edits(study, edit, rows):
     }
 
 
-# What the baseline is worth, and where the time goes ------------------------------
+# The baseline itself, and where the time goes --------------------------------------
 
 
 def numpy_loop(estimator, X, y):
-    """The same run as a plain NumPy (SciPy) loop; returns the last iterate."""
-    schedule, roster = estimator._path.schedule, estimator._training_set.roster
-    batches = schedule.batches(roster)
+    """The same path by a plain NumPy (SciPy) loop; returns the last iterate."""
     classes = np.unique(y)
     one_hot = (y[:, np.newaxis] == classes).astype(float)
     if len(classes) == 2:
         one_hot = one_hot[:, 1:]
     W, b = np.zeros((one_hot.shape[1], X.shape[1])), np.zeros(one_hot.shape[1])
     eta = LEARNING_RATE
-    for step in range(schedule.n_steps):
-        rows = batches.at(step)
+    for rows in batches(estimator):
         Xb, yb = X[rows], one_hot[rows]
         raw = Xb @ W.T + b
         if len(classes) == 2:
@@ -227,15 +233,10 @@ def numpy_loop(estimator, X, y):
 
 def against_numpy(study, repeats=3):
     """CPU seconds of our exact retrain over those of the NumPy loop, one thread."""
-    ours, theirs = [], []
+    loop = partial(numpy_loop, study.estimator, study.X, study.y)
     with limit_threads(1), threadpool_limits(1):
-        for _ in range(repeats):
-            started = process_time()
-            study.estimator.partial_refit()
-            ours.append(process_time() - started)
-            started = process_time()
-            numpy_loop(study.estimator, study.X, study.y)
-            theirs.append(process_time() - started)
+        turns = in_turns([study.estimator.partial_refit, loop], repeats)
+    ours, theirs = turns[:, :, 1].T
     return {
         "cpu_seconds": float(np.median(ours)),
         "numpy_cpu_seconds": float(np.median(theirs)),
@@ -248,14 +249,14 @@ def two_threads(study, repeats=3):
     ratios = []
     for _ in range(repeats):
         with limit_threads(1):
-            one = study.retrain()
+            in_one = study.retrain()
         with limit_threads(2):
-            ratios.append(one / study.retrain())
+            ratios.append(in_one / study.retrain())
     return {"speed_up": float(np.median(ratios))}
 
 
 def index_share(study, repeats=5):
-    """Share of a replay's time that goes into finding which rows a step reads."""
+    """Fraction of a replay's time that is spent on finding the rows of each step."""
     return {"share": float(np.median([_index_share(study) for _ in range(repeats)]))}
 
 
@@ -273,20 +274,19 @@ def _index_share(study):
     index = sum(
         own
         for (file, _, _), (_, _, own, _, _) in stats.items()
-        if Path(file).name in ("_schedule.py", "_roster.py", "shuffle.py")
+        if Path(file).name in INDEX_MODULES
     )
     total = sum(own for (_, _, own, _, _) in stats.values())
     return index / total
 
 
 def sparse_memory(study):
-    """Peak bytes of a sparse fit over the rows and the cached run."""
+    """Peak memory of a sparse fit relative to the rows and the cached path."""
     X = study.X
     tracemalloc.start()
-    study.estimator.fit(X, study.y)
+    study.fit()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    study.positions = np.arange(X.shape[0])
     rows = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
     cache = study.estimator.trajectory_.nbytes
     return {
@@ -307,9 +307,9 @@ def run(experiment, quick):
             experiment, draws=1, batch_size=min(experiment.batch_size or 2_000, 2_000)
         )
     study = Study(experiment, X, y)
-    # Before any edit: the loop takes a row's slot for its number.
+    # Before any edit: the loop takes the storage index of a row for its number in X.
     loop = {} if X.shape[0] > 500_000 else {"against_numpy": against_numpy(study)}
-    study.edit(study.remove, np.array([0]))  # compiles what is left to compile
+    study.edit(study.remove, np.array([0]))  # compiles the kernels of edits
     study.edit(study.add, np.array([0]))
     result = {
         "name": experiment.name,
@@ -341,94 +341,94 @@ def run(experiment, quick):
 
 
 def markdown(results):
-    """The paper's tables with ours beside them."""
-    lines = [
-        "| set | rows removed or added | speed-up: deletion / addition | cap | of cap "
-        "| paper | error: deletion / addition | paper |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        for edits in result["batch"]:
-            out, back = edits["deletion"], edits["addition"]
-            at_paper_rate = out["rate"] == 1e-3
-            paper = result["paper"] if at_paper_rate else {}
-            lines.append(
-                f"| {result['name']} | {out['n_rows']:,} ({out['rate']:g}) "
-                f"| {out['speed_up']:.2f} / {back['speed_up']:.2f} | {out['cap']:.2f} "
-                f"| {out['of_cap']:.2f} / {back['of_cap']:.2f} "
-                f"| {_cell(paper.get('speed_up'), '.2f')} "
-                f"| {out['error']:.1e} / {back['error']:.1e} "
-                f"| {_cell(paper.get('error'), '.1e')} |"
-            )
-    lines += [
-        "",
-        "| set | 100 online requests: speed-up, deletion / addition | paper "
-        "| error, deletion / addition |",
-        "|---|---|---|---|",
-    ]
-    for result in results:
-        if "online" in result:
-            out, back = result["online"]["deletion"], result["online"]["addition"]
-            lines.append(
-                f"| {result['name']} | {out['speed_up']:.2f} / {back['speed_up']:.2f} "
-                f"| {_cell(result['paper']['online'], '.1f')} "
-                f"| {out['error']:.1e} / {back['error']:.1e} |"
-            )
-    lines += [
-        "",
-        "| set | exact retrain | over a NumPy loop, CPU time, one thread "
-        "| two threads over one | index work |",
-        "|---|---|---|---|---|",
-    ]
-    for result in results:
-        seconds = result["batch"][0]["deletion"]["retrain_seconds"]
-        loop = result.get("against_numpy", {}).get("ratio")
-        lines.append(
-            f"| {result['name']} | {seconds:.2f} s | {_cell(loop, '.2f')} "
-            f"| {result['two_threads']['speed_up']:.2f} times "
-            f"| {100 * result['index_share']['share']:.1f}% |"
-        )
+    """The paper's tables with our figures beside its own."""
+    parts = [edits_table(results), online_table(results), retrain_table(results)]
     for result in results:
         if "sparse_memory" in result:
             memory = result["sparse_memory"]
-            lines += [
-                "",
+            parts.append(
                 f"{result['name']}: peak memory of the fit {memory['peak_bytes']:,} "
-                f"bytes, {memory['ratio']:.2f} times rows and cached run; dense rows "
-                f"would take {memory['dense_bytes']:,}.",
-            ]
-    return "\n".join(lines) + "\n"
+                f"bytes, {memory['ratio']:.2f} times rows and cached path; dense rows "
+                f"would take {memory['dense_bytes']:,}.\n"
+            )
+    return "\n".join(parts)
 
 
-def _cell(value, spec):
-    return "" if value is None else format(value, spec)
+def edits_table(results):
+    """A line for each data set and rate."""
+    head = [
+        "set", "rows removed or added", "speed-up: deletion / addition", "cap",
+        "of cap", "paper", "error: deletion / addition", "paper",
+    ]  # fmt: skip
+    lines = []
+    for result in results:
+        for edits in result["batch"]:
+            out, back = edits["deletion"], edits["addition"]
+            paper = result["paper"] if out["rate"] == 1e-3 else {}
+            lines.append([
+                result["name"],
+                f"{out['n_rows']:,} ({out['rate']:g})",
+                f"{out['speed_up']:.2f} / {back['speed_up']:.2f}",
+                f"{out['cap']:.2f}",
+                f"{out['of_cap']:.2f} / {back['of_cap']:.2f}",
+                cell(paper.get("speed_up"), ".2f"),
+                f"{out['error']:.1e} / {back['error']:.1e}",
+                cell(paper.get("error"), ".1e"),
+            ])  # fmt: skip
+    return table(head, lines)
+
+
+def online_table(results):
+    """A line for each data set with a sequence of single rows."""
+    head = [
+        "set", "100 online requests: speed-up, deletion / addition", "paper",
+        "error, deletion / addition",
+    ]  # fmt: skip
+    lines = []
+    for result in results:
+        if "online" in result:
+            out, back = result["online"]["deletion"], result["online"]["addition"]
+            lines.append([
+                result["name"],
+                f"{out['speed_up']:.2f} / {back['speed_up']:.2f}",
+                cell(result["paper"]["online"], ".1f"),
+                f"{out['error']:.1e} / {back['error']:.1e}",
+            ])  # fmt: skip
+    return table(head, lines)
+
+
+def retrain_table(results):
+    """A line for each data set: the baseline, and what is spent on indices."""
+    head = [
+        "set", "exact retrain", "over a NumPy loop, CPU time, one thread",
+        "two threads over one", "index work",
+    ]  # fmt: skip
+    return table(head, [
+        [
+            result["name"],
+            f"{result['batch'][0]['deletion']['retrain_seconds']:.2f} s",
+            cell(result.get("against_numpy", {}).get("ratio"), ".2f"),
+            f"{result['two_threads']['speed_up']:.2f} times",
+            f"{100 * result['index_share']['share']:.1f}%",
+        ]
+        for result in results
+    ])  # fmt: skip
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder with the data sets as .npz files")
-    parser.add_argument("--out", default="paper-results", help="folder for results")
-    parser.add_argument("--only", nargs="+", help="names of experiments")
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    table = experiments(options.data_dir)
-    names = [experiment.name for experiment in table]
-    for experiment in table:
-        if options.only and experiment.name not in options.only:
+    names = [experiment.name for experiment in experiments(None)]
+    command = parser(__doc__, data=True, out="paper-results", only=names)
+    command.add_argument("--quick", action="store_true")
+    options = command.parse_args()
+    results = Results(options.out)
+    for experiment in experiments(options.data_dir):
+        is_large = "M" in experiment.name.split()[-1]
+        if experiment.name not in options.only or (options.quick and is_large):
             continue
-        if options.quick and "M" in experiment.name.split()[-1]:
-            continue
-        started = perf_counter()
-        result = run(experiment, options.quick) | {"environment": environment()}
-        file = folder / f"{experiment.name.replace(' ', '-')}.json"
-        file.write_text(json.dumps(result, indent=1))
-        print(f"{experiment.name}: {perf_counter() - started:.0f} s", flush=True)
-        results = [json.loads(path.read_text()) for path in folder.glob("*.json")]
-        results.sort(key=lambda result: names.index(result["name"]))
-        (folder / "paper.md").write_text(markdown(results))
-    print((folder / "paper.md").read_text())
+        spent = timed(run, experiment, options.quick)
+        print(f"{experiment.name}: {spent.wall:.0f} s", flush=True)
+        results.write(experiment.name, spent.result | {"environment": environment()})
+    results.write_markdown("paper", markdown(list(results.read(names).values())))
 
 
 if __name__ == "__main__":

@@ -2,44 +2,45 @@
 
     python examples/benchmarks/peers.py --data-dir DIR --out peers-results
 
-Times are medians within one process, in turns. Opponents of `fit` are scikit-learn's
-solvers, each with the loosest `tol` (by decades) that reaches the objective gap;
-opponents of an edit are the same solvers warm-started from the old solution, each with
-the loosest `tol` that comes within 1e-2 of the exact optimum (as a share of how far the
-edit moves it), on rows that are already without the removed ones: making that copy is
-not counted. The exact optimum is scikit-learn's own, run to its floor.
+Times are medians within one process; opponents alternate. Opponents of `fit` are
+scikit-learn's solvers, each with the loosest `tol` (a power of ten) that reaches the
+given gap of the objective. Opponents of an edit are the same solvers, warm-started from
+the old solution or started from zero, each with the loosest `tol` that comes within
+1e-2 of the exact optimum, relative to the distance that the edit moves it. They are
+given the remaining rows; the time to copy these is not counted. The exact optimum is
+that of scikit-learn with the smallest `tol` it reaches.
 
---only takes names of data sets. Results are JSON files and a markdown table.
+Results are a JSON file for each data set and Markdown tables of all JSON files.
 """
 
-import argparse
-import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import _data
 import numpy as np
-from _environment import environment
+from _command import Results, environment, parser
+from _internals import leverages
 from _peers_tables import markdown
+from _timing import timed
 from scipy import sparse
 from scipy.special import logsumexp
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 
 TOLS = 10.0 ** -np.arange(3, 12)
 EDIT_TOL = 1e-2
-# An opponent that took so many times as long as ours is not tried more tightly.
+# An opponent that took this many times as long as ours is not tried with a smaller tol.
 HOPELESS = 15.0
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A data set and what is tried on it."""
+    """A data set, and the solvers of scikit-learn that are tried on it.
+
+    `polish` is the solver that computes the exact optimum.
+    """
 
     name: str
     load: Callable
@@ -54,10 +55,12 @@ def experiments(folder):
     big = ("lbfgs", "newton-cg")
     return [
         Experiment("a9a", lambda: _data.a9a(folder)),
-        Experiment("covtype binary", lambda: _covtype(folder, binary=True)),
+        Experiment(
+            "covtype binary", lambda: _data.covtype_standardised(folder, True)
+        ),
         Experiment("higgs 1M", lambda: _data.higgs(folder, 1_000_000)),
         Experiment("mnist odd/even", lambda: _odd(*_data.mnist(folder))),
-        Experiment("covtype 7 classes", lambda: _covtype(folder, binary=False)),
+        Experiment("covtype 7 classes", lambda: _data.covtype_standardised(folder)),
         Experiment(
             "mnist 10 classes", lambda: _data.mnist(folder), 1 / 60, big, "lbfgs"
         ),
@@ -73,11 +76,6 @@ def experiments(folder):
     ]  # fmt: skip
 
 
-def _covtype(folder, binary):
-    X, y = _data.covtype(folder)
-    return _data.standardised(X), (y == 2).astype(int) if binary else y
-
-
 def _odd(X, y):
     return X, y % 2
 
@@ -88,23 +86,13 @@ def _synthetic():
     return X, X @ rng.standard_normal(100) + rng.standard_normal(len(X))
 
 
-def timed(function, *args):
-    """Wall seconds and the result of a call."""
-    started = perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        result = function(*args)
-    return perf_counter() - started, result
-
-
 def flat(model):
     """All coefficients of a fitted model."""
     return np.concatenate([np.ravel(model.coef_), np.ravel(model.intercept_)])
 
 
 def objective(model, X, y, C):
-    """What both sides minimise."""
+    """The function that both sides minimise."""
     raw = np.asarray(X @ model.coef_.T + model.intercept_)
     if raw.shape[1] == 1:
         raw = np.hstack([np.zeros_like(raw), raw])
@@ -114,10 +102,10 @@ def objective(model, X, y, C):
 
 
 def newton_step(model, X, y, C):
-    """All coefficients after one Newton step on these rows.
+    """All coefficients after one Newton step from a fitted model of two classes.
 
-    What one writes in ten lines: the exact gradient and Hessian of two classes over all
-    rows, at the solution that there was.
+    The ten lines that one would write by hand: the exact gradient and Hessian of all
+    given rows at the old solution.
     """
     d = X.shape[1]
     probability = model.predict_proba(X)[:, 1]
@@ -133,7 +121,7 @@ def newton_step(model, X, y, C):
 
 
 class Study:
-    """Both sides on one data set, ours through edits."""
+    """One data set, our model of it as it is edited, and its opponents."""
 
     def __init__(self, experiment, n_draws):
         self.experiment = experiment
@@ -156,13 +144,14 @@ class Study:
         return LogisticRegression(C=C, solver=solver, tol=tol, max_iter=20_000)
 
     def polished(self, X, y, start=None):
-        """The exact optimum as nearly as scikit-learn gets there."""
+        """The exact optimum, as nearly as scikit-learn reaches it."""
         model = self.theirs(self.experiment.polish, 1e-13)
         if self.experiment.polish == "lbfgs":
             model.set_params(tol=1e-9)
-        return timed(self.warm(model, start).fit, X, y)[1]
+        return timed(self.warm(model, start).fit, X, y).result
 
     def warm(self, model, start):
+        """The same estimator, started from another model if there is one."""
         if start is None or self.experiment.is_ridge:
             return model
         model.set_params(warm_start=True)
@@ -176,11 +165,12 @@ class Study:
         """Time of both sides' fits at the same objective gap."""
         X, y = self.X, self.y
         exact = self.polished(X, y)
-        self.ours().fit(X[:2000], y[:2000])  # compiles
+        self.ours().fit(X[:2000], y[:2000])  # compiles the kernels
         seconds = []
         for _ in range(self.n_draws):
-            spent, self.model = timed(self.ours().fit, X, y)
-            seconds.append(spent)
+            fit = timed(self.ours().fit, X, y)
+            self.model = fit.result
+            seconds.append(fit.wall)
         report = self.model.update_report_
         distance = np.linalg.norm(flat(self.model) - flat(exact))
         result = {
@@ -193,7 +183,7 @@ class Study:
         }
         if self.experiment.is_ridge:
             by_solver = {
-                solver: timed(self.theirs(solver, 1e-10).fit, X, y)[0]
+                solver: timed(self.theirs(solver, 1e-10).fit, X, y).wall
                 for solver in self.experiment.solvers
             }
             return result | {"theirs": {"tight": by_solver}}
@@ -202,11 +192,11 @@ class Study:
         theirs = {"1e-4": {}, "1e-8": {}}
         for solver in self.experiment.solvers:
             for tol in TOLS:
-                spent, model = timed(self.theirs(solver, tol).fit, X, y)
+                spent, _, model = timed(self.theirs(solver, tol).fit, X, y)
                 found = objective(model, X, y, self.experiment.C) / lowest - 1.0
                 for name, by_solver in theirs.items():
                     if found <= float(name) and solver not in by_solver:
-                        again = timed(self.theirs(solver, tol).fit, X, y)[0]
+                        again = timed(self.theirs(solver, tol).fit, X, y).wall
                         by_solver[solver] = min(spent, again)
                 if solver in theirs["1e-8"] or spent > HOPELESS * result["seconds"]:
                     break
@@ -215,32 +205,32 @@ class Study:
     # Edits.
 
     def first_edit(self):
-        """The edit that makes the curvature."""
+        """The edit that computes the Hessian for later ones."""
         seconds = self.remove(self.pick(1))
         report = self.model.update_report_
         return {"seconds": seconds, "hessians": report.n_hessians}
 
     def pick(self, n_rows):
-        """Random rows that are there."""
+        """Random rows of the current training rows."""
         return self.rng.choice(self.live, n_rows, replace=False)
 
     def worst(self, n_rows):
-        """The rows of largest leverage, or norm, that are there."""
-        leverages = self.model._training_set.roster.leverages
-        if leverages is None:
-            square = self.X.multiply(self.X) if sparse.issparse(self.X) else self.X**2
-            leverages = np.asarray(square.sum(axis=1)).ravel()
-        order = np.argsort(leverages[self.live])
-        return self.live[order[-n_rows:]]
+        """The rows of largest leverage; of largest norm if no leverages are kept."""
+        size = leverages(self.model, self.live)
+        if size is None:
+            X = self.X[self.live]
+            square = X.multiply(X) if sparse.issparse(X) else X**2
+            size = np.asarray(square.sum(axis=1)).ravel()
+        return self.live[np.argsort(size)[-n_rows:]]
 
     def remove(self, rows):
         """Seconds to unlearn rows."""
-        seconds, _ = timed(lambda: self.model.unlearn(position=rows))
+        seconds = timed(self.model.unlearn, position=rows).wall
         self.live = np.setdiff1d(self.live, rows)
         return seconds
 
     def edits(self, choose, n_rows, n_edits):
-        """Some edits of the same kind; the last one is held against scikit-learn."""
+        """Edits of one kind; the last one is compared with scikit-learn."""
         seconds, passes = [], []
         for _ in range(n_edits):
             before = self.model.to_sklearn()
@@ -276,13 +266,13 @@ class Study:
         return result
 
     def _refit(self, solver, start, exact, moved, X, y, ours):
-        """Seconds of the loosest refit that comes near enough, or None."""
+        """Seconds of the refit with the loosest sufficient `tol`; None if none is."""
         for tol in TOLS:
             model = self.warm(self.theirs(solver, tol), start)
-            spent, model = timed(model.fit, X, y)
+            spent, _, model = timed(model.fit, X, y)
             if np.linalg.norm(flat(model) - flat(exact)) <= EDIT_TOL * moved:
                 again = self.warm(self.theirs(solver, tol), start)
-                return min(spent, timed(again.fit, X, y)[0])
+                return min(spent, timed(again.fit, X, y).wall)
             if spent > HOPELESS * max(np.median(ours), 0.1):
                 break
         return None
@@ -293,20 +283,17 @@ class Study:
             return None
         if X.shape[1] > 3000:
             return None
-        started = perf_counter()
-        after = newton_step(before, X, y, self.experiment.C)
-        seconds = perf_counter() - started
-        error = np.linalg.norm(after - flat(exact)) / moved
-        return {"seconds": seconds, "error": float(error)}
+        step = timed(newton_step, before, X, y, self.experiment.C)
+        error = np.linalg.norm(step.result - flat(exact)) / moved
+        return {"seconds": step.wall, "error": float(error)}
 
     def sequence(self, n_edits):
-        """Single rows one after the other: times, and errors on the way."""
+        """Single rows one after the other: times, and errors in between."""
         seconds, passes, errors = [], 0.0, []
         before = self.model.to_sklearn()
         checks = np.linspace(0, n_edits, max(1, n_edits // 250) + 1).astype(int)[1:]
         for number, row in enumerate(self.pick(n_edits), 1):
-            spent, _ = timed(lambda row=row: self.model.unlearn(position=row))
-            seconds.append(spent)
+            seconds.append(timed(self.model.unlearn, position=row).wall)
             passes += self.model.update_report_.n_passes
             self.live = self.live[self.live != row]
             if number in checks:
@@ -349,7 +336,7 @@ def run(experiment, n_draws, n_sequence):
 
 
 def growth():
-    """One row of 20 columns, out of more and more rows."""
+    """Median seconds to remove one row from more and more rows of 20 columns."""
     rng = np.random.default_rng(2)
     result = {}
     for n_samples in (100_000, 1_000_000, 10_000_000):
@@ -358,17 +345,13 @@ def growth():
         model = DeltaGradLogisticRegression().fit(X, y)
         del X
         model.unlearn(position=0)
-        seconds = []
-        for row in range(1, 30):
-            started = perf_counter()
-            model.unlearn(position=row)
-            seconds.append(perf_counter() - started)
+        seconds = [timed(model.unlearn, position=row).wall for row in range(1, 30)]
         result[f"{n_samples:,}"] = float(np.median(seconds))
     return result
 
 
 def ridge_edits(mean, condition, n_edits=10_000):
-    """Error of Ridge after single-row replacements, against a solution by SVD."""
+    """Error of Ridge after replacements of single rows, against a solution by SVD."""
     rng = np.random.default_rng(3)
     n_samples, n_features = 3_000, 20
     scale = np.geomspace(1.0, condition**-0.5, n_features)
@@ -387,7 +370,7 @@ def ridge_edits(mean, condition, n_edits=10_000):
         X[row], y[row] = X_new[number], y_new[number]
         model.partial_refit(X[[row]] + mean, y[[row]], position=row, replace=True)
         passes += model.update_report_.n_passes
-    # The mean is a number: what rounding X + mean loses is lost to both.
+    # Both get the rows as they are after rounding X + mean.
     rows = (X + mean) - mean
     exact = Ridge(alpha, solver="svd").fit(rows, y).coef_
     error = np.linalg.norm(model.coef_ - exact) / np.linalg.norm(exact)
@@ -395,7 +378,7 @@ def ridge_edits(mean, condition, n_edits=10_000):
 
 
 def replay(experiment, n_steps=100):
-    """The same edit by our own replay of a path, solver="gd", of so many steps."""
+    """The same edit by the default solver and by a replay of solver="gd"."""
     X, y = experiment.load()
     newton = DeltaGradLogisticRegression(experiment.C).fit(X, y)
     gd = DeltaGradLogisticRegression(
@@ -403,14 +386,14 @@ def replay(experiment, n_steps=100):
     ).fit(X, y)
     live = np.arange(X.shape[0])
     rng = np.random.default_rng(4)
-    for _ in range(2):  # the first edit makes the curvature, and compiles
+    for _ in range(2):  # the first edit computes the Hessian and compiles
         before = newton.to_sklearn()
         rows = rng.choice(live, X.shape[0] // 1000, replace=False)
         live = np.setdiff1d(live, rows)
-        ours, _ = timed(lambda rows=rows: newton.unlearn(position=rows))
-        theirs, _ = timed(lambda rows=rows: gd.unlearn(position=rows))
+        ours = timed(newton.unlearn, position=rows).wall
+        theirs = timed(gd.unlearn, position=rows).wall
     exact = LogisticRegression(C=experiment.C, solver=experiment.polish, tol=1e-12)
-    exact = timed(exact.fit, X[live], y[live])[1]
+    exact = timed(exact.fit, X[live], y[live]).result
     moved = np.linalg.norm(flat(before) - flat(exact))
     return {
         "name": experiment.name,
@@ -422,47 +405,32 @@ def replay(experiment, n_steps=100):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder with the data sets as .npz files")
-    parser.add_argument("--out", default="peers-results", help="folder for results")
-    parser.add_argument("--only", nargs="+", help="names of data sets")
-    parser.add_argument("--draws", type=int, default=5, help="fits, for their median")
-    parser.add_argument("--sequence", type=int, default=1000)
-    parser.add_argument("--more", action="store_true", help="growth, replay, Ridge")
-    options = parser.parse_args()
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    table = experiments(options.data_dir)
-    names = [experiment.name for experiment in table]
+    names = [experiment.name for experiment in experiments(None)]
+    command = parser(__doc__, data=True, out="peers-results", only=names)
+    command.add_argument("--draws", type=int, default=5, help="fits, for their median")
+    command.add_argument(
+        "--sequence", type=int, default=1000, help="number of single rows"
+    )
+    command.add_argument("--more", action="store_true", help="growth, replay, Ridge")
+    options = command.parse_args()
+    results, table = Results(options.out), experiments(options.data_dir)
     for experiment in table:
-        if options.only and experiment.name not in options.only:
-            continue
-        started = perf_counter()
-        result = run(experiment, options.draws, options.sequence)
-        result["environment"] = environment()
-        file = folder / f"{experiment.name.replace(' ', '-').replace('/', '-')}.json"
-        file.write_text(json.dumps(result, indent=1))
-        print(f"{experiment.name}: {perf_counter() - started:.0f} s", flush=True)
-    more = folder / "more.json"
+        if experiment.name in options.only:
+            started = perf_counter()
+            result = run(experiment, options.draws, options.sequence)
+            results.write(experiment.name, result | {"environment": environment()})
+            print(f"{experiment.name}: {perf_counter() - started:.0f} s", flush=True)
     if options.more:
-        found = {
+        conditions = [(0.0, 1.0), (1e6, 1.0), (0.0, 1e6), (0.0, 1e10)]
+        more = {
             "growth": growth(),
             "replay": [replay(experiment) for experiment in table[:3]],
-            "ridge": [
-                ridge_edits(0.0, 1.0),
-                ridge_edits(1e6, 1.0),
-                ridge_edits(0.0, 1e6),
-                ridge_edits(0.0, 1e10),
-            ],
+            "ridge": [ridge_edits(*condition) for condition in conditions],
         }
-        more.write_text(json.dumps(found, indent=1))
-    results = [
-        json.loads(path.read_text()) for path in folder.glob("*.json") if path != more
-    ]
-    results.sort(key=lambda result: names.index(result["name"]))
-    found = json.loads(more.read_text()) if more.exists() else {}
-    (folder / "peers.md").write_text(markdown(results, found))
-    print((folder / "peers.md").read_text())
+        results.write("more", more)
+    more = results.read(["more"]).get("more", {})
+    text = markdown(list(results.read(names).values()), more)
+    results.write_markdown("peers", text)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,18 @@
-"""A picture of what peers.py measured: an edit next to warm and cold refits.
+"""A picture of what peers.py measured: an edit beside warm and cold refits.
 
 python examples/benchmarks/plot_peers.py peers-results doc/images/peers.svg
 """
 
-import argparse
-import json
-from pathlib import Path
-
-from _picture import save
+from _picture import BLUE, GREY, ORANGE, options, save
 from matplotlib.figure import Figure
 
 EDITS = {"1": "one row", "0.1%": "0.1% of the rows", "1%": "1% of the rows"}
 LABELS = ["unlearn", "scikit-learn, warm start", "scikit-learn, cold"]
-# Okabe and Ito's colours, for every kind of sight.
-OURS, WARM, COLD = "#0072B2", "#E69F00", "#999999"
+OURS, WARM, COLD = BLUE, ORANGE, GREY
 
 
 def fastest(by_solver):
-    """Seconds of the fastest solver, or None."""
+    """Seconds of the fastest solver; None if there is no solver."""
     return min(by_solver.values()) if by_solver else None
 
 
@@ -65,15 +60,10 @@ def draw(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", help="folder that peers.py wrote")
-    parser.add_argument("picture", help="file to write")
-    options = parser.parse_args()
-    files = sorted(Path(options.results).glob("*.json"))
-    results = [json.loads(file.read_text()) for file in files]
-    results = [result for result in results if "edits" in result]
+    results, picture, _ = options(__doc__, "peers.py")
+    results = [result for result in results.read_all() if "edits" in result]
     results.sort(key=lambda result: result["edits"]["1"]["seconds"])
-    save(draw(results), options.picture)
+    save(draw(results), picture)
 
 
 if __name__ == "__main__":

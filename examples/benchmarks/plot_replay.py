@@ -3,43 +3,34 @@
 python examples/benchmarks/plot_replay.py replay-results doc/images/replay.svg
 """
 
-import argparse
-import json
-from pathlib import Path
-
 import numpy as np
-from _picture import save
+from _picture import BLUE, ORANGE, options, save
+from _replay_tables import median
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-# Okabe and Ito's colours, for every kind of sight.
-OURS, PAPER = "#0072B2", "#E69F00"
+OURS, PAPER = BLUE, ORANGE
 LABELS = {"auto": 'period="auto"', "paper": "the paper's period"}
 RATE, KIND = 1e-2, "deletion"
-# Of speed-ups.
+# Possible ticks of the axis of speed-ups.
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
-def median(draws, way, what):
-    """Over draws."""
-    return float(np.median([draw[way][what] for draw in draws]))
-
-
 def points(draws, parameter):
-    """Values of a parameter with speed-up and error, of those that err at all."""
+    """Value, speed-up and error for each value of a parameter with an error."""
     values = [way.split("=")[1] for way in draws[0] if way.split("=")[0] == parameter]
     found = []
     for value in sorted(values, key=float):
         way = f"{parameter}={value}"
         error = median(draws, way, "error")
-        if error > 1e-9:  # else it is an exact retrain
+        if error > 1e-9:  # otherwise it was an exact retrain
             found.append((value, median(draws, way, "speed_up"), error))
     return found
 
 
 def label(panel, labels, shift, **how):
-    """Say what points are, once where several coincide."""
+    """Label points; points that nearly coincide share a label."""
     places = {}
     for text, x, y in labels:
         for (other_x, other_y), texts in places.items():
@@ -84,14 +75,14 @@ def draw_tradeoff(panel, result):
     panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_title(f"{result['name']}: 1% of the rows removed", fontsize=10)
     panel.set_xlabel("speed-up over the exact retrain")
-    panel.set_ylabel("error, of the change")
+    panel.set_ylabel("error relative to the change")
     panel.grid(color="0.92")
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
 
 
 def draw_speed_ups(panel, results):
-    """Two bars for each set."""
+    """Two bars for each data set."""
     names, bars = [], {"auto": [], "paper": []}
     for result in results:
         for edit in result["edits"]:
@@ -113,7 +104,7 @@ def draw_speed_ups(panel, results):
 
 
 def draw(tradeoffs, edits):
-    """A panel for each set, and bars below."""
+    """A panel for each data set, and bars below."""
     heights = [3.4] * bool(tradeoffs) + [0.42 * len(edits) + 0.9] * bool(edits)
     figure = Figure(figsize=(9.5, sum(heights) + 0.4), layout="constrained")
     rows = iter(
@@ -136,17 +127,11 @@ def draw(tradeoffs, edits):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", help="folder that replay.py wrote")
-    parser.add_argument("picture", help="file to write")
-    options = parser.parse_args()
-    found = {}
-    for name in ("tradeoff", "edits"):
-        file = Path(options.results) / f"{name}.json"
-        found[name] = json.loads(file.read_text()) if file.exists() else []
+    results, picture, command = options(__doc__, "replay.py")
+    found = {"tradeoff": [], "edits": []} | results.read(["tradeoff", "edits"])
     if not any(found.values()):
-        parser.error(f"{options.results} has neither tradeoff.json nor edits.json.")
-    save(draw(found["tradeoff"], found["edits"]), options.picture)
+        command.error("the folder has neither tradeoff.json nor edits.json.")
+    save(draw(found["tradeoff"], found["edits"]), picture)
 
 
 if __name__ == "__main__":

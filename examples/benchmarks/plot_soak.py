@@ -3,19 +3,14 @@
 python examples/benchmarks/plot_soak.py soak-results doc/images/soak.svg
 """
 
-import argparse
-import json
-from pathlib import Path
-
-from _picture import save
+from _picture import BLUE, GREEN, GREY, ORANGE, options, save
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, for every kind of sight.
-ERROR, BOUND, HELD, RESIDENT = "#0072B2", "#E69F00", "#009E73", "#999999"
+ERROR, BOUND, HELD, RESIDENT = BLUE, ORANGE, GREEN, GREY
 
 
 def draw(results):
-    """A column for each set: accuracy above, memory below."""
+    """A column for each data set: accuracy above, memory below."""
     figure = Figure(figsize=(3.4 * len(results), 5.2), layout="constrained")
     panels = figure.subplots(2, len(results), sharex="col", squeeze=False)
     for (above, below), result in zip(panels.T, results, strict=True):
@@ -28,7 +23,7 @@ def draw(results):
                        label="error against a fresh fit")  # fmt: skip
         worst = [check["largest_bound"] for check in checks]
         above.step(edits, worst, color=BOUND, where="pre",
-                   label="largest bound between (gd: estimate)")  # fmt: skip
+                   label="largest bound between checks (gd: estimate)")  # fmt: skip
         above.set_yscale("log")
         above.set_title(result["name"], fontsize=10)
         for name, colour, label in (
@@ -47,7 +42,7 @@ def draw(results):
             panel.grid(color="0.92")
             panel.set_axisbelow(True)
             panel.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set_ylabel("of what is allowed")
+    panels[0, 0].set_ylabel("fraction of the accepted distance")
     panels[1, 0].set_ylabel("memory, MB")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     more = panels[1, 0].get_legend_handles_labels()
@@ -57,13 +52,8 @@ def draw(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", help="folder that soak.py wrote")
-    parser.add_argument("picture", help="file to write")
-    options = parser.parse_args()
-    files = sorted(Path(options.results).glob("*.json"))
-    results = [json.loads(file.read_text()) for file in files]
-    save(draw(results), options.picture)
+    results, picture, _ = options(__doc__, "soak.py")
+    save(draw(results.read_all()), picture)
 
 
 if __name__ == "__main__":

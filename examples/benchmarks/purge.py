@@ -1,36 +1,38 @@
-"""What a purge costs, after edits of several sizes, and what the next edit costs.
+"""What a purge costs after edits of several sizes, and what the next edit costs.
 
     python examples/benchmarks/purge.py --data-dir DIR
 
-A model is fitted, rows are removed, and the model is purged: once after one row, once
-after 20 single rows, and once after 1% of the rows. The next edit removes one row. Fits
-are those of the same estimator on the rows that remain. Seconds are those of the
-process's CPU, of all its threads; the median of some repetitions.
-
---only takes names of data sets; --repeat a number.
+A model is fitted, rows are removed, and the model is purged: after one row, after 20
+single rows, and after 1% of the rows. The next edit removes one row. Costs are compared
+with a fit of the same estimator on the remaining rows. Seconds are processor seconds of
+all threads of the process, medians of --repeat repetitions.
 """
 
-import argparse
 import warnings
-from time import process_time
 
 import _data
 import numpy as np
+from _command import parser
+from _tables import print_head, print_row
+from _timing import timed
 from sklearn.base import clone
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 
-# Single rows before the next edit that is timed, so that it is not the first.
+# Number of single rows that are removed before one of the purges.
 _N_SINGLE = 20
 
 
 def experiments(folder):
-    """Names of data sets, with what loads them and a model for them."""
+    """For each data set a function that loads it, and a model."""
     logistic, ridge = DeltaGradLogisticRegression, DeltaGradRidge
     return {
         "a9a": (lambda: _data.a9a(folder), logistic()),
-        "covtype, 2 classes": (lambda: _two_classes(folder), logistic()),
-        "covtype, 7 classes": (lambda: _covtype(folder), logistic()),
+        "covtype, 2 classes": (
+            lambda: _data.covtype_standardised(folder, two_classes=True),
+            logistic(),
+        ),
+        "covtype, 7 classes": (lambda: _data.covtype_standardised(folder), logistic()),
         "higgs 200k": (lambda: _data.higgs(folder, 200_000), logistic()),
         "higgs 200k, balanced": (
             lambda: _data.higgs(folder, 200_000),
@@ -46,24 +48,8 @@ def experiments(folder):
     }
 
 
-def _covtype(folder):
-    X, y = _data.covtype(folder)
-    return _data.standardised(X), y
-
-
-def _two_classes(folder):
-    X, y = _covtype(folder)
-    return X, (y == 2).astype(int)
-
-
-def _seconds(function):
-    started = process_time()
-    function()
-    return process_time() - started
-
-
 def measured(X, y, model, n_removed, seed):
-    """Figures of one fit, its edits, a purge and the next edit."""
+    """Figures of one fit, its edits, a purge and the next edits."""
     order = np.random.default_rng(seed).permutation(len(y))
     model = clone(model).fit(X, y)
     if n_removed == _N_SINGLE:
@@ -71,16 +57,16 @@ def measured(X, y, model, n_removed, seed):
             model.unlearn(position=position)
     else:
         model.unlearn(position=order[:n_removed])
-    purge = _seconds(model.purge)
+    purge = timed(model.purge).processor
     report = model.update_report_
-    first = _seconds(lambda: model.unlearn(position=order[n_removed]))
+    first = timed(model.unlearn, position=order[n_removed]).processor
     after = model.update_report_
     later = [
-        _seconds(lambda i=i: model.unlearn(position=order[i]))
+        timed(model.unlearn, position=order[i]).processor
         for i in range(n_removed + 1, n_removed + 10)
     ]
-    rest = order[n_removed:]
-    fit = _seconds(lambda: clone(model).fit(X[rest], y[rest]))
+    remaining = order[n_removed:]
+    fit = timed(clone(model).fit, X[remaining], y[remaining]).processor
     return {
         "passes": report.n_passes, "Hessians": report.n_hessians,
         "purge ms": 1e3 * purge, "fits": purge / fit, "next ms": 1e3 * first,
@@ -90,28 +76,24 @@ def measured(X, y, model, n_removed, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir")
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--repeat", type=int, default=3)
-    arguments = parser.parse_args()
+    command = parser(__doc__, data=True, only=experiments(None))
+    command.add_argument("--repeat", type=int, default=3)
+    options = command.parse_args()
     warnings.simplefilter("ignore")
-    first = True
-    for name, (load, model) in experiments(arguments.data_dir).items():
-        if arguments.only and name not in arguments.only:
+    head = None
+    for name, (load, model) in experiments(options.data_dir).items():
+        if name not in options.only:
             continue
         X, y = load()
         for n_removed in (1, _N_SINGLE, len(y) // 100):
             runs = [
-                measured(X, y, model, n_removed, seed)
-                for seed in range(arguments.repeat)
+                measured(X, y, model, n_removed, seed) for seed in range(options.repeat)
             ]
-            if first:
-                print(f"{'':24s} {'removed':>8s} " + " ".join(runs[0]))
-                first = False
-            figures = {key: np.median([run[key] for run in runs]) for key in runs[0]}
-            values = [f"{value:>{len(key)}.3g}" for key, value in figures.items()]
-            print(f"{name:24s} {n_removed:8d} " + " ".join(values), flush=True)
+            if head is None:
+                head = ["data", "rows removed", *runs[0]]
+                print_head(head)
+            figures = (np.median([run[key] for run in runs]) for key in runs[0])
+            print_row([name, f"{n_removed:,}", *(f"{value:.3g}" for value in figures)])
 
 
 if __name__ == "__main__":

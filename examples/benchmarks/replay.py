@@ -2,35 +2,33 @@
 
     python examples/benchmarks/replay.py --data-dir DIR --out replay-results
 
-Every replay is made on a copy of one fit and followed by an exact retrain of that copy
-(`partial_refit()`): a speed-up is the ratio of the two, a median over draws, and an
-error the distance of the replayed to the retrained coefficients over the distance that
-the edit moves them. "By rows read" counts rows instead of seconds. Kernels are compiled
-before, and one row is removed before by "auto", so that its curvature is there: what
-that first edit takes is told apart. The penalty is that of the fit throughout.
+Every replay is made on a copy of one fitted model and followed by an exact retrain of
+that copy (`partial_refit()`). A speed-up is the ratio of the two times, a median over
+draws. An error is the distance of the replayed from the retrained coefficients, divided
+by the distance that the edit moves them. "By rows read" counts rows instead of seconds.
+Before any measurement the kernels are compiled, and one row is removed with
+period="auto", which computes the Hessians along the path: the cost of that first edit
+is a column of its own. The penalty is that of the fit throughout.
 
 --only takes names of sections, --sets names of data sets ("higgs 10.5M" is run only if
-it is named); --quick takes a part of covtype and one draw. A section's results are a
-JSON file, written as soon as a data set is done (results of other data sets in it are
-kept); all JSON files in the folder make one markdown file.
+it is named); --quick takes a part of covtype and one draw. Results of a section are a
+JSON file, written as soon as a data set is measured; results of other data sets in it
+are kept. All JSON files in the folder make one Markdown file.
 
-A copy more or less is hundreds of MB. Where the machine is slow to hand out memory, set
-MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=1000000000000.
+A copy of the model can take hundreds of MB. If the machine is slow to hand out memory,
+set MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=1000000000000.
 """
 
-import argparse
 import dataclasses
-import json
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from _command import Results, environment, parser
 from _data import standardised
-from _environment import environment
 from _replay_tables import (
     cache_table,
     edits_table,
@@ -44,14 +42,12 @@ from paper import LEARNING_RATE, WEIGHT_DECAY, Experiment, experiments
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 
-from skdeltagrad import DeltaGradLogisticRegression
-
 RATES = (1e-3, 1e-2)
-# Not run unless named: it takes minutes, and 14 GB (17 with the settings above).
+# Not run unless named: it takes minutes and 14 GB (17 GB with the settings above).
 LARGEST = "higgs 10.5M"
 PERIODS = (1, 2, 3, 5, 10, 20, 50)
 EDIT_TOLS = (1e-1, 1e-2, 1e-3)
-# What errors are asked to stay below: of an edit, and after a sequence.
+# Largest accepted error of one edit, and of a sequence of edits.
 EDIT_TOL = 2e-2
 EDIT_TOL_ONLINE = 3e-2
 GROWTH = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -60,14 +56,14 @@ AUTO = {"period": "auto"}
 
 @dataclass(frozen=True)
 class Case(Experiment):
-    """A data set of the paper's, and the schedule that it is trained on."""
+    """A data set of the paper, with a learning rate and a largest accepted error."""
 
     learning_rate: float | str = LEARNING_RATE
     edit_tol: float = EDIT_TOL
 
     @property
     def paper(self):
-        """The paper's settings."""
+        """The paper's period and burn-in."""
         return {"period": self.period, "burn_in": self.burn_in}
 
 
@@ -102,7 +98,7 @@ def breast_cancer():
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     folder: str | None
     sets: tuple | None
@@ -111,10 +107,10 @@ class Options:
     quick: bool
 
     def cases(self, *names):
-        """Those of some data sets that are to be run."""
+        """Those of the named data sets that the options select."""
         table = cases(self.folder)
         if self.quick:
-            # The first rows, in about as many steps.
+            # With smaller batches the number of steps is about the same.
             load = table["covtype 93k"].load
             table["covtype 93k"] = dataclasses.replace(
                 table["covtype 93k"],
@@ -127,7 +123,7 @@ class Options:
         return [table[name] for name in names if name in self.sets]
 
     def rng(self, *more):
-        """Random numbers of their own for every use."""
+        """A random number generator that no other use shares."""
         return np.random.default_rng([self.seed, *more])
 
 
@@ -135,21 +131,14 @@ class Options:
 
 
 def estimator(case, n_samples):
-    """Not fitted; with the paper's penalty, and period="auto"."""
-    return DeltaGradLogisticRegression(
-        C=1.0 / (WEIGHT_DECAY * n_samples),
-        solver=case.solver,
-        batch_size=case.batch_size or -(-n_samples // 2),
-        max_iter=case.epochs,
-        learning_rate=case.learning_rate,
-        burn_in=case.burn_in,
-        edit_tol=case.edit_tol,
-        random_state=0,
+    """An estimator with period="auto", not fitted."""
+    return case.estimator(
+        n_samples, learning_rate=case.learning_rate, edit_tol=case.edit_tol
     )
 
 
 def warm_up(model, X, y):
-    """Compile all that edits of such rows need."""
+    """Compile the kernels that edits of such rows need."""
     X, y = X[:4_000], y[:4_000]
     model = clone(model).set_params(C=1.0 / (WEIGHT_DECAY * len(y))).fit(X, y)
     for way in (AUTO, AUTO, {"period": 5, "burn_in": 3}):
@@ -159,22 +148,22 @@ def warm_up(model, X, y):
 
 
 def weights(model):
-    """All coefficients."""
+    """Coefficients and intercepts, (n_outputs, n_features + 1)."""
     return np.column_stack([model.coef_, model.intercept_])
 
 
 def remove(rows, model):
-    """Take rows out, by position."""
+    """Unlearn rows by position; the model comes last for `partial`."""
     model.unlearn(position=rows)
 
 
 def ratio(a, b):
-    """Of lengths."""
+    """Ratio of two norms."""
     return float(np.linalg.norm(a) / np.linalg.norm(b))
 
 
 class Start:
-    """Rows, and a model of them that has lost the first one, by "auto"."""
+    """Rows, and a model of them that has unlearned the first one with "auto"."""
 
     def __init__(self, case, n_fits=1):
         self.case = case
@@ -184,13 +173,13 @@ class Start:
         warm_up(self.model, self.X, self.y)
         fits, first_edits = [], []
         for _ in range(n_fits):
-            fits.append(timed(self.model.fit, self.X, self.y))
-            first_edits.append(timed(remove, 0, self.model))
+            fits.append(timed(self.model.fit, self.X, self.y).wall)
+            first_edits.append(timed(remove, 0, self.model).wall)
         self.fit_seconds = float(np.median(fits))
         self.first_edit = float(np.median(np.divide(first_edits, fits)))
 
     def facts(self):
-        """What is the same for all edits."""
+        """Figures that all edits share."""
         report = self.model.update_report_
         return {
             "name": self.case.name,
@@ -203,25 +192,25 @@ class Start:
         }
 
     def draw(self, n_rows, rng):
-        """Random rows that are there."""
+        """Random rows of the current training rows."""
         return 1 + rng.choice(self.n_samples - 1, n_rows, replace=False)
 
     def add(self, rows, model):
-        """Put rows of X in."""
+        """Add rows of X."""
         model.partial_refit(self.X[rows], self.y[rows])
 
 
 def replay(model, way, edit):
-    """Edit a model, then retrain it exactly: times, error, and what the report says."""
+    """Edit a model, then retrain it exactly: times, error and figures of the report."""
     model.set_params(**way)
     before = weights(model)
-    seconds = timed(edit, model)
+    seconds = timed(edit, model).wall
     report = model.update_report_
     replayed = weights(model)
-    retrain_seconds = timed(model.partial_refit)
+    retrain_seconds = timed(model.partial_refit).wall
     exact = weights(model)
     estimate = report.error_estimate
-    # In units of all rows; every epoch reads them once.
+    # In passes over all rows; every epoch reads them once.
     epochs = model.max_iter
     touched = (report.n_removed + report.n_added) / report.n_samples
     passes = epochs * report.n_exact_steps / report.n_steps + report.n_passes
@@ -241,16 +230,17 @@ def replay(model, way, edit):
 
 
 def compare(start, ways, edit, draw=0, prepare=None):
-    """The same edit in several ways, in turns; and the last model, exact again.
+    """Make the same edit in several ways, alternately.
 
-    With `prepare`, another edit comes first, by "auto".
+    With `prepare`, another edit is made before, with "auto". Returns the figures of
+    each way, and the last model after its exact retrain.
     """
     order = list(ways)
     if draw % 2:
         order.reverse()
     found, model = {}, None
     for name in order:
-        del model  # before there is another
+        del model  # frees its memory before the next copy is made
         model = deepcopy(start)
         if prepare is not None:
             prepare(model.set_params(**AUTO))
@@ -262,7 +252,7 @@ def compare(start, ways, edit, draw=0, prepare=None):
 
 
 def edits(options):
-    """Deletion and addition of shares of the rows, by "auto" and as in the paper."""
+    """Deletion and addition of some rows, with "auto" and as in the paper."""
     for case in options.cases(*cases(None)):
         n_draws = 1 if case.name == LARGEST else options.n_draws
         start = Start(case, n_draws)
@@ -276,8 +266,9 @@ def edits(options):
                 edit = partial(remove, rows)
                 found, without = compare(start.model, ways, edit, draw)
                 draws["deletion"].append(found)
-                # That one is exact. Adding one row makes curvature, and room: to copies
-                # there is none, and all rows would have to be moved.
+                # `without` was retrained exactly. Adding one row before the measurement
+                # computes its Hessians and makes room: a copy has no spare room, so
+                # that the first addition moves all rows.
                 edit, first = partial(start.add, rows), partial(start.add, [0])
                 found, _ = compare(without, ways, edit, draw, prepare=first)
                 draws["addition"].append(found)
@@ -290,7 +281,7 @@ def edits(options):
 
 
 def online(options):
-    """Single rows removed one after the other, and all at once."""
+    """Single rows removed one after the other, and all of them in one edit."""
     names = ("mnist 16384", "covtype 93k", "higgs 1M", "news20, rate 4")
     runs = [(case, 100) for case in options.cases(*names)]
     runs += [(case, 1_000) for case in options.cases("covtype 93k")]
@@ -307,10 +298,10 @@ def online(options):
         model = deepcopy(start.model)
         seconds, n_refits = [], 0
         for row in rows:
-            seconds.append(timed(remove, row, model))
+            seconds.append(timed(remove, row, model).wall)
             n_refits += model.update_report_.refit
         replayed = weights(model)
-        retrains = [timed(model.partial_refit) for _ in range(3)]
+        retrains = [timed(model.partial_refit).wall for _ in range(3)]
         exact = weights(model)
         del model
         remove(rows, start.model)
@@ -334,7 +325,7 @@ def online(options):
 
 
 def hard(options):
-    """Edits that change the path much."""
+    """Edits that change the path a lot."""
     for case in options.cases("mnist 16384", "covtype 93k", "higgs 1M"):
         start = Start(case)
         ways = {"auto": AUTO, "paper": case.paper}
@@ -356,7 +347,7 @@ def hard(options):
 
 
 def _of_one_class(start, n_rows, rng):
-    """Rows of the rarest class of which half can go."""
+    """Rows of the rarest class that has twice as many."""
     labels, counts = np.unique(start.y[1:], return_counts=True)
     counts = np.where(counts >= 2 * n_rows, counts, start.n_samples)
     members = 1 + np.flatnonzero(start.y[1:] == labels[np.argmin(counts)])
@@ -367,26 +358,26 @@ def _of_largest_loss(start, n_rows, rng):
     """Rows that the model finds least likely."""
     codes = np.searchsorted(start.model.classes_, start.y)
     gain = start.model.predict_log_proba(start.X)[np.arange(start.n_samples), codes]
-    gain[0] = np.inf  # is not there
+    gain[0] = np.inf  # was unlearned before
     return np.argpartition(gain, n_rows)[:n_rows]
 
 
 def growth(options):
-    """Ten rows out of more and more, next to the exact retrain."""
+    """Ten rows removed from more and more, and the exact retrain."""
     for n_samples in GROWTH[:2] if options.quick else GROWTH:
         X, y = _synthetic(n_samples)
         case = Case("growth", None, None, 50, 5, 10, solver="gd")
         model = estimator(case, n_samples)
         warm_up(model, X, y)
-        fit_seconds = timed(model.fit, X, y)
+        fit_seconds = timed(model.fit, X, y).wall
         del X
         rows = options.rng(n_samples).choice(n_samples, (4, 10), replace=False)
-        first_seconds = timed(remove, rows[0], model)
+        first_seconds = timed(remove, rows[0], model).wall
         exact = deepcopy(model)
         seconds, retrains = [], []
         for some in rows[1:]:
-            seconds.append(timed(remove, some, model))
-            retrains.append(timed(exact.partial_refit))
+            seconds.append(timed(remove, some, model).wall)
+            retrains.append(timed(exact.partial_refit).wall)
         report = model.update_report_
         yield {
             "name": f"{n_samples:,}",
@@ -403,7 +394,7 @@ def growth(options):
 
 
 def _synthetic(n_samples, n_features=28):
-    """float32 rows and two classes, made a part at a time."""
+    """float32 rows and two classes, generated in parts to save memory."""
     rng = np.random.default_rng(2)
     direction = rng.standard_normal(n_features) / np.sqrt(n_features)
     X = np.empty((n_samples, n_features), np.float32)
@@ -417,7 +408,7 @@ def _synthetic(n_samples, n_features=28):
 
 
 def tradeoff(options):
-    """Error and speed-up of 1% removed, by the paper's periods and our edit_tol."""
+    """Error and speed-up of a removal of 1%, for several periods and `edit_tol`."""
     ways = {f"period={period}": {"period": period, "burn_in": 10} for period in PERIODS}
     ways |= {f"edit_tol={tol:g}": AUTO | {"edit_tol": tol} for tol in EDIT_TOLS}
     for case in options.cases("covtype 93k", "mnist 16384"):
@@ -432,7 +423,7 @@ def tradeoff(options):
 
 
 def cache(options):
-    """Bytes that are kept, after the fit and after an edit."""
+    """Bytes of the cached path after the fit and after an edit."""
     for case in options.cases("covtype 93k"):
         case = dataclasses.replace(case, solver="gd", epochs=50)
         X, y = case.load()
@@ -452,7 +443,7 @@ def cache(options):
 
 @dataclass(frozen=True)
 class Section:
-    """What is measured, by data set, and how it is shown."""
+    """A generator of results, one for each data set, and the table that shows them."""
 
     title: str
     measure: Callable
@@ -463,65 +454,53 @@ SECTIONS = {
     "edits": Section("Edits", edits, edits_table),
     "online": Section("Single rows in sequence", online, online_table),
     "hard": Section("Hard edits", hard, hard_table),
-    "growth": Section("Ten rows out of more and more", growth, growth_table),
+    "growth": Section("Ten rows removed from more and more", growth, growth_table),
     "tradeoff": Section("Speed against error", tradeoff, tradeoff_table),
     "cache": Section("Memory", cache, cache_table),
 }
 
 
-def keep(file, result):
-    """Put a result into a file, in place of one of the same name."""
-    results = json.loads(file.read_text()) if file.exists() else []
-    names = [other["name"] for other in results]
-    if result["name"] in names:
-        results[names.index(result["name"])] = result
-    else:
-        results.append(result)
-    file.write_text(json.dumps(results, indent=1))
+def replaced(results, result):
+    """Results with another one, which takes the place of one of the same name."""
+    others = {other["name"]: other for other in results}
+    return list((others | {result["name"]: result}).values())
 
 
-def markdown(folder):
-    """All that the folder holds."""
-    parts = []
-    for name, section in SECTIONS.items():
-        file = folder / f"{name}.json"
-        if file.exists():
-            shown = section.table(json.loads(file.read_text()))
-            parts.append(f"## {section.title}\n\n{shown}")
-    return "\n".join(parts)
+def markdown(results):
+    """Tables of all sections that have results."""
+    return "\n".join(
+        f"## {SECTIONS[name].title}\n\n{SECTIONS[name].table(found)}"
+        for name, found in results.read(SECTIONS).items()
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder with the data sets as .npz files")
-    parser.add_argument("--out", default="replay-results", help="folder for results")
-    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=SECTIONS)
-    parser.add_argument("--sets", nargs="+", help="names of data sets")
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--quick", action="store_true")
-    asked = parser.parse_args()
+    command = parser(__doc__, data=True, out="replay-results", only=SECTIONS)
     known = [*cases(None), "breast_cancer"]
-    for name in set(asked.sets or ()) - set(known):
-        parser.error(f"--sets: {name!r} is none of {', '.join(map(repr, known))}")
-    options = Options(
-        asked.data_dir, asked.sets, 1 if asked.quick else asked.draws, asked.seed,
-        asked.quick,
+    command.add_argument(
+        "--sets", nargs="+", metavar="NAME", choices=known,
+        help="which of: " + ", ".join(map(repr, known)),
     )  # fmt: skip
-    folder = Path(asked.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    command.add_argument("--draws", type=int, default=3, help="random sets of rows")
+    command.add_argument("--seed", type=int, default=7)
+    command.add_argument("--quick", action="store_true")
+    asked = command.parse_args()
+    n_draws = 1 if asked.quick else asked.draws
+    options = Options(asked.data_dir, asked.sets, n_draws, asked.seed, asked.quick)
+    results = Results(asked.out)
     for name in asked.only:
-        section, file, results = SECTIONS[name], folder / f"{name}.json", []
+        section, new = SECTIONS[name], []
         started = perf_counter()
         for result in section.measure(options):
             spent = perf_counter() - started
             print(f"{name}, {result['name']}: {spent:.0f} s", flush=True)
-            results.append(result | {"environment": environment()})
-            keep(file, results[-1])
+            new.append(result | {"environment": environment()})
+            kept = results.read([name]).get(name, [])
+            results.write(name, replaced(kept, new[-1]))
             started = perf_counter()
-        if results:
-            print(section.table(results), flush=True)
-        (folder / "replay.md").write_text(markdown(folder))
+        if new:
+            print(section.table(new), flush=True)
+    results.write_markdown("replay", markdown(results), show=False)
 
 
 if __name__ == "__main__":

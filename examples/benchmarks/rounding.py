@@ -1,23 +1,25 @@
-"""Do bounds hold at the level of rounding? Models where little but rounding is left.
+"""Do bounds hold at the level of rounding? Models where hardly anything else is left.
 
-Ridge with fewer rows than columns, a tiny penalty, nearly equal columns, equal rows,
-columns far from zero, weights that span six orders of magnitude, rows in float32; and
-logistic regression edited until only rounding is left. After every edit the optimum of
-the current training rows is computed in extended precision, and the true distance to it
-is compared with `distance_bound`, and the true change of decision values with
-`decision_bound`. Nothing is allowed on top of the bounds.
+The problems are Ridge regressions with fewer rows than columns, a tiny penalty, nearly
+equal columns, equal rows, columns far from zero, weights over six orders of magnitude,
+or rows in float32; and logistic regressions that are edited with a tiny `edit_tol`.
+After every edit the optimum of the current training rows is computed in extended
+precision. The true distance to it is compared with `distance_bound`, and the true
+change of decision values with `decision_bound`, without any tolerance.
 
     python examples/benchmarks/rounding.py --edits 2000
 
 Needs a machine whose long double has more digits than its double (x86).
 """
 
-import argparse
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from _command import parser
+from _internals import centre, iterate, kept_norm
+from _tables import table
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 
@@ -31,7 +33,7 @@ KINDS = [
     "scales",
     "heavy-tailed",
 ]
-# What the optimum in extended precision may itself be off by, as a fraction of a bound.
+# Largest accepted error of the optimum in extended precision, relative to a bound.
 UNCERTAIN = 0.1
 
 
@@ -47,7 +49,7 @@ class Case:
 
 
 def random_case(rng, logistic):
-    """A problem that is hard on the digits, of one or of two kinds at once."""
+    """A problem with large rounding errors, of one kind or of two at once."""
     kinds = rng.choice(KINDS, rng.choice([1, 2]), replace=False)
     n_features = int(rng.integers(2, 31))
     n_rows = int(np.exp(rng.uniform(np.log(8), np.log(200))))
@@ -100,12 +102,12 @@ def random_case(rng, logistic):
 
 def cholesky(matrix):
     """Upper factor of a symmetric positive definite matrix in extended precision."""
-    rest, factor = matrix.copy(), np.zeros_like(matrix)
+    left, factor = matrix.copy(), np.zeros_like(matrix)
     for k in range(len(matrix)):
-        if not rest[k, k] > 0:
+        if not left[k, k] > 0:
             raise ArithmeticError("not positive definite")
-        factor[k, k:] = rest[k, k:] / np.sqrt(rest[k, k])
-        rest[k:, k:] -= np.outer(factor[k, k:], factor[k, k:])
+        factor[k, k:] = left[k, k:] / np.sqrt(left[k, k])
+        left[k:, k:] -= np.outer(factor[k, k:], factor[k, k:])
     return factor
 
 
@@ -116,8 +118,8 @@ def solved(factor, vector):
     for k in range(q):
         half[k] = (vector[k] - factor[:k, k] @ half[:k]) / factor[k, k]
     for k in reversed(range(q)):
-        rest = half[k] - factor[k, k + 1 :] @ solution[k + 1 :]
-        solution[k] = rest / factor[k, k]
+        known = factor[k, k + 1 :] @ solution[k + 1 :]
+        solution[k] = (half[k] - known) / factor[k, k]
     return solution
 
 
@@ -141,7 +143,7 @@ class Reference:
         self.y = y.reshape(len(y), -1).astype(LONG)
 
     def coefficients(self, coef, intercept):
-        """Of the centred columns, from those that an estimator has."""
+        """Coefficients of the centred columns, from those of an estimator."""
         W = np.atleast_2d(np.asarray(coef, LONG))
         if self.A.shape[1] == W.shape[1]:
             return W
@@ -149,51 +151,53 @@ class Reference:
         return np.column_stack([W, b])
 
     def derivatives(self, W):
+        """Gradient, and weighted second derivative of the loss of each row."""
         raw = self.A @ W.T
-        bend = self.weight
+        second = self.weight
         residual = raw - self.y
         if self.is_logistic:
             p = 1 / (1 + np.exp(-raw))
             residual = p - self.y
-            bend = self.weight * (p * (1 / (1 + np.exp(raw))))[:, 0]
+            second = self.weight * (p * (1 / (1 + np.exp(raw))))[:, 0]
         gradient = (self.weight[:, None] * residual).T @ self.A + self.penalty * W
-        return gradient, bend
+        return gradient, second
 
     def optimum(self, start):
-        """By Newton's method; the second derivatives there, and what is left."""
+        """The optimum, second derivatives there, and the length of the last step."""
         W, left, factor = start, np.inf, None
         for _ in range(60):
-            gradient, bend = self.derivatives(W)
+            gradient, second = self.derivatives(W)
             if factor is None or self.is_logistic:
-                gram = (self.A * bend[:, None]).T @ self.A + np.diag(self.penalty)
+                gram = (self.A * second[:, None]).T @ self.A + np.diag(self.penalty)
                 factor = cholesky(gram)
             step = np.stack([solved(factor, one) for one in gradient])
-            before, left = left, self.norm(step, bend)
+            before, left = left, self.norm(step, second)
             if self.is_logistic:
                 size = np.abs(self.A @ step.T).max()
                 step = step * (np.log1p(size) / size if size > 0.1 else 1)
                 if size > 0.1:
                     before = np.inf
             if not left < 0.5 * before:
-                return W, bend, left
+                return W, second, left
             W = W - step
         raise ArithmeticError("the reference did not converge")
 
-    def distance(self, path, off, bend):
-        """In the norm of the Hessian that bounds are about: the one that is kept.
+    def distance(self, estimator, off, second):
+        """Norm of a difference with the Hessian that bounds refer to, the kept one.
 
-        That of a squared error is the same everywhere, and is exact here.
+        The Hessian of a squared error is constant, and computed exactly here.
         """
-        if not self.is_logistic or path.curvature is None:
-            return self.norm(off, bend)
+        norm = kept_norm(estimator)
+        if not self.is_logistic or norm is None:
+            return self.norm(off, second)
         off = off.copy()
-        if path.centre is not None:
-            off[:, -1] += off[:, :-1] @ (path.centre - self.mean)
-        return path.curvature.hessian.norm(off.astype(float))
+        if centre(estimator) is not None:
+            off[:, -1] += off[:, :-1] @ (centre(estimator) - self.mean)
+        return norm(off)
 
-    def norm(self, W, bend):
-        """In the norm of the Hessian."""
-        squares = bend[:, None] * (self.A @ W.T) ** 2
+    def norm(self, W, second):
+        """Norm with the Hessian of the current rows."""
+        squares = second[:, None] * (self.A @ W.T) ** 2
         return float(np.sqrt(squares.sum() + (self.penalty * W**2).sum()))
 
 
@@ -201,30 +205,28 @@ def published(estimator):
     """Coefficients and intercept in float64, before they are rounded to float32."""
     if estimator.coef_.dtype == np.float64:
         return estimator.coef_, estimator.intercept_
-    path = estimator._path
-    coef = path.iterate[:, : estimator.n_features_in_]
-    if path.centre is None:
-        return coef, 0.0
-    return coef, path.iterate[:, -1] - coef @ path.centre
+    mean, w = centre(estimator), iterate(estimator)
+    coef = w[:, : estimator.n_features_in_]
+    return coef, 0.0 if mean is None else w[:, -1] - coef @ mean
 
 
 # Edits.
 
 
 def edits(rng, case):
-    """Edits one after the other: the estimator, and the rows that it should have."""
+    """Make edits one by one; yield the estimator and the rows it should have."""
     X, y, weight = case.X.copy(), case.y.copy(), case.weight.copy()
     estimator = case.estimator.fit(X, y, sample_weight=weight)
     live = np.ones(len(y), dtype=bool)
     for _ in range(rng.integers(4, 9)):
-        there = np.flatnonzero(live)
+        current = np.flatnonzero(live)
         kind = rng.choice(["one", "some", "correct"], p=[0.5, 0.2, 0.3])
         n_rows = (
-            1 if kind == "one" else int(rng.integers(1, 1 + max(1, len(there) // 5)))
+            1 if kind == "one" else int(rng.integers(1, 1 + max(1, len(current) // 5)))
         )
-        rows = rng.choice(there, n_rows, replace=False)
+        rows = rng.choice(current, n_rows, replace=False)
         if kind == "correct":
-            order = rng.permutation(there)[: len(rows)]
+            order = rng.permutation(current)[: len(rows)]
             X[rows] = X[order] * (1 + 0.01 * rng.standard_normal((n_rows, 1)))
             X[rows] = X[rows].astype(case.X.dtype)
             estimator.partial_refit(
@@ -235,9 +237,10 @@ def edits(rng, case):
                 replace=True,
             )
         else:
-            rest = np.setdiff1d(there, rows)
+            remaining = np.setdiff1d(current, rows)
             is_classifier = isinstance(estimator, DeltaGradLogisticRegression)
-            if len(rest) < 4 or (is_classifier and len(np.unique(y[rest])) < 2):
+            n_classes = len(np.unique(y[remaining]))
+            if len(remaining) < 4 or (is_classifier and n_classes < 2):
                 continue
             estimator.unlearn(position=rows)
             live[rows] = False
@@ -246,7 +249,7 @@ def edits(rng, case):
 
 @dataclass
 class Outcome:
-    """What one edit was off by, next to what its report says."""
+    """True distances after one edit, and its report."""
 
     kind: str
     distance: float
@@ -272,7 +275,7 @@ class Outcome:
 
 
 def outcomes(seed, logistic):
-    """All edits of one random problem."""
+    """Make all edits of one random problem."""
     rng = np.random.default_rng([seed, logistic])
     case = random_case(rng, logistic)
     try:
@@ -280,56 +283,60 @@ def outcomes(seed, logistic):
             report = estimator.update_report_
             reference = Reference(estimator, X, y, weight)
             W = reference.coefficients(*published(estimator))
-            optimum, bend, left = reference.optimum(W)
+            optimum, second, left = reference.optimum(W)
             bound = report.distance_bound
             if bound is not None and left > UNCERTAIN * bound:
-                continue  # there is nothing to compare with
+                continue  # the reference is not accurate enough
             off = W - optimum
             yield Outcome(
-                case.kind, reference.distance(estimator._path, off, bend),
+                case.kind, reference.distance(estimator, off, second),
                 float(np.abs(reference.A @ off.T).max()),
-                reference.norm(optimum, bend), report,
+                reference.norm(optimum, second), report,
             )  # fmt: skip
     except (ArithmeticError, ValueError):
-        return  # too hard for the estimator, which says so, or for the reference
+        return  # the estimator or the reference refuses the problem
 
 
-def table(found):
-    """Violations, and how much larger than the truth bounds are."""
+def cells(kind, outcomes):
+    """A row of the table; None if no edit has a bound."""
+    bounded = [one for one in outcomes if one.has_bound]
+    if not bounded:
+        return None
+    bounds = [(one.report.distance_bound, one) for one in bounded]
+    ratios = [bound / one.distance for bound, one in bounds if one.distance]
+    relative = [bound / one.size for bound, one in bounds if one.size]
+    return [
+        kind,
+        f"{len(outcomes)}",
+        f"{len(bounded) / len(outcomes):.0%}",
+        f"{sum(one.excess > 1 for one in bounded)}",
+        f"{max(one.excess for one in bounded):.2g}",
+        f"{np.median(ratios):.2g}",
+        f"{np.quantile(ratios, 0.9):.2g}",
+        f"{np.median(relative):.1e}",
+        f"{np.mean([one.report.n_passes for one in outcomes]):.2f}",
+    ]
+
+
+def show(found):
+    """Print violations, and how much larger than the true distances the bounds are."""
     by_kind = defaultdict(list)
     for one in found:
-        for kind in one.kind.split(" + "):
+        for kind in [*one.kind.split(" + "), "all"]:
             by_kind[kind].append(one)
-        by_kind["all"].append(one)
-    print(
-        "| rows | edits | with a bound | violations | largest excess | bound / true: "
-        "median | 90% | bound / norm of the optimum: median | passes |"
-    )
-    print("|" + "---|" * 9)
-    for kind in [*KINDS, "all"]:
-        mine = by_kind[kind]
-        bounded = [one for one in mine if one.has_bound]
-        if not bounded:
-            continue
-        ratios = [
-            one.report.distance_bound / one.distance for one in bounded if one.distance
-        ]
-        relative = [one.report.distance_bound / one.size for one in bounded if one.size]
-        print(
-            f"| {kind} | {len(mine)} | {len(bounded) / len(mine):.0%} "
-            f"| {sum(one.excess > 1 for one in bounded)} "
-            f"| {max(one.excess for one in bounded):.2g} "
-            f"| {np.median(ratios):.2g} | {np.quantile(ratios, 0.9):.2g} "
-            f"| {np.median(relative):.1e} "
-            f"| {np.mean([one.report.n_passes for one in mine]):.2f} |"
-        )
+    head = [
+        "rows", "edits", "with a bound", "violations", "largest true / bound",
+        "bound / true: median", "90%", "bound / norm of the optimum: median", "passes",
+    ]  # fmt: skip
+    lines = [cells(kind, by_kind[kind]) for kind in [*KINDS, "all"]]
+    print(table(head, [line for line in lines if line is not None]))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edits", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--edits", type=int, default=2000)
+    command.add_argument("--seed", type=int, default=0)
+    options = command.parse_args()
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     for name, logistic in (("Ridge", False), ("logistic regression", True)):
@@ -338,7 +345,7 @@ def main():
             found += outcomes(number, logistic)
             number += 1
         print(f"\n{name}\n")
-        table(found)
+        show(found)
 
 
 if __name__ == "__main__":

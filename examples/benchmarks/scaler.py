@@ -1,24 +1,23 @@
-"""How much does a scaler remember of rows that were unlearned behind it?
+"""How much does a scaler remember of rows that are unlearned behind it?
 
 A pipeline of a `StandardScaler` and `DeltaGradLogisticRegression` unlearns rows, and so
 does `DeltaGradLogisticRegression(standardize=True)` on the rows as they are. Both are
-compared with scikit-learn's pipeline, fitted anew on the rows that remain: how far are
-coefficients (of standardised columns) and decision values off, as a share of what the
-removal changes? And does the scaler's mean give a removed row away?
+compared with scikit-learn's pipeline, fitted to the remaining rows: how far off are the
+coefficients (of standardised columns) and decision values, as a fraction of what the
+removal changes? And does the scaler's mean reveal a removed row?
 
     python examples/benchmarks/scaler.py --data-dir DIR
 
-Files: ``adult.csv.gz`` and ``covtype_93k.npz``. Without --data-dir the data is fetched
-by scikit-learn.
+Files: ``adult.csv.gz`` and ``covtype_93k.npz``.
 """
 
-import argparse
 import math
 from copy import deepcopy
-from pathlib import Path
 
 import _data
 import numpy as np
+from _command import parser
+from _tables import print_head, print_row
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -30,19 +29,9 @@ from skdeltagrad import DeltaGradLogisticRegression
 N_DRAWS = 5
 
 
-def adult(folder=None):
-    """Numbers as they are, categories one-hot; and who was born in Mexico."""
-    import pandas as pd
-
-    if folder is None:
-        from sklearn.datasets import fetch_openml
-
-        table = fetch_openml("adult", version=2, parser="auto").frame
-        table = table.rename(columns={"class": "income", "native-country": "born"})
-    else:
-        table = pd.read_csv(Path(folder) / "adult.csv.gz").drop(columns="split")
-        table = table.rename(columns={"native_country": "born"})
-    y = table.pop("income").str.startswith(">50K").to_numpy(int)
+def adult(folder):
+    """Numbers as they are, one-hot categories; the rows of people born in Mexico."""
+    frame, y = _data.adult(folder)
     columns = make_column_transformer(
         ("passthrough", make_column_selector(dtype_include="number")),
         (
@@ -50,25 +39,19 @@ def adult(folder=None):
             make_column_selector(dtype_exclude="number"),
         ),
     )
-    X = np.asarray(columns.fit_transform(table.astype({"born": str})), dtype=float)
-    return X, y, np.flatnonzero(table["born"].astype(str).str.strip() == "Mexico")
+    frame = frame.astype({"native_country": str})
+    X = np.asarray(columns.fit_transform(frame), dtype=float)
+    return X, y, np.flatnonzero(frame["native_country"].str.strip() == "Mexico")
 
 
-def covtype(folder=None):
-    """Metres, degrees and flags; second class or not; and one wilderness area."""
-    if folder is None:
-        from sklearn.datasets import fetch_covtype
-
-        X, y = fetch_covtype(return_X_y=True)
-    else:
-        data = _data._load(folder, "covtype_93k")
-        X, y = data["X"], data["y"]
-    X = X.astype(float)
+def covtype(folder):
+    """Metres, degrees and flags, two classes; the rows of one wilderness area."""
+    X, y = _data.covtype_as_it_is(folder)
     return X, (y == 2).astype(int), np.flatnonzero(X[:, 13])
 
 
 def removals(X, group):
-    """Sets of rows, several draws of those that are drawn, by what they are called."""
+    """Lists of row numbers by name: several draws, or one where nothing is random."""
     rng = np.random.default_rng(0)
     n = len(X)
 
@@ -88,7 +71,7 @@ def removals(X, group):
 
 
 class Linear:
-    """Coefficients for rows as they are given, of whatever model."""
+    """Coefficients of a model for unscaled rows."""
 
     def __init__(self, model):
         if hasattr(model, "steps"):
@@ -99,14 +82,14 @@ class Linear:
             self.coef, self.intercept = model.coef_[0], model.intercept_[0]
 
     def off(self, other, X, scale):
-        """Distances: coefficients of standardised columns, decision values (rms)."""
+        """Distances of coefficients and decision values (root mean square, largest)."""
         change = X @ (self.coef - other.coef) + self.intercept - other.intercept
         coef = (self.coef - other.coef) * scale
         return np.linalg.norm(coef), np.sqrt(np.mean(change**2)), np.abs(change).max()
 
 
 def compare(X, y, C, sets):
-    """Print a line for every kind of removal."""
+    """Print a line for each kind of removal."""
     parameters = {"C": C, "edit_tol": 1e-5}
     behind_scaler = make_pipeline(
         StandardScaler(), DeltaGradLogisticRegression(**parameters)
@@ -115,59 +98,63 @@ def compare(X, y, C, sets):
     before = Linear(behind_scaler)
     for name, draws in sets.items():
         lines = []
-        for gone in draws:
-            kept = np.setdiff1d(np.arange(len(X)), gone)
-            behind = skdeltagrad.unlearn(deepcopy(behind_scaler), X[gone], y[gone])
-            ours = deepcopy(inside).unlearn(X[gone], y[gone])
-            anew = make_pipeline(
+        for removed in draws:
+            kept = np.setdiff1d(np.arange(len(X)), removed)
+            behind = skdeltagrad.unlearn(
+                deepcopy(behind_scaler), X[removed], y[removed]
+            )
+            ours = deepcopy(inside).unlearn(X[removed], y[removed])
+            refit = make_pipeline(
                 StandardScaler(),
                 LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12),
             ).fit(X[kept], y[kept])
-            scale, anew = anew[0].scale_, Linear(anew)
+            scale, refit = refit[0].scale_, Linear(refit)
             moved, of_scaler, of_ours = (
-                np.array(model.off(anew, X[kept], scale))
+                np.array(model.off(refit, X[kept], scale))
                 for model in (before, Linear(behind), Linear(ours))
             )
-            share = [of_scaler[:2] / moved[:2], of_ours[:2] / moved[:2]]
-            lines.append([moved[1], *share[0], of_scaler[2], *share[1], of_ours[2]])
-        cells = " | ".join(f"{value:.1e}" for value in np.median(lines, axis=0))
-        print(f"| {name} | {cells} |", flush=True)
+            fraction = [of_scaler[:2] / moved[:2], of_ours[:2] / moved[:2]]
+            lines.append(
+                [moved[1], *fraction[0], of_scaler[2], *fraction[1], of_ours[2]]
+            )
+        print_row([name, *(f"{value:.1e}" for value in np.median(lines, axis=0))])
 
 
-def give_away(X, n_rows=100):
-    """Share of entries that the mean gives away to 3, 6 and 9 digits."""
+def reveal(X, n_rows=100):
+    """Fraction of the entries of a removed row that the mean reveals."""
     mean, n = StandardScaler().fit(X).mean_, len(X)
     totals = np.array([math.fsum(column) for column in X.T])
     rng = np.random.default_rng(1)
     digits, whole = [], 0
     for row in X[rng.choice(n, n_rows, replace=False)]:
-        found = n * mean - (totals - row)  # what whoever holds the others can compute
+        found = n * mean - (totals - row)  # an attacker who has the other rows
         seen = row != 0
         digits.append(-np.log10(np.abs(found - row)[seen] / np.abs(row[seen]) + 1e-16))
         whole += np.array_equal(np.rint(found), row)
     digits = np.concatenate(digits)
-    shares = ", ".join(f"{(digits >= k).mean():.0%} to {k} digits" for k in (3, 6, 9))
+    fractions = ", ".join(
+        f"{(digits >= k).mean():.0%} to {k} digits" for k in (3, 6, 9)
+    )
     print(
-        f"\nA row that left, by the mean: entries other than 0 recovered, {shares} "
+        f"\nEntries of a removed row other than 0 that the mean reveals: {fractions} "
         f"(median {np.median(digits):.1f}); {whole} of {n_rows} rows whole.\n"
     )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder with the files")
-    parser.add_argument("--data", choices=["adult", "covtype"], default="adult")
-    options = parser.parse_args()
+    command = parser(__doc__, data=True)
+    command.add_argument("--data", choices=["adult", "covtype"], default="adult")
+    options = command.parse_args()
     X, y, group = {"adult": adult, "covtype": covtype}[options.data](options.data_dir)
     print(f"{options.data}: {X.shape[0]:,} rows, {X.shape[1]} columns")
-    give_away(X)
+    reveal(X)
     for C in (1.0, 1e-3):
-        print(
-            f"C={C:g}\n\n| removed | decisions move (rms) "
-            "| scaler kept: coefficients | decisions | largest "
-            "| standardize=True: coefficients | decisions | largest |\n"
-            "|---|---|---|---|---|---|---|---|"
-        )
+        print(f"C={C:g}\n")
+        print_head([
+            "removed", "decisions move (rms)", "scaler kept: coefficients",
+            "decisions", "largest", "standardize=True: coefficients", "decisions",
+            "largest",
+        ])  # fmt: skip
         compare(X, y, C, removals(X, group))
         print()
 

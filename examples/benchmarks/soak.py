@@ -1,35 +1,38 @@
-"""A hundred thousand edits of one row each: what they leave of accuracy and memory.
+"""A hundred thousand edits of one row each: how do accuracy and memory develop?
 
     python examples/benchmarks/soak.py --data-dir DIR --out soak-results
     python examples/benchmarks/plot_soak.py soak-results doc/images/soak.svg
 
-A model is edited by one row at a time: rows leave, come back, and are corrected, by
-position, by id and by content. Now and then it is held against a fresh fit of the rows
-that are there, made here and polished: the error is the distance from it in the norm of
-the Hessian, as a share of what is allowed: `edit_tol` of the way from where the rows
-were last read, and units in the last place of the iterate and of raw predictions. The
-bound that is reported is watched after every edit, as a share of the same.
-Memory is that of the process and that of all arrays that the estimator holds.
+Single rows of a model are removed, added again and corrected; they are named by
+position, by id and by content. At regular checks the model is compared with the exact
+optimum of the current training rows, computed here. The error is the distance from that
+optimum in the norm of the Hessian, as a fraction of the accepted distance: `edit_tol`
+times the distance moved since the rows were last read, plus some units in the last
+place of the iterate and of raw predictions. The reported bound is recorded after every
+edit, as a fraction of the same. Memory is that of the process and that of all arrays of
+the estimator.
 
-Sets: a9a; 5,000 x 30 made rows whose matrix X'X has condition 1e10, in two classes and
-as a Ridge problem; and, for a replayed path, a sample of HIGGS with fewer edits.
+Data sets: a9a; 5,000 x 30 random rows whose matrix X'X has condition 1e10, in two
+classes and as a Ridge problem; and, for a replayed path, a sample of HIGGS with fewer
+edits.
 
---quick makes 1,000 edits; --only takes names of sets.
+--quick makes 1,000 edits; --edits another number.
 """
 
-import argparse
 import gc
-import json
 import resource
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import _data
 import numpy as np
-from _environment import environment
+from _command import Results, environment, parser
+from _internals import centre, iterate, last_read, n_positions
+from _tables import table
+from _timing import timed
 from scipy.linalg import solve_triangular
 from scipy.special import expit
 from sklearn.linear_model import Ridge
@@ -38,19 +41,19 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 
 N_CHECKS = 40
 CONDITION = 1e10
-# Shares of edits, and of the ways that rows are named.
+# Probabilities of edits, and of the ways that rows are named.
 EDITS = {"remove": 0.35, "add": 0.35, "correct": 0.3}
 WAYS = {"position": 0.6, "id": 0.3, "content": 0.1}
-# Rows that wait to come back, at most, as a share of all.
+# Largest fraction of the rows that is removed at the same time.
 MOST_AWAY = 0.02
-# What no bound can undercut: units in the last place of the iterate, and of what raw
-# predictions are sums of.
+# Unit in the last place of 1: no bound can be smaller than a few of them, relative to
+# the iterate and to the terms of raw predictions.
 EPS = np.finfo(float).eps
 
 
 @dataclass(frozen=True)
 class Soak:
-    """A model, its rows, and how often it is edited."""
+    """A model, its rows, and the number of edits and checks."""
 
     name: str
     load: Callable
@@ -60,7 +63,7 @@ class Soak:
 
 
 def soaks(folder):
-    """The table; `folder` holds the data sets."""
+    """The data sets; `folder` holds their files."""
     least = CONDITION**-0.5
     return [
         Soak("a9a", lambda: _data.a9a(folder), lambda: DeltaGradLogisticRegression()),
@@ -85,7 +88,7 @@ def soaks(folder):
 
 
 def ill_conditioned(classes):
-    """Rows whose columns' scales go from 1 to 1e-5, rotated."""
+    """Rotated rows whose columns had scales from 1 to 1e-5."""
     rng = np.random.default_rng(3)
     n_samples, n_features = 5_000, 30
     scale = np.geomspace(1.0, CONDITION**-0.5, n_features)
@@ -98,10 +101,10 @@ def ill_conditioned(classes):
 
 
 class Rows:
-    """Who is there: the number of the row at every position that was ever given out.
+    """The number of the row at every position, and which rows are current.
 
-    All arrays are as long as they will ever be from the start, so that what grows is
-    the estimator's.
+    All arrays have their final length from the start, so that memory that grows belongs
+    to the estimator.
     """
 
     def __init__(self, n_samples, n_edits):
@@ -116,11 +119,11 @@ class Rows:
 
     @property
     def live(self):
-        """Rows that are there."""
+        """Numbers of the current training rows."""
         return self.at[self.there[: self.n_there]]
 
     def leave(self, place):
-        """The row at the `place`-th live position leaves; its position and number."""
+        """Remove the row at the `place`-th current position; return both its names."""
         position = self.there[place]
         self.n_there -= 1
         self.there[place] = self.there[self.n_there]
@@ -130,7 +133,7 @@ class Rows:
         return position, row
 
     def come(self, place):
-        """The `place`-th row that is away comes back, at a new position."""
+        """Add the `place`-th removed row at a new position; return its number."""
         row = self.away[place]
         self.n_away -= 1
         self.away[place] = self.away[self.n_away]
@@ -141,7 +144,7 @@ class Rows:
         return row
 
     def correct(self, place, place_away):
-        """A row takes the position and the id of another; both, and the id."""
+        """Let a removed row take position and id of a current one; return its names."""
         position = self.there[place]
         old, new = self.at[position], self.away[place_away]
         self.at[position], self.away[place_away] = new, old
@@ -168,7 +171,7 @@ class Editor:
         self.most_away = max(2, int(MOST_AWAY * len(y)))
 
     def edit(self):
-        """One edit; its seconds."""
+        """Make one edit and return its wall seconds."""
         rows, rng = self.rows, self.rng
         kind = rng.choice(list(EDITS), p=list(EDITS.values()))
         way = rng.choice(list(WAYS), p=list(WAYS.values()))
@@ -177,20 +180,18 @@ class Editor:
         elif kind == "remove" and rows.n_away >= self.most_away:
             kind = "add"
         place = rng.integers(rows.n_there)
-        started = perf_counter()
         if kind == "remove":
-            position, row = rows.leave(place)
-            self._remove(way, position, row)
+            change = partial(self._remove, way, *rows.leave(place))
         elif kind == "add":
             row = rows.come(rng.integers(rows.n_away))
-            self._add(row, rows.id_of[row])
+            change = partial(self._add, row, rows.id_of[row])
         elif way == "id":
             row, name = rows.correct(place, rng.integers(rows.n_away))
-            self._add(row, name, replace=True)
+            change = partial(self._add, row, name, replace=True)
         else:
             position, row = rows.exchange(place, rng.integers(rows.n_away))
-            self._add(row, rows.id_of[row], remove_position=position)
-        return perf_counter() - started
+            change = partial(self._add, row, rows.id_of[row], remove_position=position)
+        return timed(change).wall
 
     def _add(self, row, name, **how):
         X, y = self.X[[row]], self.y[[row]]
@@ -207,34 +208,34 @@ class Editor:
             self.model.unlearn(self.X[[row]], self.y[[row]])
 
 
-# The exact optimum of the rows that are there, and distances from it.
+# The exact optimum of the current training rows, and distances from it.
 
 
-def centred(X, centre):
-    """Rows about a centre, with a column of ones."""
-    return np.column_stack([X - centre, np.ones(len(X))])
+def centred(X, mean):
+    """Centred rows with a column of ones."""
+    return np.column_stack([X - mean, np.ones(len(X))])
 
 
 def polished(X, y, alpha, start, steps=30):
-    """The optimum of two classes by Newton's method, until rounding is left.
+    """The optimum of two classes by Newton's method, up to rounding.
 
-    Systems are solved by a QR decomposition of the weighted rows, whose condition is
-    the root of the Hessian's.
+    Systems are solved by a QR decomposition of the weighted rows, whose condition
+    number is the square root of the Hessian's.
     """
     penalty = np.full(X.shape[1], alpha)
     penalty[-1] = 0.0
     best, least = start, np.inf
-    iterate = start
+    w = start
     for _ in range(steps):
-        probability = expit(X @ iterate)
-        gradient = X.T @ (probability - y) + penalty * iterate
+        probability = expit(X @ w)
+        gradient = X.T @ (probability - y) + penalty * w
         factor = roots(X, probability * (1.0 - probability), penalty)
         half = solve_triangular(factor, gradient, trans="T")
         left = np.linalg.norm(half)
         if left >= 0.5 * least:
             break
-        best, least = iterate, left
-        iterate = iterate - solve_triangular(factor, half)
+        best, least = w, left
+        w = w - solve_triangular(factor, half)
     return best
 
 
@@ -247,17 +248,20 @@ def roots(X, curvature, penalty):
 
 
 def compare(model, X, y, before):
-    """Error of a model as a share of the way from a reference, and that way."""
-    engine = model._path
-    rows = centred(X, engine.centre)
-    iterate, alpha = engine.iterate[0], float(engine.alpha[0])
+    """Distance of a model from the exact optimum, absolute and relative.
+
+    `before` is the iterate at which the rows were last read.
+    """
+    rows, found = centred(X, centre(model)), iterate(model)[0]
     if isinstance(model, DeltaGradRidge):
+        alpha = model.alpha
         mean = rows[:, :-1].mean(axis=0)
-        found = Ridge(alpha, solver="svd").fit(rows[:, :-1] - mean, y)
-        exact = np.append(found.coef_, found.intercept_ - mean @ found.coef_)
+        ridge = Ridge(alpha, solver="svd").fit(rows[:, :-1] - mean, y)
+        exact = np.append(ridge.coef_, ridge.intercept_ - mean @ ridge.coef_)
         curvature = np.ones(len(rows))
     else:
-        exact = polished(rows, y, alpha, iterate)
+        alpha = 1.0 / model.C
+        exact = polished(rows, y, alpha, found)
         probability = expit(rows @ exact)
         curvature = probability * (1.0 - probability)
 
@@ -265,14 +269,14 @@ def compare(model, X, y, before):
         squared = curvature @ (rows @ vector) ** 2 + alpha * np.sum(vector[:-1] ** 2)
         return float(np.sqrt(squared))
 
-    error, way = norm(iterate - exact), norm(iterate - before)
+    error, moved = norm(found - exact), norm(found - before)
     columns = np.sqrt(curvature @ rows**2)
     floor = 100.0 * EPS * norm(exact) + 4.0 * EPS * np.abs(exact) @ columns
     return {
         "distance": error,
-        "way": way,
+        "moved": moved,
         "floor": float(floor),
-        "error": error / (model.edit_tol * way + floor),
+        "error": error / (model.edit_tol * moved + floor),
         "relative": error / norm(exact),
     }
 
@@ -281,7 +285,7 @@ def compare(model, X, y, before):
 
 
 def resident_bytes():
-    """Memory of the process now, or its peak where that is not told."""
+    """Memory of the process now; its peak on systems without /proc."""
     status = Path("/proc/self/statm")
     if status.exists():
         return int(status.read_text().split()[1]) * resource.getpagesize()
@@ -289,7 +293,7 @@ def resident_bytes():
 
 
 def held_bytes(thing, seen=None):
-    """Memory of all arrays that an object holds, each once."""
+    """Memory of all arrays that an object references, each counted once."""
     seen = set() if seen is None else seen
     if id(thing) in seen:
         return 0
@@ -310,9 +314,9 @@ def held_bytes(thing, seen=None):
 # The run.
 
 
-def run(soak, n_edits, file):
-    """All measurements of one soak, written at every check: it takes long."""
-    warnings.simplefilter("error")  # a fit that does not converge is a result, too
+def run(soak, n_edits, results):
+    """Make all edits of a model; results are written at every check."""
+    warnings.simplefilter("error")  # a fit that does not converge must not go unnoticed
     X, y = soak.load()
     model = soak.model().fit(X, y, sample_id=np.arange(len(y)))
     is_path = model.solver != "newton"
@@ -329,10 +333,10 @@ def run(soak, n_edits, file):
         "checks": [],
     }
     window = Window(model)
-    if not is_path:  # the floor, for the bounds until the first look
-        window.floor = compare(model, X, y, model._path.reference[0])["floor"]
+    if not is_path:  # bounds need it until the first check
+        window.floor = compare(model, X, y, last_read(model)[0])["floor"]
     for number in range(1, n_edits + 1):
-        before = None if is_path else model._path.reference[0]
+        before = None if is_path else last_read(model)[0]
         window.add(editor.edit(), model.update_report_)
         if number not in checks:
             continue
@@ -351,16 +355,16 @@ def run(soak, n_edits, file):
             "resident": resident_bytes(),
             "held": held_bytes(vars(model)),
             "n_samples": model.update_report_.n_samples,
-            "n_positions": int(model._training_set.roster.n_positions),
+            "n_positions": n_positions(model),
         }
         result["checks"].append(found)
         result |= {"n_edits": number} | window.all()
-        file.write_text(json.dumps(result, indent=1))
+        results.write(soak.name, result)
         print(soak.name, found, flush=True)
 
 
 def retrained(model):
-    """How far a replayed path is from its exact retrain."""
+    """Relative distance of a replayed path from its exact retrain."""
     replayed = model.coef_.copy()
     model.partial_refit()
     size = np.linalg.norm(model.coef_)
@@ -368,7 +372,7 @@ def retrained(model):
 
 
 class Window:
-    """What edits reported since the last look."""
+    """Sums of what edits reported since the last check."""
 
     def __init__(self, model):
         self.edit_tol = model.edit_tol
@@ -380,10 +384,12 @@ class Window:
         self.largest = 0.0
 
     def add(self, seconds, report):
-        """One edit."""
+        """Count one edit."""
         self.number += 1
         self.seconds += seconds
-        self.passes += report.n_passes + report.n_exact_steps  # of gd: a pass each
+        self.passes += (
+            report.n_passes + report.n_exact_steps
+        )  # an exact step of gd is a pass
         self.hessians += report.n_hessians
         self.refits += report.refit
         if self.is_path:
@@ -392,12 +398,12 @@ class Window:
         elif report.relative_bound is None:
             self.without += 1
         else:
-            way = report.distance_bound / report.relative_bound
-            allowed = self.edit_tol * way + self.floor
+            moved = report.distance_bound / report.relative_bound
+            allowed = self.edit_tol * moved + self.floor
             self.worst = max(self.worst, report.distance_bound / allowed)
 
     def close(self):
-        """Means of the window; a new one begins."""
+        """Return the means of the window and begin a new one."""
         self.totals += (
             self.number, self.seconds, self.passes, self.hessians, self.refits,
             self.without,
@@ -430,13 +436,14 @@ class Window:
 
 def markdown(results):
     """A line for each run."""
-    lines = [
-        "| set | edits | largest error, of what is allowed | largest bound, of the "
-        "same | without a bound | fitted anew | relative error at the end | "
-        "passes per edit | Hessians | time per edit: first tenth, last | "
-        "arrays held: first, last | resident: first check, last |",
-        "|---" * 12 + "|",
-    ]
+    head = [
+        "set", "edits", "largest error, of what is allowed",
+        "largest bound, of the same", "without a bound", "refitted",
+        "relative error at the end", "passes per edit", "Hessians",
+        "time per edit: first tenth, last", "arrays held: first, last",
+        "resident: first check, last",
+    ]  # fmt: skip
+    lines = []
     for result in results:
         checks = result["checks"]
         tenth = max(1, len(checks) // 10)
@@ -444,46 +451,38 @@ def markdown(results):
             1e3 * np.mean([check["seconds"] for check in part])
             for part in (checks[:tenth], checks[-tenth:])
         ]
-        shares = [check["error"] for check in checks if "error" in check]
-        largest = f"{max(shares):.1e}" if shares else ""
+        errors = [check["error"] for check in checks if "error" in check]
         held = [result["held_at_first"], checks[-1]["held"]]
         resident = [checks[0]["resident"], checks[-1]["resident"]]
-        lines.append(
-            f"| {result['name']} | {result['n_edits']:,} | {largest} | "
-            f"{result['largest_bound']:.2g} | {result['without_bound']:.0f} | "
-            f"{result['refits']:.0f} | {checks[-1]['relative']:.1e} | "
-            f"{result['passes']:.3g} | {result['hessians']:.0f} | "
-            f"{times[0]:.1f}, {times[1]:.1f} ms | "
-            f"{held[0] / 1e6:.1f}, {held[1] / 1e6:.1f} MB | "
-            f"{resident[0] / 1e6:.0f}, {resident[1] / 1e6:.0f} MB |"
-        )
-    return "\n".join(lines) + "\n"
+        lines.append([
+            result["name"],
+            f"{result['n_edits']:,}",
+            f"{max(errors):.1e}" if errors else "",
+            f"{result['largest_bound']:.2g}",
+            f"{result['without_bound']:.0f}",
+            f"{result['refits']:.0f}",
+            f"{checks[-1]['relative']:.1e}",
+            f"{result['passes']:.3g}",
+            f"{result['hessians']:.0f}",
+            f"{times[0]:.1f}, {times[1]:.1f} ms",
+            f"{held[0] / 1e6:.1f}, {held[1] / 1e6:.1f} MB",
+            f"{resident[0] / 1e6:.0f}, {resident[1] / 1e6:.0f} MB",
+        ])  # fmt: skip
+    return table(head, lines)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder with the data sets as .npz files")
-    parser.add_argument("--out", default="soak-results", help="folder for results")
-    parser.add_argument("--only", nargs="+", help="names of sets")
-    parser.add_argument("--quick", action="store_true", help="1,000 edits each")
-    options = parser.parse_args()
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    table = soaks(options.data_dir)
-    for soak in table:
-        if options.only and soak.name not in options.only:
-            continue
-        n_edits = min(soak.n_edits, 1_000) if options.quick else soak.n_edits
-        run(
-            soak,
-            n_edits,
-            folder / f"{soak.name.replace(' ', '-').replace(',', '')}.json",
-        )
-    names = [soak.name for soak in table]
-    results = [json.loads(path.read_text()) for path in folder.glob("*.json")]
-    results.sort(key=lambda result: names.index(result["name"]))
-    (folder / "soak.md").write_text(markdown(results))
-    print((folder / "soak.md").read_text())
+    names = [soak.name for soak in soaks(None)]
+    command = parser(__doc__, data=True, out="soak-results", only=names)
+    command.add_argument("--quick", action="store_true", help="1,000 edits each")
+    command.add_argument("--edits", type=int, help="so many edits at most")
+    options = command.parse_args()
+    limit = options.edits or (1_000 if options.quick else np.inf)
+    results = Results(options.out)
+    for soak in soaks(options.data_dir):
+        if soak.name in options.only:
+            run(soak, int(min(soak.n_edits, limit)), results)
+    results.write_markdown("soak", markdown(list(results.read(names).values())))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,162 @@
+"""The only module of the benchmarks that reads private parts of the package.
+
+Each function is here because no public attribute says the same. A renamed private
+attribute is corrected here alone.
+"""
+
+import numpy as np
+
+from skdeltagrad._data.fingerprints import Fingerprints
+from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._path import checkpoint_replay, engine, replay_error
+from skdeltagrad._reports import digests
+from skdeltagrad._utils.threads import limit_threads
+
+# Factors of the parts that an error estimate of a replay consists of.
+ESTIMATE_FACTORS = replay_error.FACTORS
+
+__all__ = [
+    "ESTIMATE_FACTORS",
+    "batches",
+    "centre",
+    "estimate_parts",
+    "fingerprints_of_rows",
+    "iterate",
+    "kept_fingerprints",
+    "kept_norm",
+    "key",
+    "last_read",
+    "leverages",
+    "limit_threads",
+    "make_receipt",
+    "n_positions",
+    "possible_fingerprints",
+    "replay_at_any_price",
+]
+
+
+# An optimum -----------------------------------------------------------------------
+
+
+def centre(model):
+    """Means of columns, (n_features,); None if the model has no intercept."""
+    return model._path.centre
+
+
+def iterate(model):
+    """Coefficients of the centred columns in float64: shape (n_outputs, n_dof)."""
+    return model._path.iterate
+
+
+def last_read(model):
+    """The iterate at which the rows were last read, which bounds are relative to."""
+    return model._path.reference
+
+
+def kept_norm(model):
+    """The norm of the Hessian that is kept, as a function of a difference of iterates.
+
+    None where no Hessian is kept.
+    """
+    path = model._path
+    if path.curvature is None:
+        return None
+
+    def norm(difference):
+        coordinates = path.loss.to_coordinates(difference.astype(float))
+        return path.curvature.hessian.norm(coordinates.reshape(1, -1))
+
+    return norm
+
+
+def leverages(model, positions):
+    """Upper bounds of the leverages of rows; None where none are kept."""
+    roster = model._training_set.roster
+    if roster.leverages is None:
+        return None
+    return roster.leverages[roster.slots_of(positions)]
+
+
+def n_positions(model):
+    """How many positions are remembered."""
+    return int(model._training_set.roster.n_positions)
+
+
+# A path ---------------------------------------------------------------------------
+
+
+def batches(model):
+    """For each step of the path, in turn, the storage indices of the rows it reads."""
+    schedule = model._path.schedule
+    dealt = schedule.batches(model._training_set.roster)
+    for step in range(schedule.n_steps):
+        yield dealt.at(step)
+
+
+def replay_at_any_price():
+    """From now on, make replays even where a retrain is faster."""
+    engine._WORTHWHILE = np.inf
+
+
+def estimate_parts():
+    """From now on, record what the last error estimate consists of.
+
+    Returns
+    -------
+    last : callable
+        Returns the parts of the last replay's estimate before they are multiplied by
+        `ESTIMATE_FACTORS`: a dict by name, or None before the first replay.
+    """
+    run, parts = checkpoint_replay.SeededReplay.run, [None]
+
+    def recorded(replay, n_nodes):
+        found = run(replay, n_nodes)
+        parts[0] = dict(replay.parts)
+        return found
+
+    checkpoint_replay.SeededReplay.run = recorded
+    return lambda: parts[0]
+
+
+# Reports --------------------------------------------------------------------------
+
+
+def make_receipt(model):
+    """Do again what makes the last report of a model a receipt."""
+    report, roster = model.update_report_, model._training_set.roster
+    digests.hashed(digests.names_of(roster, np.array([5])), model._key)
+    digests.parameters_of(model)
+    digests.versions()
+    history = model.history_
+    history.followed_by(history.sealed(report, model.coef_, model.intercept_))
+
+
+# Fingerprints ---------------------------------------------------------------------
+
+
+def key(model):
+    """The key of a model's fingerprints."""
+    return model._key
+
+
+def kept_fingerprints(model):
+    """The sorted fingerprints of a model without rows."""
+    return model._training_set.roster.fingerprints
+
+
+def fingerprints_of_rows(key, X, y, n_rows=None):
+    """Fingerprints of rows of weight 1, of the first `n_rows` only if it is given."""
+    rows = AbstractRows.of(X)
+    slots, weight = np.arange(len(X)), np.ones(len(X))
+    return Fingerprints(key, rows, y).of(rows, slots[:n_rows], y, weight)
+
+
+def possible_fingerprints(key, X, y, dtype):
+    """Fingerprints that rows of weight 1 may have been given.
+
+    Rounding can give a row any of several. Yields pairs of arrays: row numbers, and a
+    possible fingerprint of each.
+    """
+    rows = AbstractRows.of(np.ascontiguousarray(X, dtype))
+    slots, weight = np.arange(len(X)), np.ones(len(X))
+    yield from Fingerprints(key, rows, y).possible(rows, slots, y, weight)
