@@ -4,10 +4,17 @@ Each function is here because no public attribute says the same. A renamed priva
 attribute is corrected here alone.
 """
 
+from contextlib import contextmanager
+from importlib import import_module
+
 import numpy as np
 
+from skdeltagrad import _kernels
 from skdeltagrad._data.fingerprints import Fingerprints
 from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._objective import second_derivatives
+from skdeltagrad._objective.moments import standardised_squares
+from skdeltagrad._optimum.subsample import importance
 from skdeltagrad._path import checkpoint_replay, engine, replay_error
 from skdeltagrad._reports import digests
 from skdeltagrad._utils.threads import limit_threads
@@ -17,10 +24,15 @@ ESTIMATE_FACTORS = replay_error.FACTORS
 
 __all__ = [
     "ESTIMATE_FACTORS",
+    "add_rank_one",
     "batches",
     "centre",
+    "data_term",
     "estimate_parts",
+    "constant",
     "fingerprints_of_rows",
+    "hessians_by_factors",
+    "importance_of_rows",
     "iterate",
     "kept_fingerprints",
     "kept_norm",
@@ -160,3 +172,39 @@ def possible_fingerprints(key, X, y, dtype):
     rows = AbstractRows.of(np.ascontiguousarray(X, dtype))
     slots, weight = np.arange(len(X)), np.ones(len(X))
     yield from Fingerprints(key, rows, y).possible(rows, slots, y, weight)
+
+
+# Costs --------------------------------------------------------------------------------
+
+
+def constant(module, name):
+    """The value of a constant in a module of the package."""
+    return getattr(import_module(f"skdeltagrad.{module}"), name)
+
+
+def data_term(model):
+    """The sum of losses of a model with solver="gd", and its rows' storage indices."""
+    training_set = model._training_set
+    slots = training_set.roster.live_slots()
+    return model._path._objective(training_set.rows, training_set.roster), slots
+
+
+def importance_of_rows(objective, slots):
+    """The importance by which rows are sampled."""
+    return importance(standardised_squares(objective, slots), np.zeros(len(slots), int))
+
+
+@contextmanager
+def hessians_by_factors(asked):
+    """Compute all Hessians by factors of the second derivatives, or none of them."""
+    before = second_derivatives._MOST_OF_FACTORED
+    second_derivatives._MOST_OF_FACTORED = np.inf if asked else 0
+    try:
+        yield
+    finally:
+        second_derivatives._MOST_OF_FACTORED = before
+
+
+def add_rank_one(factor, vector):
+    """Update an upper Cholesky factor in place for one more row; overwrites both."""
+    _kernels.cholesky.update(factor, vector)

@@ -15,7 +15,8 @@ def markdown(results, more):
         parts.append(
             f"Ridge, 3,000 x 20, columns of mean {case['mean']:g}, condition "
             f"{case['condition']:.0e}: after 10,000 replacements of a row "
-            f"{case['error']:.0e} from the solution by SVD, {case['passes']:g} passes.\n"
+            f"{case['error']:.0e} from the solution by SVD, "
+            f"{case['passes']:g} passes.\n"
         )
     return "\n".join(parts)
 

@@ -49,9 +49,9 @@ def in_turns(functions, n_turns):
 
 
 def median_seconds(function, n_calls):
-    """Median wall seconds of several calls, after one that is not counted.
+    """Median processor seconds of several calls, after one that is not counted.
 
     The first call compiles kernels and brings data into the caches.
     """
     function()
-    return float(np.median(in_turns([function], n_calls)[:, 0, 0]))
+    return float(np.median(in_turns([function], n_calls)[:, 0, 1]))

@@ -1,0 +1,354 @@
+"""The costs that the code assumes, measured on this machine.
+
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python examples/benchmarks/calibrate.py
+
+The package decides by costs: whether a Hessian pays, whether a replay is faster than a
+retrain, how many passes a node of a replay takes. Each of these costs is measured here
+and printed beside the value in the code. A ratio between 1/2 and 2 changes no decision
+by much; beyond, the value should be looked at again. Costs are relative, and most of
+them are counted in one of two units:
+
+- a *pass* reads all rows once, for the gradient (of a path) or for the loss and the
+  gradient (of an optimum);
+- a *multiplication*: a pass over dense rows makes two for each entry and output.
+
+Seconds are processor seconds, medians of several calls. Other work on the machine
+disturbs them less than elapsed time, but it does, by the caches.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from _command import parser
+from _internals import (
+    add_rank_one,
+    constant,
+    data_term,
+    hessians_by_factors,
+    importance_of_rows,
+    replay_at_any_price,
+)
+from _tables import print_head, print_row
+from _timing import median_seconds, timed
+from scipy import sparse
+from scipy.linalg import cholesky, eigh
+
+from skdeltagrad import DeltaGradLogisticRegression
+
+# Value in the code of each cost: a number, or the module and name of a constant.
+IN_CODE = {
+    # In `Problem.hessian_cost`, where it has no name: d columns take 1 + d / 40 passes.
+    "columns of a Hessian": 40.0,
+    "sparse entry": ("_path.engine", "_SPARSE"),
+    "call": ("_path.engine", "_CALL"),
+    "replay": ("_path.engine", "_OVERHEAD"),
+    # `SeedKind.work_of_step` counts multiplications: the factor is 1.
+    "predicted step": 1.0,
+    "BLAS": ("_path.checkpoints", "_BLAS"),
+    "eigenvectors": ("_path.checkpoints", "_EIGEN"),
+    "node": ("_path.correction_points", "_PASSES_EACH"),
+    "loss": ("_objective.data_term", "_LOSS_WORK"),
+    "factored Hessian": ("_objective.second_derivatives", "_MOST_OF_FACTORED"),
+    "importance": ("_optimum.problem", "_IMPORTANCE_PASSES"),
+    # In `Curvature`, where it has no name.
+    "largest change": 0.5,
+    "bounds": ("_optimum.curvature", "_COMPLETION"),
+    "rank-one change": ("_optimum.hessian", "_RANK_ONE_SHARE"),
+}
+
+
+def value_in_code(name):
+    """The number that the package computes with."""
+    value = IN_CODE[name]
+    return float(constant(*value) if isinstance(value, tuple) else value)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the measurements."""
+
+    n_rows: int
+    n_calls: int
+
+
+# What is measured ---------------------------------------------------------------------
+
+
+def random_rows(n_rows, n_features, n_classes=2, density=None):
+    """Standard normal rows, sparse if `density` is given, and random classes."""
+    rng = np.random.default_rng(0)
+    if density is None:
+        X = rng.standard_normal((n_rows, n_features))
+    else:
+        X = sparse.random_array(
+            (n_rows, n_features), density=density, format="csr", rng=rng
+        )
+    return X, np.arange(n_rows) % n_classes
+
+
+class Term:
+    """The data term of random rows, at a random iterate."""
+
+    def __init__(self, sizes, n_features, n_classes=2, density=None, n_rows=None):
+        X, y = random_rows(n_rows or sizes.n_rows, n_features, n_classes, density)
+        model = DeltaGradLogisticRegression(solver="gd", max_iter=1).fit(X, y)
+        self.sizes = sizes
+        self.objective, self.rows = data_term(model)
+        self.n_entries = X.nnz if sparse.issparse(X) else X.size
+        rng = np.random.default_rng(1)
+        shape = self.objective.shape
+        self.iterate, self.drift = 1e-2 * rng.standard_normal((2, *shape))
+
+    def seconds(self, method, *args):
+        """Median seconds of a method of the data term."""
+        called = getattr(self.objective, method)
+        return median_seconds(lambda: called(*args, self.rows), self.sizes.n_calls)
+
+    @property
+    def n_multiplications(self):
+        """Multiplications of a pass."""
+        return 2 * self.objective.n_outputs * self.n_entries
+
+    def pass_seconds(self):
+        """Median seconds of a pass for the gradient."""
+        return self.seconds("gradient_sums", self.iterate)
+
+    def measure_seconds(self):
+        """Median seconds of a pass for the loss and the gradient."""
+        return self.seconds("measure", self.iterate)
+
+    def hessian_seconds(self):
+        """Median seconds of a Hessian."""
+        return self.seconds("hessian_sums", self.iterate)
+
+
+@cache
+def multiplication_seconds(sizes):
+    """Seconds of a multiplication: of wide rows, where the loss hardly counts."""
+    term = Term(sizes, 300)
+    return term.pass_seconds() / term.n_multiplications
+
+
+@cache
+def later_edit_seconds(n_steps, n_features=50, n_rows=1_000):
+    """Median seconds to replay the removal of one row, after a first edit."""
+    X, y = random_rows(n_rows, n_features)
+    model = DeltaGradLogisticRegression(
+        solver="gd", max_iter=n_steps, learning_rate=0.1, edit_tol=1e6
+    ).fit(X, y)
+    model.unlearn(position=0)
+    rows = iter(range(1, n_rows))
+    return median_seconds(lambda: model.unlearn(position=next(rows)), 9)
+
+
+@cache
+def replay_step_seconds(sizes):
+    """Seconds of a multiplication of a predicted step, and of a step without any.
+
+    A line through the steps of two orders, whose multiplications are those that
+    `SeedKind.work_of_step` counts.
+    """
+    work, seconds = [], []
+    for n_features in (50, 150):
+        order = n_features + 1
+        work.append(constant("_path.engine", "_RUNS") * (2 * order**2 + 16 * order))
+        few, many = (later_edit_seconds(n, n_features) for n in (20, 220))
+        seconds.append((many - few) / 200)
+    slope = (seconds[1] - seconds[0]) / (work[1] - work[0])
+    return slope, seconds[0] - slope * work[0]
+
+
+# Measurements -------------------------------------------------------------------------
+#
+# Generators of a case, the measured value, and the value that the code computes with if
+# it differs between cases.
+
+
+def columns_of_hessian(sizes):
+    """Passes in the time of a Hessian."""
+    columns = value_in_code("columns of a Hessian")
+    for n_features, n_classes in ((20, 2), (50, 2), (150, 2), (300, 2), (50, 7)):
+        term = Term(sizes, n_features, n_classes)
+        m = term.objective.n_curvatures
+        expected = (1.0 + term.objective.n_dof / columns) * (m + 1) / 2
+        measured = term.hessian_seconds() / term.measure_seconds()
+        yield f"{n_features} columns, {n_classes} classes", measured, expected
+
+
+def sparse_entry(sizes):
+    """Multiplications of dense rows in the time of one of sparse rows."""
+    for n_features in (1_000, 20_000):
+        term = Term(sizes, n_features, density=50 / n_features)
+        seconds = term.pass_seconds() / term.n_multiplications
+        yield f"{n_features:,} columns", seconds / multiplication_seconds(sizes)
+
+
+def call(sizes):
+    """Multiplications in the time of what Python does around a step."""
+    term = Term(sizes, 50)
+    term.rows = term.rows[:1]
+    one = multiplication_seconds(sizes)
+    yield "pass over one row", term.pass_seconds() / one
+    _, seconds = replay_step_seconds(sizes)
+    yield "predicted step that reads one row", seconds / one
+
+
+def replay(sizes):
+    """Multiplications in the time of a replay apart from its steps."""
+    few, many = later_edit_seconds(20), later_edit_seconds(220)
+    seconds = few - 20 * (many - few) / 200
+    yield "1,000 x 50", seconds / multiplication_seconds(sizes)
+
+
+def predicted_step(sizes):
+    """Time of a multiplication of a predicted step, relative to one of a pass."""
+    seconds, _ = replay_step_seconds(sizes)
+    yield "50 to 150 columns", seconds / multiplication_seconds(sizes)
+
+
+def blas(sizes):
+    """Multiplications that BLAS makes in the time of one of a kernel."""
+    for n_features in (150, 300):
+        term = Term(sizes, n_features)
+        made = sizes.n_rows * term.objective.n_dof**2
+        one = term.hessian_seconds() / made
+        yield f"{n_features} columns", multiplication_seconds(sizes) / one
+
+
+def eigenvectors(sizes):
+    """Multiplications by BLAS for the eigenvectors of order d, over d^3."""
+    rng = np.random.default_rng(2)
+    one = multiplication_seconds(sizes) / value_in_code("BLAS")
+    for order in (200, 600):
+        matrix = rng.standard_normal((order, order))
+        matrix = matrix @ matrix.T
+        seconds = median_seconds(lambda m=matrix: eigh(m), sizes.n_calls)
+        yield f"order {order}", seconds / order**3 / one
+
+
+def node(sizes):
+    """Passes in the time of a change of the gradient between two iterates."""
+    for n_features, n_classes in ((50, 2), (50, 7), (300, 2)):
+        term = Term(sizes, n_features, n_classes)
+        seconds = term.seconds("gradient_change", term.iterate, term.drift)
+        yield (
+            f"{n_features} columns, {n_classes} classes",
+            seconds / term.pass_seconds(),
+        )
+
+
+def loss(sizes):
+    """Multiplications in the time of the loss of one row and output."""
+    narrow, wide = Term(sizes, 4), Term(sizes, 54)
+    few, many = narrow.pass_seconds(), wide.pass_seconds()
+    slope = (many - few) / (wide.n_multiplications - narrow.n_multiplications)
+    of_loss = few - slope * narrow.n_multiplications
+    yield "2 classes", of_loss / sizes.n_rows / slope
+
+
+def factored_hessian(sizes):
+    """Columns for each class from which on factors are slower."""
+    n_classes = 10
+    ratios = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
+    gains = []
+    for ratio in ratios:
+        n_features = int(ratio * n_classes)
+        term = Term(sizes, n_features, n_classes, n_rows=sizes.n_rows // 4)
+        with hessians_by_factors(True):
+            by_factors = term.hessian_seconds()
+        with hessians_by_factors(False):
+            gains.append(np.log(term.hessian_seconds() / by_factors))
+    # Where the logarithm of the gain crosses zero; it falls with the columns.
+    order = np.argsort(gains)
+    crossing = np.interp(0.0, np.array(gains)[order], np.log(ratios)[order])
+    yield f"{n_classes} classes", np.exp(crossing)
+
+
+def importance(sizes):
+    """Passes in the time of the importance of all rows."""
+    for n_features in (50, 300):
+        term = Term(sizes, n_features)
+        seconds = median_seconds(
+            lambda t=term: importance_of_rows(t.objective, t.rows), sizes.n_calls
+        )
+        yield f"{n_features} columns", seconds / term.measure_seconds()
+
+
+def largest_change(sizes):
+    """Passes in the time of the largest change of a raw prediction."""
+    for n_features in (50, 300):
+        term = Term(sizes, n_features)
+        seconds = term.seconds("largest_change", term.drift)
+        yield f"{n_features} columns", seconds / term.measure_seconds()
+
+
+def bounds(sizes):
+    """Hessians in the time of what a first edit computes for bounds besides its own."""
+    n_features = 50
+    X, y = random_rows(sizes.n_rows, n_features)
+    term = Term(sizes, n_features)
+    model = DeltaGradLogisticRegression()
+    firsts, rows = [], iter(range(1, 100))
+    for _ in range(sizes.n_calls):
+        model.fit(X, y)
+        firsts.append(timed(model.unlearn, position=0).processor)
+    later = [timed(model.unlearn, position=next(rows)).processor for _ in range(9)]
+    hessian = term.hessian_seconds()
+    yield (
+        f"{n_features} columns",
+        (np.median(firsts) - np.median(later)) / hessian - 1.0,
+    )
+
+
+def rank_one_change(sizes):
+    """q / k, where k rank-one changes of order q take the time of a new factor."""
+    rng = np.random.default_rng(3)
+    for order in (200, 800):
+        X = rng.standard_normal((2 * order, order))
+        matrix = X.T @ X
+        factor = cholesky(matrix)
+        vector = 1e-3 * rng.standard_normal(order)
+        one = median_seconds(lambda f=factor, v=vector: add_rank_one(f, v.copy()), 9)
+        new = median_seconds(lambda m=matrix: cholesky(m), sizes.n_calls)
+        yield f"order {order}", order * one / new
+
+
+MEASUREMENTS = {
+    "columns of a Hessian": columns_of_hessian,
+    "sparse entry": sparse_entry,
+    "call": call,
+    "replay": replay,
+    "predicted step": predicted_step,
+    "BLAS": blas,
+    "eigenvectors": eigenvectors,
+    "node": node,
+    "loss": loss,
+    "factored Hessian": factored_hessian,
+    "importance": importance,
+    "largest change": largest_change,
+    "bounds": bounds,
+    "rank-one change": rank_one_change,
+}
+
+
+def main():
+    command = parser(__doc__, only=MEASUREMENTS)
+    command.add_argument("--rows", type=int, default=40_000)
+    command.add_argument("--calls", type=int, default=7, help="for a median")
+    options = command.parse_args()
+    sizes = Sizes(options.rows, options.calls)
+    replay_at_any_price()
+    print_head(["cost", "meaning", "case", "measured", "in the code", "ratio"])
+    for name in options.only:
+        measure = MEASUREMENTS[name]
+        for case, measured, *own in measure(sizes):
+            expected = own[0] if own else value_in_code(name)
+            print_row([
+                name, measure.__doc__, case, f"{measured:.3g}", f"{expected:.3g}",
+                f"{measured / expected:.2f}",
+            ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
