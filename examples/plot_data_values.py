@@ -2,9 +2,9 @@
 Data valuation
 ==============
 
-What is a training row worth? One answer: what a score on other rows loses when the
-row leaves. Rows that do harm have negative values: wrong labels, first of all. Of the
-digits 8 and 9 as people wrote them, one label in twelve is swapped here.
+What is a training row worth? One answer is the loss of a score on other rows when the
+row is removed. Harmful rows, above all rows with wrong labels, have negative values.
+Here one label in twelve of handwritten digits 8 and 9 is swapped.
 """
 
 import matplotlib.pyplot as plt
@@ -30,8 +30,8 @@ wrong = rng.random(len(y_train)) < 1 / 12
 y_train[wrong] = 17 - y_train[wrong]
 
 # %%
-# A value for every row, from one Hessian: what the mean log-likelihood of the
-# validation rows loses without it.
+# The value of a row is the decrease of the mean log-likelihood of the validation rows
+# without it. One Hessian gives the values of all rows.
 
 est = DeltaGradLogisticRegression(C=1.0).fit(X_train, y_train)
 found = data_values(est, X_valid, y_valid, scoring="neg_log_loss")
@@ -40,12 +40,12 @@ n_wrong = wrong.sum()
 print(
     f"{n_wrong} labels are wrong; {wrong[order[:n_wrong]].sum()} of them are among the"
 )
-print(f"{n_wrong} rows of the lowest value")
+print(f"{n_wrong} rows with the lowest values")
 
 # %%
-# Does the value mean anything on rows that it has not seen? Rows are unlearned, the
-# most harmful first, the most valuable first, or at random, and the model is tested on
-# the way.
+# Do the values hold for rows that they were not computed with? Rows are unlearned with
+# the most harmful first, with the most valuable first, or in random order. After every
+# few rows the model is tested on a third set of rows.
 
 
 def curve(order, step=4, n_rows=120):
@@ -69,7 +69,7 @@ curves = {
 }
 
 # %%
-# Above: the eight rows of the lowest value, with the labels that they were given.
+# The upper panels show the eight rows with the lowest values and their given labels.
 
 fig = plt.figure(figsize=(7.2, 5.6), layout="constrained")
 above, below = fig.subfigures(2, 1, height_ratios=[1, 3.2])
@@ -87,7 +87,7 @@ for (name, (counts, losses)), (colour, marker) in zip(
     ax.plot(counts, losses, color=colour, marker=marker, markersize=4, label=name)
 ax.set_xlabel(f"rows unlearned, of {len(order)}")
 ax.set_ylabel("log-loss on test rows")
-ax.set_title("Without harmful rows the model gets better")
+ax.set_title("The model improves without harmful rows")
 ax.legend(frameon=False, title="unlearned first")
 ax.grid(color="0.93")
 ax.spines[["top", "right"]].set_visible(False)

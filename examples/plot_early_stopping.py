@@ -2,10 +2,10 @@
 Early-stopped models, and why the path matters
 ==============================================
 
-A model that was trained for a few steps only is not the optimum of anything: it is a
-point on the path of gradient descent. To forget rows, an edit at the optimum is of no
-use; the whole path has to be that of the rows that remain. This is what DeltaGrad
-replays, with predicted gradients in place of computed ones.
+A model that was trained for only a few steps is not an optimum. It is a point on the
+path of gradient descent. To forget rows it is not enough to edit an optimum: the whole
+path has to become that of the remaining rows. DeltaGrad replays the path, and predicts
+most gradients instead of computing them.
 """
 
 import matplotlib.pyplot as plt
@@ -25,27 +25,29 @@ path = est.trajectory_.iterates.reshape(61, -1).copy()
 print(f"accuracy after 60 steps: {est.score(X, y):.3f}")
 
 # %%
-# All nines leave
-# ---------------
-# A tenth of the rows, and of one kind: the model has to change a lot. With so few rows
-# the default, ``period="auto"``, would retrain, which takes as long as a replay; the
-# paper's period shows one: after ten steps, one gradient in three is computed.
+# All nines are removed
+# ---------------------
+# They are a tenth of the rows and similar to each other, so that the model changes a
+# lot. With so few rows a retrain takes no longer than a replay, and the default
+# ``period="auto"`` would retrain. The paper's ``period`` forces a replay: after ten
+# steps, one gradient in three is computed.
 
 est.unlearn(position=np.flatnonzero(load_digits().target == 9))
 replayed = est.trajectory_.iterates.reshape(61, -1).copy()
 print(est.update_report_)
 
 # %%
-# The yardstick: the same steps on the remaining rows, every gradient computed.
+# The replay is compared with the same steps on the remaining rows, where every gradient
+# is computed.
 
 est.partial_refit()
 exact = est.trajectory_.iterates.reshape(61, -1).copy()
 off = np.linalg.norm(replayed[-1] - exact[-1]) / np.linalg.norm(path[-1] - exact[-1])
-print(f"off by {off:.1e} of the change")
+print(f"error relative to the change: {off:.1e}")
 
 # %%
-# The optimum of the remaining rows, where the default solver would arrive, is another
-# model altogether.
+# The optimum of the remaining rows, which the default solver would compute, is a very
+# different model.
 
 optimum = LogisticRegression(solver="newton-cholesky")
 kept = load_digits().target != 9
@@ -53,8 +55,8 @@ optimum.fit(X[kept], y[kept])
 optimum = np.append(optimum.coef_, optimum.intercept_)
 
 # %%
-# All paths in the plane of their largest extent. The replay ends where the exact
-# retrain ends.
+# The figure shows all paths in the plane of their first two principal directions. The
+# replay ends where the exact retrain ends.
 
 everything = np.concatenate([path, exact])
 _, _, directions = np.linalg.svd(everything - everything[0], full_matrices=False)
@@ -78,7 +80,7 @@ ax.annotate("start", (0, 0), xytext=(0, -14), ha="center", textcoords="offset po
 x1, x2 = in_plane(optimum)
 ax.plot(x1, x2, "*", color="k", markersize=12)
 ax.annotate(
-    "optimum of the rows that remain", (x1, x2), xytext=(12, 0), va="center",
+    "optimum of the remaining rows", (x1, x2), xytext=(12, 0), va="center",
     textcoords="offset points",
 )  # fmt: skip
 ax.set_xlabel("first principal direction of the coefficients")

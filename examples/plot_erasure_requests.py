@@ -2,10 +2,10 @@
 Erasure requests over time
 ==========================
 
-Requests to be forgotten come one by one, and each has to be answered before the next.
-Here 150 of them reach a model that tells from which of two photographs a pixel is, by
-the colours of the 3 x 3 pixels around it: 60,000 rows. A tile of 8 x 8 pixels plays the
-part of a person, whose rows share an id.
+Erasure requests arrive one by one, and each has to be answered before the next. Here a
+model answers 150 of them. It has 60,000 rows and predicts from which of two photographs
+a pixel comes, given the colours of the 3 x 3 pixels around it. A tile of 8 x 8 pixels
+plays the part of a person, whose rows share an id.
 """
 
 from time import perf_counter
@@ -23,7 +23,7 @@ plt.style.use("petroff10")
 
 
 def pixels(name):
-    """The neighbourhood of each pixel of a photograph, and the tile that it is in."""
+    """The neighbourhood of each pixel of a photograph, and the tile of the pixel."""
     image = load_sample_image(name) / 255
     patches = sliding_window_view(image, (3, 3), axis=(0, 1))
     line, column = np.indices(patches.shape[:2]) // 8
@@ -45,10 +45,10 @@ print(est.update_report_)
 # %%
 # The requests
 # ------------
-# Each names a person; all rows of that person leave. After every tenth request
-# scikit-learn is fitted on the rows that remain, to see how far the model is off: by
-# the largest error of a decision value on any training row. The report of each edit has
-# a bound for just that.
+# Each request names a person, and all rows of that person are removed. After every
+# tenth request scikit-learn is fitted to the remaining rows to measure the error of the
+# model: the largest error of a decision value of any training row. The report of each
+# edit contains an upper bound of this error.
 
 start = est.to_sklearn()
 remaining = np.ones(len(X), bool)
@@ -79,27 +79,27 @@ est.purge()
 print(assert_erased(est, X[~remaining][:20]))
 
 # %%
-# The truth stays below the bound throughout, and both stay far below the error of
-# forgetting nothing. Most edits do not read the rows that stay at all.
+# The true error is always below the bound, and both are far below the error of
+# forgetting nothing. Most edits do not read the remaining rows.
 
 requests = np.arange(1, len(seconds) + 1)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 left.plot(checked, nothing, "D-", color="0.5", label="nothing forgotten: error")
 left.plot(
-    requests, bounds, color="C1", drawstyle="steps-mid", label="edited: bound reported"
+    requests, bounds, color="C1", drawstyle="steps-mid", label="edited: reported bound"
 )
 left.plot(checked, errors, "o", color="C0", label="edited: error")
 left.set_yscale("log")
 left.set_ylim(top=1e3 * max(nothing))
 left.set_ylabel("largest error of a decision value")
-left.set_title("How far the model is off")
+left.set_title("Error of the model")
 refits = np.mean(refit_seconds) * requests
 right.plot(requests, refits, color="C1", label="a fresh fit for each")
 right.plot(requests, np.cumsum(seconds), color="C0", label="unlearn")
 ratio = refits[-1] / np.sum(seconds)
 right.text(requests[-1], 0.4 * refits[-1], f"{ratio:.0f} times less", ha="right")
-right.set_ylabel("seconds in all")
-right.set_title("What the requests have cost")
+right.set_ylabel("total seconds")
+right.set_title("Cost of the requests")
 for ax in (left, right):
     ax.set_xlabel("requests answered")
     ax.grid(color="0.93")

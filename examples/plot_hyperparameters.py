@@ -2,12 +2,11 @@
 Why hyper-parameters remember the data
 ======================================
 
-``C`` was chosen by cross-validation, with the rows that are now to be forgotten among
-those that decided. Unlearning edits the model for *this* ``C``; the choice stays as it
-was. To choose again, edit the models of all folds: nothing is fitted anew.
+``C`` was chosen by cross-validation on all rows, including those that are now to be
+forgotten. Unlearning edits the model for *this* ``C`` and does not choose it again. To
+choose again, edit the models of all folds: no model has to be fitted again.
 
-A contributor whose labels turned out to be wrong withdraws: 60 of the 569 rows, half of
-whose labels were swapped.
+Here a contributor withdraws 60 of the 569 rows, half of which had swapped labels.
 """
 
 import matplotlib.pyplot as plt
@@ -29,8 +28,8 @@ leaving = rng.choice(len(X), 60, replace=False)
 y[leaving[::2]] = 1 - y[leaving[::2]]
 
 # %%
-# Cross-validation by hand: a model for every fold and every ``C``, which are kept. The
-# numbers of the rows serve as ids, so that a row is found in the folds that it trained.
+# Cross-validation is written out here to keep the model of every fold and every ``C``.
+# The row numbers serve as ids, so that a row can be found in the folds that it trained.
 
 Cs = np.logspace(-4, 2, 13)
 row_numbers = np.arange(len(X))
@@ -45,7 +44,7 @@ models = {
 
 
 def losses(rows):
-    """Cross-validated log-loss for each C, on those of the rows that were left out."""
+    """Cross-validated log-loss of some rows for each C."""
     found = []
     for C in Cs:
         probability = np.full(len(X), np.nan)
@@ -58,7 +57,7 @@ def losses(rows):
 before = losses(row_numbers)
 
 # %%
-# The rows leave every model that they trained.
+# The rows are removed from every model that they trained.
 
 for model in models.values():
     model.unlearn(sample_id=leaving, on_missing="ignore")
@@ -69,7 +68,7 @@ C_before, C_after = Cs[before.argmin()], Cs[after.argmin()]
 print(f"C chosen with the rows: {C_before:.3g}, without: {C_after:.3g}")
 
 # %%
-# It is the choice that a search on the remaining rows would make:
+# A search on the remaining rows would make the same choice:
 
 fresh = np.zeros(len(Cs))
 for number, C in enumerate(Cs):
@@ -83,13 +82,13 @@ fresh /= len(staying)
 print(f"largest difference of a loss: {np.abs(fresh - after).max():.0e}")
 
 # %%
-# With the rows strong regularisation looked right. Who keeps that ``C`` after they have
-# left, keeps something of them, and a worse model.
+# With the wrong labels, strong regularisation seemed right. If that ``C`` is kept after
+# the rows are removed, it still contains information on them, and the model is worse.
 
 fig, ax = plt.subplots(figsize=(6.6, 4.4), layout="constrained")
 for curve, C, label, colour, marker in (
     (before, C_before, "with the rows", "C1", "s"),
-    (after, C_after, "after they left, by edits", "C0", "o"),
+    (after, C_after, "after their removal, by edits", "C0", "o"),
 ):
     ax.plot(Cs, curve, color=colour, marker=marker, markersize=4, label=label)
     ax.plot(C, curve.min(), marker, color=colour, markersize=11, fillstyle="none")

@@ -2,9 +2,9 @@
 Jackknife: bias reduction and standard errors
 =============================================
 
-Coefficients of a logistic regression on few rows are too large on average: the
-estimate is biased. The jackknife measures this bias by leaving out one row at a time,
-which takes as many fits as there are rows, or one Hessian.
+The coefficients of a logistic regression on few rows are too large on average: the
+estimate is biased. The jackknife estimates this bias by leaving out one row at a time.
+This takes as many fits as there are rows, or one Hessian.
 """
 
 import matplotlib.pyplot as plt
@@ -23,8 +23,8 @@ columns = [list(data.feature_names).index(name) for name in names]
 X, y = scale(data.data[:, columns]), data.target
 
 # %%
-# The population is all 569 rows of the breast cancer data, three of its columns; its
-# coefficients are known. Samples of 60 rows are drawn from it.
+# The population consists of the 569 rows of the breast cancer data with three of its
+# columns, so that its coefficients are known. Samples of 60 rows are drawn from it.
 
 C = 1e4
 truth = DeltaGradLogisticRegression(C=C).fit(X, y).coef_[0]
@@ -45,7 +45,7 @@ for column, name in enumerate(names):
     print(f"{name:18}{bias:8.3f}{left:11.3f}{spread:9.3f}{estimated:11.3f}")
 
 # %%
-# Corrected estimates are centred where they should be, and vary less.
+# The corrected estimates are centred at the true coefficients, and vary less.
 
 fig, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for column, true in enumerate(truth):
@@ -62,7 +62,7 @@ ax.plot([], [], "D", color="C0", markeredgecolor="k", label="corrected, and mean
 ax.plot([], [], "D", color="C1", markeredgecolor="k", label="as fitted, and mean")
 ax.plot([], [], "k-", linewidth=2, label="all 569 rows")
 ax.set_xlabel("coefficient")
-ax.set_title("200 samples of 60 rows: the jackknife takes most of the bias away")
+ax.set_title("200 samples of 60 rows: the jackknife removes most of the bias")
 ax.legend(frameon=False, ncols=3, loc="upper center")
 ax.tick_params(axis="y", length=0)
 ax.spines[["top", "right", "left"]].set_visible(False)

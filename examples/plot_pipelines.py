@@ -2,10 +2,10 @@
 Pipelines: what is edited, and what is not
 ==========================================
 
-Rows are given to a pipeline as they were given to its ``fit``. They go through the
-fitted transformers to the last step, which forgets them. The transformers are not
-changed: a ``StandardScaler`` keeps the means and spreads that it learned from the
-removed rows, too. How much does that matter?
+A pipeline is asked to forget rows in the form in which its ``fit`` got them. The fitted
+transformers transform them, and the last step forgets them. The transformers are not
+changed: a ``StandardScaler`` keeps means and scales to which the removed rows
+contributed. How much does that matter?
 """
 
 import matplotlib.pyplot as plt
@@ -26,29 +26,29 @@ pipeline = make_pipeline(StandardScaler(), DeltaGradLogisticRegression())
 pipeline.fit(X, y)
 
 # %%
-# Raw rows leave by one call. A position or an id needs no transformer: it is told to
-# the last step.
+# One call removes untransformed rows. Positions and ids need no transformer: they are
+# given to the last step.
 
 skdeltagrad.unlearn(pipeline, X[:3], y[:3])
 pipeline[-1].unlearn(position=[3, 4])
 print(pipeline[-1].update_report_)
 
 # %%
-# Two yardsticks
+# Two references
 # --------------
-# More and more rows leave. The pipeline is compared with two fresh fits on the rows
-# that remain: one of the last step alone, behind the same scaler, and one of the whole
-# pipeline, in which the scaler forgets, too. An error is the largest difference of a
+# More and more rows are removed. The pipeline is compared with two fits to the
+# remaining rows: one of the last step alone, behind the same scaler, and one of the
+# whole pipeline, whose scaler forgets, too. An error is the largest difference of a
 # predicted probability.
 
 order = np.random.default_rng(0).permutation(np.arange(5, len(X)))
 sizes = [5, 15, 30, 60, 120, 240]
 same_scaler, new_scaler, nothing = [], [], []
 start = pipeline.predict_proba(X)[:, 1]
-n_gone = 5
+n_removed = 5
 for size in sizes:
-    pipeline[-1].unlearn(position=order[n_gone - 5 : size - 5])
-    n_gone = size
+    pipeline[-1].unlearn(position=order[n_removed - 5 : size - 5])
+    n_removed = size
     kept = np.sort(order[size - 5 :])
     X_kept, y_kept = X.iloc[kept], y.iloc[kept]
     exact = LogisticRegression(solver="newton-cholesky", tol=1e-10)
@@ -63,17 +63,22 @@ for size in sizes:
     nothing.append(np.abs(start - fresh).max())
 
 # %%
-# The edit is right for the step that it edits, to far below a thousandth. What is left
-# is the scaler's memory. Where that matters, take means and spreads that hold no single
-# row, published ones for example, or fit the whole pipeline again from time to time.
+# The edit of the last step is accurate to far below a thousandth. The remaining error
+# is that of the scaler. Where it matters, use means and scales that do not depend on
+# single rows, for example published ones, or fit the whole pipeline again from time to
+# time.
 
 fig, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
 for errors, label, style in (
     (nothing, "nothing forgotten", {"color": "0.5", "marker": "D"}),
-    (new_scaler, "edited, against a fresh pipeline", {"color": "C1", "marker": "s"}),
+    (
+        new_scaler,
+        "edited, compared with a fresh pipeline",
+        {"color": "C1", "marker": "s"},
+    ),
     (
         same_scaler,
-        "edited, against a fresh fit behind the same scaler",
+        "edited, compared with a fit behind the same scaler",
         {"color": "C0", "marker": "o"},
     ),
 ):

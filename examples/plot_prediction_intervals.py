@@ -2,9 +2,10 @@
 Prediction intervals
 ====================
 
-The jackknife+ of Barber, Candes, Ramdas and Tibshirani turns any regression into
-intervals that hold for any distribution of the data. It needs the model without each
-training row: one Hessian, instead of as many fits as there are rows.
+The jackknife+ of Barber, Candes, Ramdas and Tibshirani computes prediction intervals
+from any regression. Their coverage is guaranteed for any distribution of the data. It
+needs the model without each training row: one Hessian gives all of these, instead of as
+many fits as there are rows.
 """
 
 from time import perf_counter
@@ -51,8 +52,8 @@ assert np.allclose((lower, upper), by_refits)
 print(f"{seconds:.3f} s, by refits {refit_seconds:.3f} s")
 
 # %%
-# Do they hold what they promise? Nine in ten of the patients that the model has not
-# seen should be inside.
+# Is the coverage as promised? Nine in ten of the test patients should be inside their
+# intervals.
 
 inside = (lower <= y_test) & (y_test <= upper)
 alphas = np.linspace(0.05, 0.6, 12)
@@ -80,13 +81,13 @@ left.set_ylabel("disease progression after a year")
 left.set_title(f"{100 * inside.mean():.0f}% of new patients are in the 90% interval")
 left.set_ylim(top=530)
 left.legend(frameon=False, ncols=2, loc="upper left")
-right.plot([0.4, 1], [0.4, 1], color="0.7", label="as wanted")
+right.plot([0.4, 1], [0.4, 1], color="0.7", label="nominal")
 right.plot([0.4, 1], [-0.2, 1], color="0.7", linestyle=":", label="guaranteed")
 right.plot(1 - alphas, coverage, "oC0", label="jackknife+")
 right.set_xlim(0.4, 1)
 right.set_ylim(0.3, 1.02)
-right.set_xlabel("coverage wanted, 1 - alpha")
-right.set_ylabel("test patients inside")
+right.set_xlabel("nominal coverage, 1 - alpha")
+right.set_ylabel("fraction of test patients inside")
 right.set_title("At every level")
 right.legend(frameon=False)
 for ax in (left, right):

@@ -2,9 +2,9 @@
 Forget, add and correct training rows
 =====================================
 
-A model is fitted once. Rows then leave it, join it and are corrected, and each time it
-becomes what a fit on the rows that are there would be: here on 569 biopsies of the
-Wisconsin breast cancer study.
+A model is fitted once. Then rows are removed, added and corrected, and after each edit
+the model is the one that a fit to the current training rows would give. The data are
+569 biopsies of the Wisconsin breast cancer study.
 """
 
 import matplotlib.pyplot as plt
@@ -25,17 +25,17 @@ before = est.to_sklearn()
 # %%
 # Forget
 # ------
-# Rows are named by their content, by their number in ``fit``, or by an id that ``fit``
-# was given. The report says what was done, and how far the model can be from the
-# optimum of the rows that remain.
+# Rows are named by their content, by their position in ``fit``, or by an id that was
+# given to ``fit``. The report says what was done, and how far the model can be from the
+# optimum of the remaining rows.
 
 est.unlearn(X[:30], y[:30])
 print(est.update_report_)
 
 # %%
-# A purge takes away what edits leave in memory, so that whoever has the model and the
-# other rows cannot solve for a removed one. Nothing that the estimator holds contains
-# these rows any more:
+# Edits leave rounding errors in memory from which an attacker who has the model and the
+# other rows could reconstruct a removed one. A purge removes them. After it nothing in
+# the estimator contains the removed rows:
 
 est.purge()
 print(assert_erased(est, X[:30]))
@@ -43,8 +43,8 @@ print(assert_erased(est, X[:30]))
 # %%
 # Is it the right model?
 # ----------------------
-# scikit-learn, fitted on the other 539 rows, has the last word. What the edit changed
-# in each coefficient is what a fresh fit would have changed.
+# The reference is scikit-learn, fitted to the other 539 rows. The edit changed each
+# coefficient by as much as this fit.
 
 fresh = LogisticRegression(solver="newton-cholesky", tol=1e-10).fit(X[30:], y[30:])
 
@@ -61,14 +61,14 @@ ax.annotate("the same", 0.8 * ends[[1, 1]], ha="right", va="bottom", color="0.4"
 ax.plot(by_fit, by_edit, "o", alpha=0.8)
 ax.set_xlabel("change of a coefficient by a fresh fit of scikit-learn")
 ax.set_ylabel("change by unlearn")
-ax.set_title(f"The edit is off by {off:.0e} of what it changes")
+ax.set_title(f"Error of the edit relative to the change: {off:.0e}")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
 # Add and correct
 # ---------------
-# Ten rows come back, and the label of row 100 is corrected. ``partial_refit()`` without
-# rows retrains exactly: a clean slate.
+# Ten rows are added again, and the label of row 100 is corrected. ``partial_refit()``
+# without rows retrains the model exactly.
 
 est.partial_refit(X[:10], y[:10])
 print(est.update_report_)

@@ -2,13 +2,13 @@
 Robust cleaning without refits
 ==============================
 
-Some labels are wrong. The usual way to find them is to rank the rows by the loss that a
-cross-validated model gives them, as `cleanlab <https://docs.cleanlab.ai>`_ does, and to
-drop the worst. That ranking is made by models that the wrong labels have spoilt.
-Instead: find the few most suspicious rows, unlearn them, look again.
+Some labels are wrong. The usual way to find them is to rank the rows by their loss
+under a cross-validated model, as `cleanlab <https://docs.cleanlab.ai>`_ does, and to
+drop the worst. The models that make this ranking were trained on the wrong labels, too.
+Instead, one can find a few of the most suspicious rows, unlearn them, and search again.
 
-The labels of one in five rows of the training half of the breast cancer data are
-swapped here; the rows of the other half, with their true labels, are for testing.
+Here the labels of one in five rows of the training half of the breast cancer data are
+swapped. The other half, with its true labels, is for testing.
 """
 
 from time import perf_counter
@@ -42,17 +42,17 @@ def swapped(seed):
 # %%
 # The loop
 # --------
-# ``leave_one_out`` gives the decision value of every row by the model without it, from
-# one Hessian. The rows that these values contradict the most are unlearned.
+# ``leave_one_out`` computes the decision value of every row under the model without it,
+# from one Hessian. The rows whose labels these values contradict most are unlearned.
 
 
 def margin(decision_values, y):
-    """How clearly a decision value speaks for the label."""
+    """Decision value in favour of the label; negative against it."""
     return np.where(y == 1, decision_values, -decision_values)
 
 
 def clean(X_train, y_train, n_rows):
-    """Positions of the rows removed, in order; and the model without them."""
+    """Positions of the removed rows in order, and the model without them."""
     est = DeltaGradLogisticRegression(C=C).fit(X_train, y_train)
     removed = []
     while len(removed) < n_rows:
@@ -67,7 +67,7 @@ def clean(X_train, y_train, n_rows):
 # %%
 # The usual ranking
 # -----------------
-# Out of five folds, made once.
+# The ranking comes from five folds and is made once.
 
 
 def ranked(X_train, y_train):
@@ -79,7 +79,7 @@ def ranked(X_train, y_train):
 
 
 # %%
-# Both on ten draws of wrong labels.
+# Both ways are tried on ten draws of wrong labels.
 
 n_rows = 80
 in_loop, at_once, accuracies = [], [], []
@@ -104,14 +104,14 @@ for name, accuracy in zip(
     print(f"{name:16}accuracy {accuracy:.3f}")
 
 # %%
-# Once the plainest errors are gone, the loop sees those that they had hidden. Here this
-# finds more of the wrong labels; the accuracy is the same, and either way better than
-# without cleaning.
+# Once the most obvious errors are removed, the loop finds those that they had hidden.
+# Here it finds more of the wrong labels than the ranking. The accuracy is the same for
+# both, and better than without cleaning.
 
 fig, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
 counts = np.arange(1, n_rows + 1)
 for curves, label, colour in (
-    (in_loop, "find four, unlearn, look again", "C0"),
+    (in_loop, "find four, unlearn, search again", "C0"),
     (at_once, "ranked once, by five folds", "C1"),
 ):
     low, high = 100 * np.quantile(curves, [0.1, 0.9], axis=0)
@@ -119,7 +119,7 @@ for curves, label, colour in (
     ax.fill_between(counts, low, high, color=colour, alpha=0.15, linewidth=0)
 ax.set_xlabel(f"rows removed, of {len(y_train)} of which a fifth are wrong")
 ax.set_ylabel("wrong labels found (%)")
-ax.set_title("Looking again finds more wrong labels")
+ax.set_title("Searching again finds more wrong labels")
 ax.text(n_rows, 2, "bands: 8 of 10 draws", ha="right", color="0.4")
 ax.grid(color="0.93")
 ax.legend(frameon=False)

@@ -2,10 +2,10 @@
 Continuous updating in a sliding window
 =======================================
 
-Rows keep arriving, and a model of the recent ones is wanted: the new rows join and the
-oldest leave, in one replay. The stream is a photograph that is read from top to bottom,
-every second line: first sky, then a pagoda, a lake and trees. A ridge regression
-predicts the brightness of each pixel from the pixels above and to the left of it.
+Rows keep arriving, and a model of the recent rows is needed: in one edit the new rows
+are added and the oldest are removed. The stream is a photograph of which every second
+line is read from top to bottom: first sky, then a pagoda, a lake and trees. A ridge
+regression predicts the brightness of each pixel from the pixels above and to the left.
 """
 
 from time import perf_counter
@@ -33,8 +33,8 @@ def rows_of(line):
 
 
 # %%
-# Every row carries the number of its line as its id. ``remove_id`` names the line that
-# leaves while another joins: one edit, one report.
+# The id of every row is the number of its line. ``remove_id`` names the line that is
+# removed while another is added, in one edit with one report.
 
 WIDTH, FIRST = 20, 2
 window = range(FIRST, FIRST + WIDTH)
@@ -63,9 +63,9 @@ for line in lines:
 print(est.update_report_)
 
 # %%
-# After all these edits the model is that of a fresh fit on the last window. At 13,000
-# rows of eleven columns an edit takes no less time than the fit; its time grows with
-# the rows that come and go, that of the fit with all rows of the window.
+# After all these edits the model equals a fit to the last window. With 13,000 rows of
+# eleven columns an edit takes as long as the fit. Its time grows with the number of
+# rows that are added and removed, that of the fit with all rows of the window.
 
 window = range(n_lines - WIDTH, n_lines)
 X, y = (np.concatenate(part) for part in zip(*map(rows_of, window), strict=True))
@@ -73,12 +73,12 @@ began = perf_counter()
 fresh = Ridge(alpha=1e-3, solver="cholesky").fit(X, y)
 refit_seconds = perf_counter() - began
 off = np.linalg.norm(est.coef_ - fresh.coef_) / np.linalg.norm(fresh.coef_)
-print(f"off by {off:.0e} of the coefficients")
+print(f"relative error of the coefficients: {off:.0e}")
 print(f"an edit {1e3 * np.median(seconds):.1f} ms, a fit {1e3 * refit_seconds:.1f} ms")
 
 # %%
-# Where the picture changes, the frozen model is lost. The window follows a little
-# sooner than all lines do, and needs no more memory as time goes on.
+# Where the picture changes, the model that is never edited fails. The model of the
+# window adapts a little sooner than that of all lines, and its memory does not grow.
 
 for name, error in errors.items():
     print(f"{name:18}mean error {np.mean(error):.4f}")

@@ -2,10 +2,10 @@
 Speed and accuracy against refitting
 ====================================
 
-How long does it take to forget rows, and how far is the result from a fresh fit? Times
-mean something where there are many rows, and the two photographs that come with
-scikit-learn have more than half a million pixels. The model tells from which of them a
-pixel is, by the colours of the 3 x 3 pixels around it: 27 columns.
+How long does it take to forget rows, and how far is the result from a fit to the
+remaining rows? Times are only meaningful for many rows. The two photographs that come
+with scikit-learn have more than half a million pixels. The model predicts from which of
+them a pixel comes, given the colours of the 3 x 3 pixels around it: 27 columns.
 """
 
 from time import perf_counter
@@ -36,9 +36,10 @@ X, y = X[order], y[order]
 print(X.shape)
 
 # %%
-# Ours against scikit-learn's fastest solver for this shape, cold and warm-started from
-# the old solution. ``tol`` is what it takes to come near enough: with the default, a
-# warm start would see that the gradient is small already, and change nothing.
+# ``unlearn`` is compared with scikit-learn's fastest solver for data of this shape,
+# started from zero (cold) and from the old solution (warm). ``tol`` is as small as an
+# accurate result requires: with the default, a warm start would stop at once, because
+# the gradient is already small.
 
 
 def timed(function, *args):
@@ -61,7 +62,7 @@ def flat(model):
 
 
 est = DeltaGradLogisticRegression().fit(X, y)
-est.unlearn(position=0)  # the first edit makes the curvature, and compiles
+est.unlearn(position=0)  # the first edit computes the Hessian and compiles
 live = np.arange(1, len(X))
 
 sizes = [1, 10, 100, 1_000, 5_000]
@@ -69,8 +70,8 @@ seconds = {"unlearn": [], "warm start": [], "cold start": []}
 errors = []
 for size in sizes:
     old = est.to_sklearn()
-    gone, live = live[:size], live[size:]
-    spent, _ = timed(lambda rows=gone: est.unlearn(position=rows))
+    removed, live = live[:size], live[size:]
+    spent, _ = timed(lambda rows=removed: est.unlearn(position=rows))
     seconds["unlearn"].append(spent)
     warm, _ = refit(X[live], y[live], old)
     cold, fresh = refit(X[live], y[live])
@@ -81,12 +82,12 @@ for size in sizes:
     errors.append(np.linalg.norm(flat(est) - exact) / moved)
     print(
         f"{size:>6,} rows: {spent:.4f} s, warm {warm:.2f} s, cold {cold:.2f} s; "
-        f"off by {errors[-1]:.0e} of the change"
+        f"relative error {errors[-1]:.0e}"
     )
 
 # %%
-# Few rows cost a small part of a refit, and the result is within the tolerance,
-# ``edit_tol``, of one hundredth of the way since the rows were last read.
+# To remove few rows costs a small fraction of a refit. The error is below ``edit_tol``,
+# one hundredth of the distance that the model moved since the rows were last read.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
 styles = {"unlearn": "oC0", "warm start": "sC1", "cold start": "DC2"}
@@ -97,10 +98,10 @@ left.set_ylabel("seconds")
 left.legend(frameon=False, ncols=3)
 right.plot(sizes, errors, "oC0", linestyle="-")
 right.axhline(est.edit_tol, color="0.4", linestyle="--")
-right.text(1, 1.5 * est.edit_tol, "edit_tol: what is allowed", color="0.4")
+right.text(1, 1.5 * est.edit_tol, "edit_tol: accepted error", color="0.4")
 right.axhline(1, color="0.4", linestyle=":")
 right.text(1, 1.5, "doing nothing", color="0.4")
-right.set_title("Error, as a share of the change")
+right.set_title("Error relative to the change")
 right.set_yscale("log")
 right.set_ylim(top=10)
 left.set_yscale("log")

@@ -2,13 +2,13 @@
 Quickstart
 ==========
 
-Real data sets that come with scikit-learn, both estimators, all solvers: fit, unlearn
-rows, compare with an exact retrain, add rows, correct a label, save, load, and unlearn
-again. The default solver aims at scikit-learn's own solution and edits it at the end of
-the path; "gd" and "sgd" are the paper's replay of the whole path.
+This script tries both estimators and all solvers on data sets that come with
+scikit-learn: fit, unlearn rows, compare with an exact retrain, add rows, correct a
+label, save, load, and unlearn again. The default solver computes and edits the optimum,
+which is scikit-learn's solution; "gd" and "sgd" replay a whole path, as in the paper.
 
-Run it with ``python examples/quickstart.py``; it takes a few seconds, most of which is
-Numba compiling its kernels the first time.
+Run it with ``python examples/quickstart.py``. It takes a few seconds, the first time
+mostly for Numba to compile its kernels.
 """
 
 import tempfile
@@ -44,43 +44,43 @@ def distance(a, b):
 
 
 def tour(name, estimator, X, y, wrong, right):
-    """Everything that can be done to one model.
+    """Try everything on one model.
 
     `wrong` is the position of a row whose target is corrected to `right`.
     """
-    # The last 20 rows come later; the first 5 people ask to be forgotten.
+    # The last 20 rows are added later; the first 5 are to be forgotten.
     X_late, y_late = X[-20:], y[-20:]
     estimator.fit(X[:-20], y[:-20])
     show(name, "fit", estimator, f"score {estimator.score(X, y):.3f}")
     before = estimator.to_sklearn()
 
-    # Forget rows by their content, and see how far the model can be off.
+    # Forget rows by their content; the report bounds the error of the model.
     estimator.unlearn(X[:5], y[:5])
     bound = estimator.update_report_.change_bound
     note = (
-        "" if bound is None else f"certified: off by at most {bound:.0e} of the change"
+        "" if bound is None else f"certified: error at most {bound:.0e} of the change"
     )
     show(name, "unlearn 5 rows", estimator, note)
     replayed = estimator.to_sklearn()
 
-    # The yardstick: the model trained anew on the remaining rows.
+    # The reference: the model trained again on the remaining rows.
     estimator.partial_refit()
     error = distance(replayed, estimator) / distance(before, estimator)
-    note = f"the edit was off by {error:.0e} of the change"
+    note = f"error of the edit: {error:.0e} of the change"
     show(name, "exact retrain", estimator, note)
 
-    # Edits leave traces of removed rows, and a purge takes them away.
+    # Edits leave traces of removed rows, and a purge removes them.
     estimator.purge()
     show(name, "purge", estimator)
     print(f"{'':18}{assert_erased(estimator, X[:5])}")
 
-    # Rows that arrive later, and a target that was wrong, addressed by position.
+    # Add rows that arrive later, and correct a target, named by its position.
     estimator.partial_refit(X_late, y_late)
     show(name, "add 20 rows", estimator)
     estimator.partial_refit(X[[wrong]], [right], position=wrong, replace=True)
     show(name, "correct a target", estimator)
 
-    # Tomorrow, in another process: the run and the rows come back with the model.
+    # A saved model contains its rows and its path, and can be edited after loading.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.joblib"
         estimator.save(path, purge=True)
@@ -94,11 +94,12 @@ def tour(name, estimator, X, y, wrong, right):
 # %%
 # What each step did
 # ------------------
-# For the default solver: how often the rows were read. For "gd" and "sgd": the steps
-# whose gradient was computed over the rows; the others were predicted. So few rows are
-# retrained as fast as replayed, and ``period="auto"``, the default, would do that: here
-# it is the paper's replay, with a period. The exact retrain is what an edit is measured
-# against, as a share of how far the model was from it before.
+# The column "work" says for the default solver how often the rows were read, and for
+# "gd" and "sgd" how many gradients were computed over the rows; the others were
+# predicted. With so few rows a retrain is as fast as a replay, and the default
+# ``period="auto"`` would retrain; here the paper's ``period`` forces a replay. The
+# error of an edit is the distance from the exact retrain, relative to that before the
+# edit.
 
 print(f"{'data':18}{'step':24}{'rows':>6}{'work':>17}{'seconds':>8}")
 print("-" * 100)
@@ -148,7 +149,7 @@ tour(
 X, y = load_diabetes(return_X_y=True)
 tour(
     "diabetes, gd",
-    # Squared error has the same curvature everywhere: pairs never age, keep more.
+    # The Hessian of a squared error is constant, so that old pairs stay valid.
     DeltaGradRidge(alpha=10.0, solver="gd", period=5, history_size=10),
     StandardScaler().fit_transform(X),
     y,

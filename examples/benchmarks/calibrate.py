@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python examples/benchmarks/calibrate.py
 
 The package decides by costs: whether a Hessian pays, whether a replay is faster than a
-retrain, how many passes a node of a replay takes. Each of these costs is measured here
+retrain, how many passes a correction point takes. Each of these costs is measured here
 and printed beside the value in the code. A ratio between 1/2 and 2 changes no decision
 by much; beyond, the value should be looked at again. Costs are relative, and most of
 them are counted in one of two units:
@@ -47,7 +47,7 @@ IN_CODE = {
     "predicted step": 1.0,
     "BLAS": ("_path.checkpoints", "_BLAS"),
     "eigenvectors": ("_path.checkpoints", "_EIGEN"),
-    "node": ("_path.correction_points", "_PASSES_EACH"),
+    "correction point": ("_path.correction_points", "_PASSES_EACH"),
     "loss": ("_objective.data_term", "_LOSS_WORK"),
     "factored Hessian": ("_objective.second_derivatives", "_MOST_OF_FACTORED"),
     "importance": ("_optimum.problem", "_IMPORTANCE_PASSES"),
@@ -227,7 +227,7 @@ def eigenvectors(sizes):
         yield f"order {order}", seconds / order**3 / one
 
 
-def node(sizes):
+def correction_point(sizes):
     """Passes in the time of a change of the gradient between two iterates."""
     for n_features, n_classes in ((50, 2), (50, 7), (300, 2)):
         term = Term(sizes, n_features, n_classes)
@@ -322,7 +322,7 @@ MEASUREMENTS = {
     "predicted step": predicted_step,
     "BLAS": blas,
     "eigenvectors": eigenvectors,
-    "node": node,
+    "correction point": correction_point,
     "loss": loss,
     "factored Hessian": factored_hessian,
     "importance": importance,

@@ -316,8 +316,8 @@ def held_bytes(thing, seen=None):
 
 def run(soak, n_edits, results):
     """Make all edits of a model; results are written at every check."""
-    warnings.simplefilter("error")  # a fit that does not converge must not go unnoticed
     X, y = soak.load()
+    warnings.simplefilter("error")  # a fit that does not converge must not go unnoticed
     model = soak.model().fit(X, y, sample_id=np.arange(len(y)))
     is_path = model.solver != "newton"
     editor = Editor(model, X, y, n_edits)
