@@ -257,7 +257,7 @@ def two_threads(study, repeats=3):
 
 def index_work(study, repeats=5):
     """Fraction of a replay's time that is spent on finding the rows of each step."""
-    return {"fraction": float(np.median([_index_work(study) for _ in range(repeats)]))}
+    return {"share": float(np.median([_index_work(study) for _ in range(repeats)]))}
 
 
 def _index_work(study):
@@ -322,7 +322,7 @@ def run(experiment, quick):
         },
         "fit_cache_bytes": study.estimator.trajectory_.nbytes,
         "batch": [batch_edits(study, rate, experiment.draws) for rate in RATES],
-        "index_work": index_work(study),
+        "index_share": index_work(study),
         "two_threads": two_threads(study),
         **loop,
     }
@@ -409,7 +409,7 @@ def retrain_table(results):
             f"{result['batch'][0]['deletion']['retrain_seconds']:.2f} s",
             cell(result.get("against_numpy", {}).get("ratio"), ".2f"),
             f"{result['two_threads']['speed_up']:.2f} times",
-            f"{100 * result['index_work']['fraction']:.1f}%",
+            f"{100 * result['index_share']['share']:.1f}%",
         ]
         for result in results
     ])  # fmt: skip
