@@ -43,7 +43,7 @@ __all__ = [
     "make_receipt",
     "n_positions",
     "possible_fingerprints",
-    "replay_at_any_price",
+    "replays_at_any_price",
 ]
 
 
@@ -105,9 +105,14 @@ def batches(model):
         yield dealt.at(step)
 
 
-def replay_at_any_price():
-    """From now on, make replays even where a retrain is faster."""
-    engine._WORTHWHILE = np.inf
+@contextmanager
+def replays_at_any_price():
+    """Make replays even where a retrain is faster, inside a ``with`` block."""
+    before, engine._WORTHWHILE = engine._WORTHWHILE, np.inf
+    try:
+        yield
+    finally:
+        engine._WORTHWHILE = before
 
 
 def estimate_parts():
