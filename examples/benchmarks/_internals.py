@@ -17,34 +17,12 @@ from skdeltagrad._objective.moments import standardised_squares
 from skdeltagrad._optimum.subsample import importance
 from skdeltagrad._path import checkpoint_replay, engine, replay_error
 from skdeltagrad._reports import digests
-from skdeltagrad._utils.threads import limit_threads
+from skdeltagrad._utils import threads
 
 # Factors of the parts that an error estimate of a replay consists of.
 ESTIMATE_FACTORS = replay_error.FACTORS
-
-__all__ = [
-    "ESTIMATE_FACTORS",
-    "add_rank_one",
-    "batches",
-    "centre",
-    "data_term",
-    "estimate_parts",
-    "constant",
-    "fingerprints_of_rows",
-    "hessians_by_factors",
-    "importance_of_rows",
-    "iterate",
-    "kept_fingerprints",
-    "kept_norm",
-    "key",
-    "last_read",
-    "leverages",
-    "limit_threads",
-    "make_receipt",
-    "n_positions",
-    "possible_fingerprints",
-    "replays_at_any_price",
-]
+# A context manager; the public way, NUMBA_NUM_THREADS, is read only once.
+limit_threads = threads.limit_threads
 
 
 # An optimum -----------------------------------------------------------------------
