@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from .._utils import memory
-from .._utils.live_rows import LiveSums
+from .._utils.training_rows import TrainingSums
 from .centring import ColumnMoments
 from .content_index import ContentIndex
 from .edit import NO_ROWS
@@ -333,7 +333,7 @@ class TrainingSet:
             _, _, squares[name] = self.rows.column_moments(indices[some], size)
             # At most, by Cauchy and Schwarz.
             magnitudes[name] = float(np.sqrt(size.sum() * squares[name].sum()))
-        return LiveSums(vectors, magnitudes, len(indices), centre, squares)
+        return TrainingSums(vectors, magnitudes, len(indices), centre, squares)
 
     def marks(self, X):
         """What `ContentIndex` knows given rows by, and its rounding: (n_rows,) each."""

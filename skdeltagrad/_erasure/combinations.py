@@ -1,125 +1,110 @@
-"""Find rows in vectors, together with what may stand there by right.
+"""Find removed rows in vectors that also hold what the training set accounts for.
 
-    vector  =  a_1 sum of the rows that are there + ... + a_k centre  +  b removed row
+    vector  =  a_1 sum of current training rows + ... + a_k centre  +  b removed row
 
-A mean, a moment or a cached gradient that has not let go of a row is such a vector, and
-n times the mean less the other rows *is* the row. What may stand there by right is
-called a *basis*; there are several, for each vector may be made of a few things only,
-and the fewer there are the more a vector must agree with. A row is found when b is far
-above what rounding may do and nothing else is left of the vector than rounding.
+A mean, a moment or a cached gradient that still contains a removed row is such a
+vector, and n times the mean less the other rows *is* the row. The terms that need no
+removed row are called a *basis*. Several bases are tried, since each vector is made of
+few terms, and the fewer there are, the more entries of a vector are left to agree. A
+row is found if b is far above the effect of rounding and the rest is mere rounding.
 
-With an empty basis these are the multiples of a row; with the centre, or ones, in it,
+With an empty basis these are the multiples of a row; with the centre, or ones, they are
 the multiples of a row that was centred.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+from scipy.linalg import orth
 
-from .row_search import CHUNK, MIN_DISTINCT
+from .row_search import CHUNK, MIN_DISTINCT, MULTIPLE
 
 _EPS = np.finfo(np.float64).eps
-# What rounding may do: to a vector, in units in the last place of its length; to a sum,
-# in those of its terms, which add up like a walk at random.
+# Rounding of a vector, in units in the last place of its length.
 _ULPS = 16.0
+# Rounding of a sum of n terms, in units in the last place of their size times sqrt(n):
+# the errors add up like a random walk, and eight standard deviations do not occur.
 _WALK = 8.0
-# How far above that a row must be.
+# Accuracy: the multiple of a row must be this many times larger than rounding, so that
+# what a row leaves behind when it is subtracted again is not taken for it.
 _CLEAR = 16.0
-# Coordinates in which a vector must agree with a row beyond what is fitted to it.
+# Accuracy: the number of coordinates beyond those that are fitted which must agree.
 _SPARE = 3
-# Parts of a row, or of a basis, that are nothing: of its length.
+# Accuracy, relative to length: parts of a row outside a basis that are smaller are
+# rounding of the row (half of the digits of float64), as are dependent basis vectors.
 _NOTHING = 1e-7
-# Bits in which it must agree, lest small whole numbers do by chance; those of an entry
-# that is no multiple of 1, 0.1, 0.01 or 0.001; and when an entry is one.
+# Accuracy: bits in which a vector must agree with a row. With 2^40 (1e12) pairs of
+# vectors and rows, one agrees by chance; with a tenth of the bits, small integers do.
 _BITS = 40.0
+# Rounding: bits of an entry that is no multiple of 1, 0.1, 0.01 or 0.001, as in single
+# precision, and how far, relatively, such a multiple may be off in it.
 _BITS_OF_ENTRY = 24.0
 _GRAINS = (1.0, 10.0, 100.0, 1000.0)
 _WHOLE = 5e-7
-# The last ten bits of numbers in single precision.
+# Rounding: the last ten bits of single precision. Numbers in which they are zero were
+# probably never rounded to it.
 _LAST_BITS = np.uint32(2**10 - 1)
-# A first look is that precise: of a squared length.
+# Cost: how far the squared length outside a basis may exceed the projection onto a row,
+# relative to itself and to the vector's, for the pair to be verified by least squares.
 _FIRST_LOOK = 1e-6
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What a vector may be made of by right.
+    """Vectors that the training set accounts for.
 
     Attributes
     ----------
     name : str
-        What a row found with it is called: the row's number follows.
+        What is said of a row that is found with this basis.
     vectors : ndarray of shape (n_vectors, n_features)
     noise : ndarray of shape (n_vectors,)
-        How far each may be off by rounding.
+        How far each may be off by rounding, in length.
     """
 
     name: str
     vectors: np.ndarray
     noise: np.ndarray
 
-    def orthonormal(self):
-        """An orthonormal basis of it, shape (n_dimensions, n_features)."""
-        lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
-        given = self.vectors[lengths.ravel() > 0] / lengths[lengths > 0][:, np.newaxis]
-        if not len(given):
-            return given
-        _, share, directions = np.linalg.svd(given, full_matrices=False)
-        return directions[share > _NOTHING * share[0]]
+    @classmethod
+    def of(cls, name, terms, n_features):
+        vectors = np.array([vector for vector, _ in terms]).reshape(-1, n_features)
+        return cls(name, vectors, np.array([noise for _, noise in terms]))
 
 
-def bases_of(n_features, live=None):
-    """The bases that are worth a search.
-
-    Parameters
-    ----------
-    n_features : int
-    live : LiveSums, optional
-        See `_live_rows`.
-
-    Returns
-    -------
-    bases : list of Basis
-    """
-    nothing = np.zeros((0, n_features)), np.zeros(0)
-    ones = np.ones((1, n_features)), np.zeros(1)
-    bases = [Basis("a multiple of", *nothing), Basis("a centred multiple of", *ones)]
-    if live is None:
-        return bases
-    noise = _WALK * np.sqrt(live.n_rows) * _EPS
-    sums = {
-        name: (vector[np.newaxis], np.array([noise * live.magnitudes[name]]))
-        for name, vector in live.vectors.items()
-    }
-    # Each alone, and those of the classes (or targets) together: first gradients.
-    alone = [part for name, part in sums.items() if "class" not in name]
-    together = [part for name, part in sums.items() if "unweighted" not in name]
-    parts = [[part] for part in alone] + [together] * (len(together) > 1)
-    centre = []
-    if live.centre is not None and live.centre.any():
-        centre = [(live.centre[np.newaxis], np.zeros(1))]
-        bases.append(Basis("a centred multiple of", *centre[0]))
-    for part in parts:
-        for extra in [[], centre] if centre else [[]]:
-            vectors, noises = zip(*part, *extra, strict=True)
-            bases.append(
-                Basis("a sum over", np.concatenate(vectors), np.concatenate(noises))
-            )
-    return bases
+def bases_of(n_features, sums=None):
+    """Return the bases of vectors; `sums` is a `TrainingSums` where it is known."""
+    terms = [(MULTIPLE, []), ("a centred multiple of", [(np.ones(n_features), 0.0)])]
+    if sums is not None:
+        noise = _WALK * np.sqrt(sums.n_rows) * _EPS
+        term_of = {
+            name: (vector, noise * sums.magnitudes[name])
+            for name, vector in sums.vectors.items()
+        }
+        all_rows, weighted, *classes = term_of.values()
+        centres = [[]]
+        if sums.centre is not None and sums.centre.any():
+            centres.append([(sums.centre, 0.0)])
+            terms.append(("a centred multiple of", centres[1]))
+        # Means and moments; first gradients are sums over all classes (or targets).
+        for part in ([all_rows], [weighted], [weighted, *classes]):
+            terms += [("a sum over", part + centre) for centre in centres]
+    return [Basis.of(name, part, n_features) for name, part in terms]
 
 
-def bases_of_squares(live):
-    """The same for squares of rows."""
-    noise = _WALK * np.sqrt(live.n_rows) * _EPS
+def bases_of_squares(sums):
+    """Return the bases of the rows' squares."""
+    noise = _WALK * np.sqrt(sums.n_rows) * _EPS
     return [
-        Basis("a sum of squares over", vector[np.newaxis], np.array([noise * size]))
-        for vector, size in ((v, np.linalg.norm(v)) for v in live.squares.values())
+        Basis.of("a sum of squares over", [(v, noise * np.linalg.norm(v))], len(v))
+        for v in sums.squares.values()
     ]
 
 
 def bits_of_entries(values):
-    """How many bits an entry of a row has, about."""
+    """Return about how many bits of information an entry of a row has."""
     values = np.abs(values[values != 0])
     if not len(values):
         return 0.0
@@ -130,19 +115,19 @@ def bits_of_entries(values):
     return _BITS_OF_ENTRY
 
 
-def is_telling(values, n_features, n_fitted=0):
-    """Whether a vector that is a multiple of a row is that by no chance.
+def is_telling(bits, n_features, n_fitted=0):
+    """Tell whether a vector that agrees with a row does not do so by chance.
 
     Parameters
     ----------
-    values : ndarray of shape (n_entries,)
-        The entries of the row other than zero.
+    bits : float or ndarray
+        See `bits_of_entries`.
     n_features : int
     n_fitted : int, default=0
-        How many other vectors may be in it.
+        How many terms the vector may have besides the row.
     """
     spare = n_features - n_fitted - 1
-    return spare >= _SPARE and spare * bits_of_entries(values) >= _BITS
+    return (spare >= _SPARE) & (spare * bits >= _BITS)
 
 
 class Combinations:
@@ -152,30 +137,28 @@ class Combinations:
     ----------
     rows : ndarray of shape (n_rows, n_features)
     numbers : ndarray of shape (n_rows,)
-        What the rows are called.
+        The row numbers.
     bases : list of Basis
     """
 
     def __init__(self, rows, numbers, bases):
         self._rows, self._numbers = rows, numbers
-        self.n_features = rows.shape[1]
+        n_features = rows.shape[1]
         bits = np.array([bits_of_entries(row) for row in rows])
         self._views, self._accounts = [], []
         for basis in bases:
-            view = _View.of(basis, rows)
-            spare = rows.shape[1] - len(view.directions) - 1
-            if spare + 1 >= _SPARE and len(basis.vectors):
-                self._accounts.append(basis)
-            telling = view.lengths > _NOTHING * np.linalg.norm(rows, axis=1)
-            telling &= (spare >= _SPARE) & (spare * bits >= _BITS)
+            view = _View(basis.vectors, rows)
+            telling = is_telling(bits, n_features, len(view.directions))
+            telling &= view.lengths > 0
             if telling.any():
-                self._views.append((view, np.flatnonzero(telling)))
-        # What is in none of the bases' vectors, and no row, is in none of them.
-        everything = np.concatenate([basis.vectors for basis in bases])
-        self._widest = _View.of(Basis("", everything, np.zeros(0)), rows)
+                self._views.append((basis, view, np.flatnonzero(telling)))
+            if 0 < len(view.directions) <= n_features - _SPARE:
+                self._accounts.append(basis)
+        # What is not a combination of all bases and a row is none of one basis and it.
+        self._widest = _View(np.concatenate([basis.vectors for basis in bases]), rows)
 
     def found(self, vectors, noise):
-        """Rows in vectors.
+        """Find rows in vectors.
 
         Parameters
         ----------
@@ -186,66 +169,62 @@ class Combinations:
         Yields
         ------
         name : str
-        number : int
-            The row's.
-        i : int
-            The vector's.
+            The name of the basis.
+        number, i : int
+            The numbers of the row and of the vector.
         """
+        step = max(1, CHUNK // len(self._rows))
+        for lo in range(0, len(vectors), step):
+            part = slice(lo, lo + step)
+            for name, number, i in self._found_in(vectors[part], noise[part]):
+                yield name, number, lo + i
+
+    def _found_in(self, vectors, noise):
         squares = np.einsum("ij,ij->i", vectors, vectors)
         worth = np.flatnonzero(np.isfinite(squares) & (squares > 0))
         _, likely = self._widest.look(vectors[worth], squares[worth])
         worth = worth[likely.any(axis=1)]
         vectors, noise, squares = vectors[worth], noise[worth], squares[worth]
-        for view, telling in self._views:
+        for basis, view, telling in self._views:
             along, likely = view.look(vectors, squares)
             likely &= np.abs(along) > (_CLEAR * noise)[:, np.newaxis]
             for i, j in zip(*np.nonzero(likely[:, telling]), strict=True):
-                row, vector, basis = telling[j], vectors[i], view.basis
-                length = view.lengths[row]
-                if _stands_in(vector, noise[i], self._rows[row], length, basis) and (
-                    # Where all rows add up to nothing, those that left are minus those
-                    # that are there.
-                    not any(
-                        _is_accounted_for(vector, noise[i], other)
-                        for other in self._accounts
-                    )
+                row, given = telling[j], (vectors[i], noise[i])
+                if _is_found(*given, self._rows[row], view.lengths[row], basis) and (
+                    # If all rows add up to zero, the sum of the removed ones is minus
+                    # that of the others.
+                    not any(_is_accounted_for(*given, b) for b in self._accounts)
                 ):
                     yield basis.name, int(self._numbers[row]), int(worth[i])
 
 
-@dataclass(frozen=True)
 class _View:
-    """Rows as they are seen beyond a basis.
+    """The parts of rows that are outside the span of some vectors.
 
     Attributes
     ----------
-    basis : Basis
     directions : ndarray of shape (n_dimensions, n_features)
-        Orthonormal, of the basis.
+        An orthonormal basis of the span.
     lengths : ndarray of shape (n_rows,)
-        Of the rows beyond it.
+        The lengths of these parts, 0 for those that are rounding.
     units : ndarray of shape (n_rows, n_features)
-        The rows beyond it, of length one; zero where nothing is.
+        The parts, scaled to length one.
     """
 
-    basis: Basis
-    directions: np.ndarray
-    lengths: np.ndarray
-    units: np.ndarray
-
-    @classmethod
-    def of(cls, basis, rows):
-        directions = basis.orthonormal()
-        beyond = rows - (rows @ directions.T) @ directions
-        beyond -= (beyond @ directions.T) @ directions
-        lengths = np.linalg.norm(beyond, axis=1)
+    def __init__(self, vectors, rows):
+        lengths = np.linalg.norm(vectors, axis=1)
+        given = vectors[lengths > 0] / lengths[lengths > 0, np.newaxis]
+        self.directions = orth(given.T, rcond=_NOTHING).T
+        outside = rows
+        for _ in range(2):  # the second time removes the rounding of the first
+            outside = outside - (outside @ self.directions.T) @ self.directions
+        lengths = np.linalg.norm(outside, axis=1)
         some = lengths > _NOTHING * np.linalg.norm(rows, axis=1)
-        beyond[~some] = 0.0
-        beyond[some] /= lengths[some, np.newaxis]
-        return cls(basis, directions, lengths, beyond)
+        self.lengths = np.where(some, lengths, 0.0)
+        self.units = outside * (some / np.where(some, lengths, 1.0))[:, np.newaxis]
 
     def look(self, vectors, squares):
-        """What of each row is in vectors, and whether nothing else may be.
+        """Return the share of each row in vectors, and whether it may be all.
 
         Parameters
         ----------
@@ -264,28 +243,28 @@ class _View:
         return along, np.abs(along) >= np.sqrt(np.maximum(least, 0.0))[:, np.newaxis]
 
 
-def _stands_in(vector, noise, row, beyond, basis):
-    """Whether a row, and else rounding only, is in a vector besides a basis."""
+def _is_found(vector, noise, row, outside, basis):
+    """Tell whether a vector is a multiple of a row, a basis and rounding only."""
     if len(np.unique(vector)) < MIN_DISTINCT:
         return False  # ones, for instance, are the sum of many things
     left, shares, rounding = _fitted(vector, np.vstack([basis.vectors, row]))
-    part = abs(shares[-1])
-    # A sum that a row was taken out of has the rounding of what it was.
-    noise = noise + rounding + np.sum((np.abs(shares[:-1]) + part) * basis.noise)
+    share = abs(shares[-1])
+    # A sum that a row was subtracted from has the rounding of the sum with it.
+    noise = noise + rounding + np.sum((np.abs(shares[:-1]) + share) * basis.noise)
     # Entries that rounding hides, as beside one of 1e9, agree with everything.
-    n_seen = np.count_nonzero(part * np.abs(row) > noise)
+    n_seen = np.count_nonzero(share * np.abs(row) > noise)
     spare = n_seen - len(basis.vectors) - 1
-    return bool(left <= noise and part * beyond > _CLEAR * noise and spare >= _SPARE)
+    return left <= noise and share * outside > _CLEAR * noise and spare >= _SPARE
 
 
 def _is_accounted_for(vector, noise, basis):
-    """Whether a vector is made of a basis and of rounding alone."""
+    """Tell whether a vector is made of a basis and of rounding alone."""
     left, shares, rounding = _fitted(vector, basis.vectors)
-    return bool(left <= noise + rounding + np.sum(np.abs(shares) * basis.noise))
+    return left <= noise + rounding + np.sum(np.abs(shares) * basis.noise)
 
 
 def _fitted(vector, terms):
-    """What terms leave of a vector, in length; their shares; and rounding."""
+    """Return the length of what terms leave of a vector, their shares, and rounding."""
     lengths = np.linalg.norm(terms, axis=1)
     some = lengths > 0
     shares = np.zeros(len(terms))
@@ -298,12 +277,8 @@ def _fitted(vector, terms):
 def vectors_in(array, n_features):
     """Yield the vectors that lie along the axes of an array, in portions.
 
-    Fibres of any axis are cut into vectors where they are made of whole ones, each with
-    or without an entry for the intercept before or behind it.
-
-    Parameters
-    ----------
-    array : ndarray of floats
+    Fibres of any axis are cut into vectors if they consist of whole ones, each with or
+    without an entry for the intercept before or behind it.
 
     Yields
     ------
@@ -311,45 +286,32 @@ def vectors_in(array, n_features):
     noise : ndarray of shape (n_vectors,)
         What rounding may have done to each, in length.
     """
-    if array.dtype.kind == "c":
-        array = array.real
+    array = array.real
     if array.dtype.kind != "f" or array.dtype.itemsize < 4 or array.size < n_features:
         return
     # Of an axis that was broadcast, one entry says everything.
     array = array[tuple(slice(None if step else 1) for step in array.strides)]
     eps = max(_EPS, float(np.finfo(array.dtype).eps))
-    for axis in range(array.ndim):
-        length = array.shape[axis]
-        for width in (n_features, n_features + 1):
-            if not length or length % width:
-                continue
-            for fibres in _portions(np.moveaxis(array, axis, -1)):
-                cut = np.asarray(fibres, dtype=np.float64).reshape(-1, width)
-                for first in range(width - n_features + 1):
-                    vectors = cut[:, first : first + n_features]
-                    yield vectors, noise_of(vectors, eps)
+    for axis, width in product(range(array.ndim), (n_features, n_features + 1)):
+        fibres = np.moveaxis(array, axis, -1)
+        if fibres.shape[-1] % width or not array.size:
+            continue
+        # Axes are split without a copy; only portions are copied.
+        cut = fibres.reshape(*fibres.shape[:-1], -1, width)
+        step = max(1, CHUNK // width)
+        for lo in range(0, array.size // width, step):
+            chosen = np.arange(lo, min(lo + step, array.size // width))
+            portion = cut[np.unravel_index(chosen, cut.shape[:-1])].astype(np.float64)
+            for first in range(width - n_features + 1):
+                vectors = portion[:, first : first + n_features]
+                yield vectors, _noise_of(vectors, eps)
 
 
-def noise_of(vectors, eps=_EPS):
-    """What rounding may have done to vectors, in length."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if eps == _EPS:
-            # What went through single precision may be off by its rounding; numbers of
-            # a few bits were made as they are.
-            rounded = vectors.astype(np.float32)
-            single = (rounded == vectors).all(axis=1)
-            single &= (rounded.view(np.uint32) & _LAST_BITS != 0).any(axis=1)
-            eps = np.where(single, np.finfo(np.float32).eps, eps)
-        return _ULPS * eps * np.linalg.norm(vectors, axis=1)
-
-
-def _portions(array):
-    """Yield an array of fibres in parts of bounded size."""
-    if array.ndim == 1:
-        array = array[np.newaxis]
-    if array.flags.c_contiguous:
-        array = array.reshape(-1, array.shape[-1])
-    for index in np.ndindex(array.shape[:-2]):
-        step = max(1, CHUNK // array.shape[-1])
-        for lo in range(0, array.shape[-2], step):
-            yield array[index][lo : lo + step]
+def _noise_of(vectors, eps):
+    if eps == _EPS:
+        # What went through single precision may be off by its rounding.
+        rounded = vectors.astype(np.float32)
+        single = (rounded == vectors).all(axis=1)
+        single &= (rounded.view(np.uint32) & _LAST_BITS != 0).any(axis=1)
+        eps = np.where(single, np.finfo(np.float32).eps, eps)
+    return _ULPS * eps * np.linalg.norm(vectors, axis=1)

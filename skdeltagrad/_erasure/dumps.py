@@ -1,10 +1,11 @@
 """Dumps of estimators: what they load to, and their bytes.
 
-A dump may hold bytes that loading does not show: what stands behind the end of the
+A dump may hold bytes that loading does not show: what comes after the end of the
 pickle, or an array that nothing refers to.
 """
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -13,27 +14,26 @@ import zlib
 
 import joblib
 import numpy as np
+from joblib.compressor import BinaryZlibFile
 
-# Bytes taken at once.
+# Cost: bytes that are held in memory at a time (8 MB).
 _CHUNK = 2**23
-# How compressed files begin, and what reads them.
-_READERS = (
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ\x00", lzma.open),
-    (b"]\x00", lzma.open),
-)
-_ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-_LZ4 = b"\x04\x22\x4d\x18"
+
+# What joblib compresses with.
+_OPENERS = [gzip.open, bz2.open, lzma.open, BinaryZlibFile]
+with contextlib.suppress(ImportError):
+    import lz4.frame
+
+    _OPENERS.append(lz4.frame.open)
 
 
 def load(path):
-    """What was dumped by joblib, by pickle or by skops.
+    """Load what was dumped by joblib, pickle, skops or NumPy.
 
     Raises
     ------
     ImportError
-        For a dump by skops, where that is not installed.
+        For a dump by skops, if that is not installed.
     """
     if not zipfile.is_zipfile(path):
         return joblib.load(path)
@@ -61,68 +61,27 @@ def byte_arrays(path, overlap):
     name : str
     bytes : ndarray of dtype uint8
     """
-    name = os.fspath(path)
+    name = f"the bytes of {os.fspath(path)!r}"
     with open(path, "rb") as file:
-        start = file.read(8)
-        file.seek(0)
-        yield from _overlapping(f"the bytes of {name!r}", _blocks(file), overlap)
+        yield from _overlapping(name, file, overlap)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
                 with archive.open(member) as file:
-                    place = f"the bytes of {member!r} in {name!r}"
-                    yield from _overlapping(place, _blocks(file), overlap)
+                    place = name.replace("of ", f"of {member!r} in ", 1)
+                    yield from _overlapping(place, file, overlap)
         return
-    blocks = _decompressed(path, start)
-    if blocks is not None:
-        yield from _overlapping(f"the bytes of {name!r}", blocks, overlap)
+    for opener in _OPENERS:
+        # Each refuses what it has not compressed: other formats, and what follows
+        # after the end. (lz4 raises RuntimeError.)
+        refusals = (OSError, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
+        with contextlib.suppress(*refusals), opener(os.fspath(path), "rb") as file:
+            yield from _overlapping(name, file, overlap)
 
 
-def _decompressed(path, start):
-    """Blocks of what a compressed file holds; None where it is not compressed."""
-    if start[:2] in _ZLIB:
-        return _inflated(path)
-    if start.startswith(_LZ4):
-        import lz4.frame
-
-        return _opened(lz4.frame.open, path)
-    for magic, reader in _READERS:
-        if start.startswith(magic):
-            return _opened(reader, path)
-    return None
-
-
-def _opened(reader, path):
-    with reader(path, "rb") as file:
-        try:
-            yield from _blocks(file)
-        except (OSError, EOFError, lzma.LZMAError):
-            return  # what follows is not compressed: it was read as it is
-
-
-def _inflated(path):
-    with open(path, "rb") as file:
-        stream = zlib.decompressobj()
-        for block in _blocks(file):
-            try:
-                while block:
-                    yield stream.decompress(block, _CHUNK)
-                    block = stream.unconsumed_tail
-                    if stream.eof:
-                        block, stream = stream.unused_data, zlib.decompressobj()
-            except zlib.error:
-                return  # likewise
-        yield stream.flush()
-
-
-def _blocks(file):
-    while block := file.read(_CHUNK):
-        yield block
-
-
-def _overlapping(name, blocks, overlap):
+def _overlapping(name, file, overlap):
     before = b""
-    for block in blocks:
+    while block := file.read(_CHUNK):
         portion = before + block
         yield name, np.frombuffer(portion, dtype=np.uint8)
         before = portion[-overlap:]

@@ -1,112 +1,130 @@
-"""What may be found with good right: rows with a twin, or too much like others."""
+"""Matches that are not evidence of a leak, and the estimators that know of them.
 
-from collections.abc import Iterator
+A row is exempt if a current training row is equal to it, or if it has so few values
+that it would be found by chance. The same holds for its multiples, and for ids.
+"""
 
 import numpy as np
-from scipy import sparse
 
-from .._utils.live_rows import LiveRows, LiveSums
-from . import row_search as row_search
-from .combinations import is_telling
-from .row_search import MIN_DISTINCT, Objects
+from .._utils.training_rows import KnowsTrainingRows
+from . import row_search
+from .combinations import bits_of_entries, is_telling
+from .row_search import MIN_DISTINCT
 
-# Why a row, or a multiple of it, is not searched for.
+# Why a row, a multiple of it or an id is not searched for.
 _FEW = f"fewer than {MIN_DISTINCT} distinct non-zero values"
 LIVE_ROW = "an equal row is still in the training set"
 _LIVE_MULTIPLE = "a multiple of it is still in the training set"
 _REGULAR = "its values are so regular that they could be found by chance"
 LIVE_ID = "a row that is still in the training set carries it"
-SMALL_ID = "so small a number may be a count or a position"
+_SMALL_ID = "so small a number may be a count or a position"
+
+# Rounding, relative: how far the steps of evenly spaced values may differ.
+_EVEN = 1e-9
 
 
-def fitted_ones(objects: Objects) -> Objects:
-    """Estimators that know their training rows.
+class Exemptions:
+    """What is not searched for, as fitted estimators know their training rows.
 
-    A search also holds one that was never fitted, of which its candidates are clones.
+    Parameters
+    ----------
+    objects : list of (str, object)
+        All that is searched.
+    forms : list of CSR array
+        The removed rows, in each form in which they may be held.
+
+    Attributes
+    ----------
+    fitted : list of (str, KnowsTrainingRows)
+        The estimators by place.
+    not_checkable, multiples_not_checkable : dict of int to str
+        The reason for each row that is not searched for, or of which no multiples are.
+    checkable, scalable : ndarray of int
+        The numbers of the other rows.
     """
-    return [
-        (place, obj)
-        for place, obj in objects
-        if issubclass(type(obj), LiveRows) and hasattr(obj, "n_features_in_")
-    ]
+
+    def __init__(self, objects, forms):
+        self.fitted = [(place, obj) for place, obj in objects if knows_rows(obj)]
+        everyone = np.arange(forms[0].shape[0])
+        self.not_checkable = {
+            row: _FEW
+            for row in everyone.tolist()
+            if all(len(np.unique(_values(rows, row))) < MIN_DISTINCT for rows in forms)
+        }
+        self.multiples_not_checkable = {}
+        for obj, part, dense in self.questions(forms, everyone):
+            equal = part[obj._count_equal_rows(dense) > 0]
+            self.not_checkable.update(dict.fromkeys(equal.tolist(), LIVE_ROW))
+        self.checkable = np.setdiff1d(everyone, list(self.not_checkable))
+        for rows in forms:
+            for row in self.checkable.tolist():
+                if _is_regular(_values(rows, row), rows.shape[1]):
+                    self.multiples_not_checkable[row] = _REGULAR
+        for obj, part, dense in self.questions(forms, self.checkable):
+            multiple = part[obj._count_multiples(dense) > 0].tolist()
+            self.multiples_not_checkable.update(dict.fromkeys(multiple, _LIVE_MULTIPLE))
+        self.scalable = np.setdiff1d(self.checkable, list(self.multiples_not_checkable))
+
+    def knowing(self, n_features):
+        """Return the estimators that were fitted on rows of some width, by place."""
+        return [(p, obj) for p, obj in self.fitted if obj.n_features_in_ == n_features]
+
+    def questions(self, forms, numbers):
+        """Yield each estimator with numbers of rows and the rows to ask it about."""
+        for rows in forms:
+            for _, obj in self.knowing(rows.shape[1]):
+                for part, dense in dense_portions(rows, numbers):
+                    yield obj, part, dense
+
+    def sums(self, n_features):
+        """Return sums over the training rows of the first estimator that knows them."""
+        answers = (obj._training_sums() for _, obj in self.knowing(n_features))
+        return next((sums for sums in answers if sums is not None), None)
+
+    def is_training_row(self, vector):
+        return any(
+            obj._count_equal_rows(vector[np.newaxis])[0] > 0
+            for _, obj in self.knowing(len(vector))
+        )
+
+    def ids_not_checkable(self, ids, largest):
+        """Return the reason for each id that is not searched for.
+
+        Parameters
+        ----------
+        ids : ndarray of shape (n_ids,), dtype int64 or str
+        largest : int
+            The largest number that may be a count or a position.
+        """
+        reasons = {}
+        if ids.dtype.kind == "i":
+            reasons = dict.fromkeys(ids[np.abs(ids) <= largest].tolist(), _SMALL_ID)
+        for _, obj in self.fitted:
+            carried = ids[obj._count_ids(ids) > 0].tolist()
+            reasons.update(dict.fromkeys(carried, LIVE_ID))
+        return reasons
 
 
-def those_with_rows(objects: Objects, n_features: int) -> Objects:
-    """Estimators that know their training rows, if these are of some width."""
-    return [
-        (place, obj)
-        for place, obj in fitted_ones(objects)
-        if obj.n_features_in_ == n_features
-    ]
+def knows_rows(obj):
+    # By its type: an object may run code when it is asked for its class. A search for
+    # parameters also holds an estimator that was never fitted.
+    return issubclass(type(obj), KnowsTrainingRows) and hasattr(obj, "n_features_in_")
 
 
-def not_checkable(objects: Objects, forms: list[sparse.csr_array]) -> dict[int, str]:
-    """Give the reason for each row that a search could find with good right."""
-    reasons = {}
-    for row in range(forms[0].shape[0]):
-        values = (rows.data[rows.indptr[row] : rows.indptr[row + 1]] for rows in forms)
-        if max(len(np.unique(value)) for value in values) < MIN_DISTINCT:
-            reasons[row] = _FEW
-    for rows in forms:
-        everyone = np.arange(rows.shape[0])
-        for _, obj in those_with_rows(objects, rows.shape[1]):
-            for numbers, dense in dense_portions(rows, everyone, together=False):
-                live = numbers[obj._count_live_copies(dense) > 0]
-                reasons.update(dict.fromkeys(live.tolist(), LIVE_ROW))
-    return reasons
-
-
-def multiples_not_checkable(
-    objects: Objects, forms: list[sparse.csr_array], checkable: np.ndarray
-) -> dict[int, str]:
-    """The same for multiples of rows."""
-    reasons = {}
-    for rows in forms:
-        for row in checkable:
-            values = rows.data[rows.indptr[row] : rows.indptr[row + 1]]
-            if _is_even(values) or not is_telling(values, rows.shape[1]):
-                reasons[int(row)] = _REGULAR
-        for _, obj in those_with_rows(objects, rows.shape[1]):
-            for numbers, dense in dense_portions(rows, checkable, together=False):
-                live = numbers[obj._count_live_multiples(dense) > 0]
-                reasons.update(dict.fromkeys(live.tolist(), _LIVE_MULTIPLE))
-    return reasons
-
-
-def _is_even(values: np.ndarray) -> bool:
-    """Tell whether numbers are the multiples of a step, one after the other."""
-    steps = np.diff(values)
-    return np.ptp(steps) <= 1e-9 * np.abs(values).max() if len(steps) else True
-
-
-def dense_portions(
-    rows: sparse.csr_array, numbers: np.ndarray, together: bool = True
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows as arrays of bounded size, and their numbers.
-
-    The sum of all of them comes last, with the number -1, unless together is False:
-    rows that left together may still stand somewhere together.
-    """
+def dense_portions(rows, numbers):
+    """Yield numbers of rows, and these rows of a CSR array as dense arrays."""
     step = max(1, row_search.BLOCK // max(1, rows.shape[1]))
     for lo in range(0, len(numbers), step):
         part = numbers[lo : lo + step]
-        dense = rows[part].toarray()
-        if together and len(numbers) > 1 and lo + step >= len(numbers):
-            total = rows[numbers].sum(axis=0)
-            dense, part = np.vstack([dense, total]), np.append(part, -1)
-        yield part, dense
+        yield part, rows[part].toarray()
 
 
-def live_sums(objects: Objects, n_features: int) -> LiveSums | None:
-    """Sums over the training rows of the first estimator that knows them, or None."""
-    for _, obj in those_with_rows(objects, n_features):
-        live = obj._live_sums()
-        if live is not None:
-            return live
-    return None
+def _values(rows, row):
+    return rows.data[rows.indptr[row] : rows.indptr[row + 1]]
 
 
-def is_live(objects: Objects, row: np.ndarray) -> bool:
-    """Tell whether a vector is a row of a training set."""
-    asked = those_with_rows(objects, len(row))
-    return any(obj._count_live_copies(row[np.newaxis])[0] > 0 for _, obj in asked)
+def _is_regular(values, n_features):
+    """Tell whether multiples of a row could be found by chance."""
+    steps = np.diff(values)
+    is_even = not len(steps) or np.ptp(steps) <= _EVEN * np.abs(values).max()
+    return is_even or not is_telling(bits_of_entries(values), n_features)

@@ -1,42 +1,152 @@
-"""Find rows in arrays, as they stand there or cast to the arrays' dtype.
+"""Find rows and multiples of rows in arrays, wherever they lie.
 
-The search goes in three steps, so that arrays of 1e8 entries and a thousand rows are
-feasible:
+Two entries of a row have the same quotient as the same two entries of any multiple of
+it. One pass over an array therefore finds candidates for both: it looks for entries
+that are as far apart as two neighbouring non-zero entries of a row and have their
+quotient. There all entries are compared. If they are equal, the row has been found, and
+otherwise, if they differ from those of a multiple by rounding only, a multiple of it.
 
-1. Each row is cast to the dtype of the array (:func:`_make_patterns`).
-2. One pass over the array counts a few values of every row. A row with a value
-   that does not occur cannot be there, which settles nearly all rows.
-3. For the other rows, a second pass looks for their rarest value and compares
-   the whole row around it (:func:`_agree`).
+Arrays that only the row itself is searched in (integers, half precision, the bytes of a
+dump) are searched for the value of one entry instead of a quotient.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from itertools import product
 
 import numpy as np
 from scipy import sparse
 
-# A row that keeps fewer distinct non-zero values could be found by chance.
+from .intervals import Intervals
+
+# Mathematics: a row with fewer distinct non-zero values could be found by chance.
 MIN_DISTINCT = 4
 
-# Bounds of the memory in use: entries of an array, and of X, taken at once.
+# Cost: entries of an array, and of X, that are held in memory at a time (8 MB each).
 CHUNK = 2**20
 BLOCK = 2**20
 
-# Bound on the values looked up in the counting pass.
-_N_PROBES = 2**13
+# Rounding, in units in the last place: a row, its factor and their product may all be
+# rounded, in a quotient on both sides. Single precision bounds what may agree at all.
+_LOOSE = 8.0 * float(np.finfo(np.float32).eps)
+_TIGHT = 16.0 * float(np.finfo(np.float64).eps)
 
-# Multiplicative hashing of 64 bits to 20.
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(44)
-_N_HASHES = 2**20
+ITSELF = ""
+MULTIPLE = "a multiple of"
 
-_SPARSE = (sparse.spmatrix, sparse.sparray)
-_Fibre = tuple[int, int]
-Objects = list[tuple[str, Any]]
-Arrays = list[tuple[str, np.ndarray]]
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to search for, by their non-zero values.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n_rows,)
+        The row numbers.
+    lengths : ndarray of shape (n_rows,)
+        How many entries of an array each row takes up.
+    sizes : ndarray of shape (n_rows,)
+        How many of them are stored here. All others are zero.
+    columns, values : ndarray of shape (n_rows, n_entries)
+        The stored entries from left to right. Shorter rows are padded with repetitions
+        of the last one.
+    """
+
+    numbers: np.ndarray
+    lengths: np.ndarray
+    sizes: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+    def in_dtype(self, dtype):
+        """Return what the rows become in arrays of a dtype, as float64.
+
+        Wide arrays may also hold rows that were rounded to float32 on their way. Rows
+        that the dtype cannot represent, or of which it leaves too few distinct values,
+        are dropped.
+        """
+        images = self.values.astype(dtype).real.astype(np.float64)
+        which = np.arange(len(images))
+        if dtype.kind in "iu":
+            fits = (images == self.values).all(axis=1)
+            images, which = images[fits], which[fits]
+        elif dtype.itemsize > 4:
+            rounded = self.values.astype(np.float32).astype(np.float64)
+            differs = (rounded != images).any(axis=1)
+            images = np.vstack([images, rounded[differs]])
+            which = np.append(which, which[differs])
+        ordered = np.sort(images, axis=1)
+        n_distinct = 1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1)
+        telling = n_distinct - (images == 0).any(axis=1) >= MIN_DISTINCT
+        return replace(self.take(which[telling]), values=images[telling])
+
+    @property
+    def have_zeros(self):
+        return bool((self.sizes < self.lengths).any())
+
+    def take(self, which):
+        return Rows(*(values[which] for values in vars(self).values()))
+
+    def squeezed(self):
+        """Return the rows without their zeros, as in the data of a CSR matrix."""
+        entry = np.arange(self.columns.shape[1])
+        columns = np.minimum(entry, self.sizes[:, np.newaxis] - 1)
+        return replace(self, columns=columns, lengths=self.sizes)
+
+    def anchors(self, multiples):
+        """Choose the entries by which each row is looked for.
+
+        Parameters
+        ----------
+        multiples : bool
+            Whether to look for quotients of entries, or else for entries.
+
+        Yields
+        ------
+        gap : int
+            The distance of the two entries whose quotient is looked for; 0 for one
+            entry by its value.
+        which, entry : ndarray of shape (n_chosen,)
+            Rows, and the number of the first of the two entries in each.
+        intervals : Intervals
+            Around the quotients or values.
+        """
+        value, gap = self.values, np.zeros_like(self.columns)
+        if multiples:
+            value, gap = value[:, 1:] / value[:, :-1], np.diff(self.columns, axis=1)
+            # Padding repeats a column, and what overflows is no quotient.
+            gap = np.where(np.isfinite(value) & (value != 0), gap, 0)
+            value = np.where(gap > 0, value, self.values[:, :-1])
+        # Rare values make few candidates, and short distances few passes: small whole
+        # numbers, and what several of the rows have, are likely to be common.
+        _, where, counts = np.unique(value, return_inverse=True, return_counts=True)
+        common = (counts / counts.max(initial=1))[where].reshape(value.shape)
+        common += (value == np.rint(value)) | (1 / value == np.rint(1 / value))
+        far = 1.0 + self.lengths.max(initial=0)
+        rank = np.where(gap == 0, multiples * 4.0 * far, gap) + common * far
+        rank[~np.isfinite(value) | (value == 0)] = np.inf
+        entry = np.argmin(rank, axis=1)
+        chosen = np.arange(len(rank)), entry
+        value, gap = value[chosen], gap[chosen]
+        for distance in np.unique(gap):
+            which = np.flatnonzero(gap == distance)
+            intervals = Intervals(value[which], _LOOSE * np.abs(value[which]))
+            yield int(distance), which, entry[which], intervals
+
+
+def portions(X, numbers):
+    """Yield some rows of a CSR array as `Rows` of bounded size."""
+    n_entries = int(np.diff(X.indptr)[numbers].max(initial=1))
+    step = max(1, BLOCK // n_entries)
+    for lo in range(0, len(numbers), step):
+        part = numbers[lo : lo + step]
+        rows = X[part]
+        sizes = np.diff(rows.indptr)
+        entry = np.minimum(np.arange(sizes.max()), sizes[:, np.newaxis] - 1)
+        entry += rows.indptr[:-1, np.newaxis]
+        # Columns are multiplied by strides: int32 would overflow.
+        columns, values = rows.indices[entry].astype(np.int64), rows.data[entry]
+        yield Rows(part, np.full(len(part), X.shape[1]), sizes, columns, values)
 
 
 # ---------------------------------------------------------------------------
@@ -44,71 +154,74 @@ Arrays = list[tuple[str, np.ndarray]]
 # ---------------------------------------------------------------------------
 
 
-def places_of_rows(
-    objects: Objects, arrays: Arrays, wanted: "Rows"
-) -> Iterator[tuple[str, set[int]]]:
-    """Yield each place that holds wanted rows, and the numbers of these rows."""
-    patterns_of = cache(partial(_make_patterns, wanted))
-    containers = [(p, obj) for p, obj in objects if is_sparse(obj)]
-    # Their values are looked at together with the indices, which is more exact,
-    # unless the buffer holds more than the matrix shows.
-    held = {
+def places_of_rows(objects, arrays, wanted, scalable=()):
+    """Yield each place that holds wanted rows or multiples of them.
+
+    Parameters
+    ----------
+    objects : iterable of (str, object)
+        Sparse containers are searched among them.
+    arrays : iterable of (str, ndarray)
+    wanted : Rows
+    scalable : collection of int
+        The numbers of the rows of which multiples are searched for, too.
+
+    Yields
+    ------
+    what : {ITSELF, MULTIPLE}
+    place : str
+    number : int
+        The row number.
+    """
+    patterns_in = cache(partial(_patterns_in, wanted, len(scalable) > 0))
+    containers = [
+        (place, obj)
+        for place, obj in objects
+        if issubclass(type(obj), (sparse.spmatrix, sparse.sparray))
+    ]
+    # The data of a sparse container is compared together with the indices, which is
+    # more exact, unless its buffer holds more than the matrix shows.
+    compared_with_indices = {
         _identity(container.data)
         for _, container in containers
         if hasattr(container, "data") and container.data.size == container.nnz
     }
     for place, array in arrays:
         found = set()
-        for reading in readings(array):
-            patterns = patterns_of(reading.dtype.newbyteorder("="))
-            found |= _find(*lines(reading), patterns)
+        has_indices = _identity(array) in compared_with_indices
+        for reading in _readings(array):
+            spread, squeezed = patterns_in(reading.dtype.newbyteorder("="))
+            reading = reading.real
+            _find(*lines(reading), spread, scalable, found)
             # In integers, counts and indices look too much like one another.
-            lone = reading.ndim == 1 and reading.dtype.kind in "fc"
-            if lone and wanted.have_zeros and _identity(array) not in held:
-                found |= _find(reading, [(1, reading.size)], patterns.squeezed())
-        if found:
-            yield place, found
+            is_list = reading.ndim == 1 and reading.dtype.kind == "f"
+            if is_list and wanted.have_zeros and not has_indices:
+                _find(reading, [(1, reading.size)], squeezed, (), found)
+        yield from ((what, place, number) for what, number in sorted(found))
     for place, container in containers:
-        patterns = patterns_of(container.dtype)
-        matrix = container
         if container.ndim != 2:
-            matrix = container.reshape((-1, container.shape[-1]))
+            container = container.reshape((-1, container.shape[-1]))
+        found = set()
         # A row of X is a row of the matrix or, if that is transposed, a column.
-        found = _find_in_csr(matrix.tocsr(), patterns)
-        found |= _find_in_csr(matrix.tocsc().T, patterns)
-        if found:
-            yield place, found
+        for matrix in (container.tocsr(), container.tocsc().T):
+            _find_in_csr(matrix, *patterns_in(container.dtype), scalable, found)
+        yield from ((what, place, number) for what, number in sorted(found))
 
 
-def distinct_arrays(arrays: Iterable[tuple[str, np.ndarray]]) -> Arrays:
+def distinct_arrays(arrays):
     """Drop arrays that show the same memory under another name."""
-    known: dict[tuple, tuple[str, np.ndarray]] = {}
+    known = {}
     for place, array in arrays:
         known.setdefault(_identity(array), (place, array))
     return list(known.values())
 
 
-def is_sparse(obj: Any) -> bool:
-    """Tell whether an object is a sparse container of SciPy."""
-    return issubclass(type(obj), _SPARSE)
-
-
-def canonical_csr(matrix: Any) -> Any:
-    """Give a CSR matrix with ordered columns, each once, and no stored zeros."""
-    if not matrix.has_canonical_format or not matrix.data.all():
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-    return matrix
-
-
-def _identity(array: np.ndarray) -> tuple:
-    """Tell arrays apart by the memory that they show."""
+def _identity(array):
     start = array.__array_interface__["data"][0]
     return start, array.shape, array.strides, array.dtype.str
 
 
-def readings(array: np.ndarray) -> Iterator[np.ndarray]:
+def _readings(array):
     """Yield the array and, if it is made of bytes, the floats it may encode."""
     yield array
     if array.dtype.itemsize > 1 or not array.flags.forc:
@@ -121,15 +234,16 @@ def readings(array: np.ndarray) -> Iterator[np.ndarray]:
                 yield raw[offset : offset + size * dtype.itemsize].view(dtype)
 
 
-def lines(array: np.ndarray) -> tuple[Any, list[_Fibre]]:
-    """Give the entries in memory order, and the fibres a row may lie along.
+def lines(array):
+    """Return the entries in memory order, and the fibres a row may lie along.
 
     Returns
     -------
     flat : ndarray of shape (size,) or flatiter
         The entries, without a copy.
     fibres : list of (stride, length)
-        The entries in a row, as one long fibre, and the fibres along each axis.
+        The entries as one long fibre, and the fibres along each axis: they follow on
+        one another in `flat`, and their entries are `stride` apart.
     """
     # Of an axis that was broadcast, one entry says everything.
     array = array[tuple(slice(None if step else 1) for step in array.strides)]
@@ -145,325 +259,132 @@ def lines(array: np.ndarray) -> tuple[Any, list[_Fibre]]:
 
 
 # ---------------------------------------------------------------------------
-# The patterns
+# The search in one array
 # ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows to search for, by their non-zero values.
-
-    Parameters
-    ----------
-    numbers : ndarray of shape (n_rows,)
-        The row numbers.
-    n_features : int
-        The width of the rows.
-    sizes : ndarray of shape (n_rows,)
-        Number of non-zero values of each row.
-    columns, values : ndarray of shape (n_rows, n_entries)
-        The non-zero values of each row and their columns, from left to right.
-        Shorter rows are padded with repetitions of the last value.
-    """
-
-    numbers: np.ndarray
-    n_features: int
-    sizes: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray
-
-    @property
-    def have_zeros(self) -> bool:
-        return bool((self.sizes < self.n_features).any())
-
-
-def portions(X: sparse.csr_array, numbers: np.ndarray) -> Iterator[Rows]:
-    """Yield some rows of X in portions of bounded size."""
-    n_entries = int(np.diff(X.indptr)[numbers].max(initial=1))
-    step = max(1, BLOCK // n_entries)
-    for lo in range(0, len(numbers), step):
-        part = numbers[lo : lo + step]
-        rows = X[part]
-        sizes = np.diff(rows.indptr)
-        entry = np.minimum(np.arange(sizes.max()), sizes[:, None] - 1)
-        entry += rows.indptr[:-1, None]
-        # Columns are multiplied by strides: int32 would overflow.
-        columns, values = rows.indices[entry].astype(np.int64), rows.data[entry]
-        yield Rows(part, X.shape[1], sizes, columns, values)
-
-
-@dataclass(frozen=True)
-class _Patterns:
-    """What rows look like in the arrays of some dtype.
-
-    Parameters
-    ----------
-    numbers : ndarray of shape (n_patterns,)
-        The number of the row that each pattern stands for.
-    lengths : ndarray of shape (n_patterns,)
-        How many entries of an array the pattern takes up.
-    sizes : ndarray of shape (n_patterns,)
-        How many of them are stored in the row, and may differ from zero.
-    columns, values : ndarray of shape (n_patterns, n_entries)
-        These entries and where they lie in the pattern, padded as in `Rows`.
-    probes : ndarray of shape (n_patterns, n_probes)
-        Which entries are counted in an array.
-    lookup : _Lookup
-        All their values.
-    slots : ndarray of shape (n_patterns, n_probes)
-        The positions of the values in `lookup`.
-    """
-
-    numbers: np.ndarray
-    lengths: np.ndarray
-    sizes: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray
-    probes: np.ndarray
-    lookup: "_Lookup"
-    slots: np.ndarray
-
-    def squeezed(self) -> "_Patterns":
-        """Give the patterns without the zeros, as in the data of a CSR matrix."""
-        entry = np.arange(self.columns.shape[1])
-        columns = np.minimum(entry, self.sizes[:, None] - 1)
-        return replace(self, columns=columns, lengths=self.sizes)
-
-
-class _Lookup:
-    """Finds some non-zero values in arrays, in bounded memory.
-
-    A bitmap of hashes turns away nearly all other entries, which is ten times
-    as fast as to look each of them up.
-    """
-
-    def __init__(self, values: np.ndarray):
-        self.values = np.unique(values)
-        self._known = np.zeros(_N_HASHES, dtype=bool)
-        self._known[self._hash(self.values)] = True
-
-    @staticmethod
-    def _hash(values: np.ndarray) -> np.ndarray:
-        # Equal numbers, other than zeros, have equal images in float64.
-        with np.errstate(all="ignore"):
-            image = np.ascontiguousarray(values.real, dtype=np.float64)
-        return (image.view(np.uint64) * _MULTIPLIER) >> _SHIFT
-
-    def hits(self, flat: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the positions of hits, and which value each of them is."""
-        for lo in range(0, len(flat), CHUNK):
-            part = flat[lo : lo + CHUNK]
-            position = np.flatnonzero(self._known[self._hash(part)])
-            if not position.size:
-                continue
-            part = part[position]
-            slot = np.searchsorted(self.values, part)
-            slot[slot == len(self.values)] = 0
-            hit = self.values[slot] == part
-            yield lo + position[hit], slot[hit]
-
-
-def _make_patterns(wanted: Rows, dtype: np.dtype) -> _Patterns:
-    """Cast rows to a dtype, and prepare the search for them."""
-    values, which = _cast(wanted.values, dtype)
-    # A cast to a narrow dtype may leave little of a row.
-    telling = _n_distinct(values) >= MIN_DISTINCT
-    values, which = values[telling], which[telling]
-    probes = _choose_probes(values)
-    probed = np.take_along_axis(values, probes, axis=1)
-    lookup = _Lookup(probed)
-    return _Patterns(
-        numbers=wanted.numbers[which],
-        lengths=np.full(len(which), wanted.n_features),
-        sizes=wanted.sizes[which],
-        columns=wanted.columns[which],
-        values=values,
-        probes=probes,
-        lookup=lookup,
-        slots=np.searchsorted(lookup.values, probed),
-    )
-
-
-def _cast(values: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Give the images that rows have in a dtype, and the row each belongs to."""
-    which = np.arange(len(values))
+def _patterns_in(wanted, multiples, dtype):
+    """Prepare the search for rows, and for rows without zeros, in arrays of a dtype."""
     if dtype.kind not in "iufc":
-        return values[:0], which[:0]
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        fits = (values == np.rint(values)) & (values >= info.min)
-        fits &= values < float(info.max) + 1
-        which = which[fits.all(axis=1)]
-        return values[which].astype(dtype), which
-    with np.errstate(over="ignore", under="ignore"):
-        image = values.astype(dtype)
-        # A wide array may hold rows that went through float32 on their way.
-        rounded = values.astype(np.float32).astype(dtype)
-    differs = (rounded != image).any(axis=1) & (dtype.itemsize > 4)
-    which = np.concatenate([which, which[differs]])
-    return np.vstack([image, rounded[differs]]), which
+        wanted, dtype = wanted.take(slice(0)), np.dtype(np.float64)
+    rows = wanted.in_dtype(dtype)
+    multiples &= dtype.kind == "c" or dtype.kind == "f" and dtype.itemsize >= 4
+    return [(each, list(each.anchors(multiples))) for each in (rows, rows.squeezed())]
 
 
-def _n_distinct(values: np.ndarray) -> np.ndarray:
-    """Count the distinct non-zero values of each row."""
-    ordered = np.sort(values, axis=1)
-    n_changes = np.count_nonzero(ordered[:, 1:] != ordered[:, :-1], axis=1)
-    return n_changes + 1 - (values == 0).any(axis=1)
+def _find(flat, fibres, patterns, scalable, found, confirm=None):
+    """Add what occurs in an array, and the row number, to `found`.
+
+    Parameters
+    ----------
+    flat, fibres
+        See `lines`.
+    patterns : tuple of (Rows, list)
+        What to look for, and its anchors.
+    scalable : collection of int
+    found : set of (str, int)
+    confirm : callable, default=None
+        Has the last word on a match, given its start and the index of the row.
+    """
+    rows, anchors = patterns
+    fibres = [fibre for fibre in fibres if fibre[1] >= rows.lengths.min(initial=0)]
+    for (gap, which, entry, intervals), (stride, length) in product(anchors, fibres):
+        for position, i in candidates(flat, gap * stride, intervals):
+            row, first = which[i], entry[i]
+            left = position // stride % length - rows.columns[row, first]
+            fits = (left >= 0) & (left + rows.lengths[row] <= length)
+            row, first = row[fits], first[fits]
+            start = position[fits] - rows.columns[row, first] * stride
+            for match, what in _agree(flat, start, stride, rows, row, first):
+                at, who = start[match], row[match]
+                number = int(rows.numbers[who])
+                if what == MULTIPLE and number not in scalable:
+                    continue
+                if (ITSELF, number) in found or (what, number) in found:
+                    continue
+                span = flat[at : at + (rows.lengths[who] - 1) * stride + 1 : stride]
+                n_stored = np.count_nonzero(rows.values[who, : rows.sizes[who]])
+                if np.count_nonzero(span) == n_stored and (
+                    confirm is None or confirm(at, who)
+                ):
+                    found.add((what, number))
 
 
-def _choose_probes(values: np.ndarray) -> np.ndarray:
-    """Choose entries, other than zero, that are likely to be rare in an array."""
-    n_probes = max(MIN_DISTINCT, _N_PROBES // (len(values) + 1))
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    rank = counts[which].reshape(values.shape).astype(np.float64)
-    rank[values == np.rint(values)] += values.size
-    rank[values == 0] = np.inf
-    probes = np.argsort(rank, axis=1, kind="stable")[:, :n_probes]
-    vanished = np.isinf(np.take_along_axis(rank, probes, axis=1))
-    return np.where(vanished, probes[:, :1], probes)
-
-
-# ---------------------------------------------------------------------------
-# The search
-# ---------------------------------------------------------------------------
-
-
-def _find(
-    flat: Any,
-    fibres: list[_Fibre],
-    patterns: _Patterns,
-    confirm: Callable[[int, int], bool] | None = None,
-) -> set[int]:
-    """Find the rows whose pattern occurs in an array.
+def candidates(flat, reach, intervals):
+    """Yield where in an array a value or, at some reach, a quotient is looked for.
 
     Parameters
     ----------
     flat : ndarray of shape (size,) or flatiter
-        The entries of the array.
-    fibres : list of (stride, length)
-        Where a pattern may lie: the fibres of each kind follow on one another
-        in `flat`, and their entries are `stride` apart.
-    patterns : _Patterns
-        What to look for.
-    confirm : callable, default=None
-        Has the last word on a match, given its start and the pattern's index.
-
-    Returns
-    -------
-    numbers : set of int
-        The numbers of the rows found.
-    """
-    is_found = np.zeros(len(patterns.numbers), dtype=bool)
-    for position, which, offset in _candidates(flat, patterns):
-        for stride, length in fibres:
-            first = position // stride % length - offset
-            fits = (first >= 0) & (first + patterns.lengths[which] <= length)
-            fits &= ~is_found[which]
-            start, possible = (position - offset * stride)[fits], which[fits]
-            for match in _agree(flat, start, stride, patterns, possible):
-                if confirm is None or confirm(start[match], possible[match]):
-                    is_found[possible[match]] = True
-    return set(patterns.numbers[is_found].tolist())
-
-
-def _candidates(
-    flat: Any, patterns: _Patterns
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield where patterns may lie in an array.
+    reach : int
+        The distance of the two entries of a quotient; 0 for one entry by its value.
+    intervals : Intervals
 
     Yields
     ------
-    position, which, offset : ndarray of shape (n_candidates,)
-        An entry of the array that equals an entry of a pattern, the index of
-        the pattern, and the offset of the entry from the start of the pattern.
+    position, i : ndarray of shape (n_candidates,)
+        Positions of (first) entries, and the intervals they are in.
     """
-    if len(flat) < patterns.lengths.min(initial=len(flat) + 1):
-        return
-    chosen, anchors = _choose_anchors(flat, patterns)
-    if not chosen.size:
-        return
-    values = patterns.values[chosen, anchors]
-    offsets = patterns.columns[chosen, anchors]
-    lookup = _Lookup(values)
-    slots = np.searchsorted(lookup.values, values)
-    members = np.argsort(slots, kind="stable")
-    n_members = np.bincount(slots)
-    first_member = np.cumsum(n_members) - n_members
-    for position, slot in lookup.hits(flat):
-        # Patterns may share an anchor. Taken one by one, they bound the memory.
-        for i in range(n_members[slot].max(initial=0)):
-            has = n_members[slot] > i
-            member = members[first_member[slot[has]] + i]
-            yield position[has], chosen[member], offsets[member]
+    step = max(CHUNK, reach)
+    for lo in range(0, len(flat) - reach, step):
+        part = np.asarray(flat[lo : lo + step + reach], dtype=np.float64)
+        if reach:
+            part = part[reach:] / part[:-reach]
+        for position, i in intervals.hits(part):
+            yield lo + position, i
 
 
-def _choose_anchors(flat: Any, patterns: _Patterns) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the entry of each pattern whose value is the rarest in an array.
-
-    Returns
-    -------
-    chosen : ndarray of shape (n_chosen,)
-        The patterns with no value that does not occur at all.
-    anchors : ndarray of shape (n_chosen,)
-        Their entries.
-    """
-    counts = np.zeros(len(patterns.lookup.values), dtype=np.int64)
-    for _, slot in patterns.lookup.hits(flat):
-        counts += np.bincount(slot, minlength=len(counts))
-    if not counts.any():
-        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
-    occurrences = counts[patterns.slots]
-    chosen = np.flatnonzero(occurrences.min(axis=1) > 0)
-    return chosen, patterns.probes[chosen, occurrences[chosen].argmin(axis=1)]
-
-
-def _agree(
-    flat: Any,
-    start: np.ndarray,
-    stride: int,
-    patterns: _Patterns,
-    which: np.ndarray,
-) -> Iterator[int]:
-    """Yield the indices into `start` where the pattern `which` does start.
+def _agree(flat, start, stride, rows, row, first):
+    """Yield which candidates are rows or multiples of rows, and what they are.
 
     This is the only place that compares a row with the entries of an array.
     """
+
+    def entries_of(which, i):
+        positions = start[which] + rows.columns[row[which], i] * stride
+        return np.asarray(flat[positions], dtype=np.float64)
+
     agree = np.arange(len(start))
-    for i in range(patterns.values.shape[1]):
+    factor = entries_of(agree, first) / rows.values[row, first]
+    worst = np.zeros(len(start))
+    equal, single = np.ones((2, len(start)), bool)
+    for i in range(rows.values.shape[1]):
         if not agree.size:
             return
-        entries = flat[start[agree] + patterns.columns[which[agree], i] * stride]
-        agree = agree[entries == patterns.values[which[agree], i]]
+        value, entries = rows.values[row[agree], i], entries_of(agree, i)
+        expected = factor[agree] * value
+        same = entries == value
+        off = np.abs(entries - expected) / np.abs(expected)
+        off[same & np.isnan(off)] = 0.0  # zeros and infinities
+        equal[agree] &= same
+        worst[agree] = np.fmax(worst[agree], off)
+        single[agree] &= entries.astype(np.float32) == entries
+        agree = agree[off <= _LOOSE]
     for match in agree:
-        size, length = patterns.sizes[which[match]], patterns.lengths[which[match]]
-        end = start[match] + (length - 1) * stride + 1
-        stored = patterns.values[which[match], :size]
-        n_non_zero = np.count_nonzero(flat[start[match] : end : stride])
-        if n_non_zero == np.count_nonzero(stored):
-            yield match
+        if equal[match]:
+            yield match, ITSELF
+        # What went through single precision may be off by its rounding.
+        elif single[match] or worst[match] <= _TIGHT:
+            yield match, MULTIPLE
 
 
-def _find_in_csr(matrix: Any, patterns: _Patterns) -> set[int]:
-    """Find the rows that occur in the rows of a CSR matrix."""
-    matrix = canonical_csr(matrix)
-    indptr, indices = matrix.indptr, matrix.indices
+def _find_in_csr(matrix, spread, squeezed, scalable, found):
+    """Add what occurs in the rows of a CSR matrix, and the row number, to `found`."""
+    if not matrix.has_canonical_format or not matrix.data.all():
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    indptr, indices, rows = matrix.indptr, matrix.indices, spread[0]
 
-    def is_row(start: int, which: int) -> bool:
-        """Tell whether the values lie in one row, at the right distances."""
-        columns = patterns.columns[which, : patterns.sizes[which]]
-        end = start + len(columns)
-        row = np.searchsorted(indptr, start, side="right") - 1
+    def confirm(start, who):
+        """Tell whether the values lie in one row, alone and at the right distances."""
+        line = np.searchsorted(indptr, start, side="right") - 1
+        columns = rows.columns[who, : rows.sizes[who]]
         shift = indices[start] - columns[0]
-        return (
-            end <= indptr[row + 1]
-            and 0 <= shift <= matrix.shape[1] - patterns.lengths[which]
-            and np.array_equal(indices[start:end], columns + shift)
-            and (start == indptr[row] or indices[start - 1] < shift)
-            and (
-                end == indptr[row + 1]
-                or indices[end] >= shift + patterns.lengths[which]
-            )
-        )
+        there = indices[indptr[line] : indptr[line + 1]] - shift
+        there = there[(there >= 0) & (there < rows.lengths[who])]
+        fits = 0 <= shift <= matrix.shape[1] - rows.lengths[who]
+        return fits and np.array_equal(there, columns)
 
-    data = matrix.data[: matrix.nnz]
-    return _find(data, [(1, len(data))], patterns.squeezed(), confirm=is_row)
+    data = matrix.data[: matrix.nnz].real
+    _find(data, [(1, len(data))], squeezed, scalable, found, confirm)

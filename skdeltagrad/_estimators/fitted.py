@@ -27,9 +27,9 @@ from .._reports import digests
 from .._reports.history import History
 from .._reports.report import UpdateReport
 from .._utils.callbacks import followed
-from .._utils.live_rows import LiveRows
 from .._utils.lock import edit_of
 from .._utils.sklearn_compat import CallbackSupportMixin, Interval, StrOptions
+from .._utils.training_rows import KnowsTrainingRows
 from .._utils.transaction import Transaction
 from .._utils.typing import Ids
 from . import plain_state, positions, requests
@@ -39,7 +39,7 @@ from .export import scaler_of
 
 
 class FittedState(
-    CopiedBetweenEdits, CallbackSupportMixin, LiveRows, BaseEstimator, ABC
+    CopiedBetweenEdits, CallbackSupportMixin, KnowsTrainingRows, BaseEstimator, ABC
 ):
     """An estimator around a fitted engine and its training rows."""
 
@@ -302,20 +302,20 @@ class FittedState(
     def _knows_rows(self):
         return self._training_set.table.is_stored
 
-    def _count_live_copies(self, X):
+    def _count_equal_rows(self, X):
         """Number of training rows equal to each row of X."""
         if not self._training_set.table.is_stored:
             return np.zeros(len(X), np.int64)
         return self._training_set.count_copies(self._rows_of(X))
 
-    def _count_live_multiples(self, X):
+    def _count_multiples(self, X):
         """Number of training rows that are multiples of each row of X."""
         if not self._training_set.table.is_stored:
             return np.zeros(len(X), np.int64)
         X = X.astype(self._training_set.rows.dtype).astype(np.float64)
         return self._training_set.count_multiples(X)
 
-    def _count_live_ids(self, ids):
+    def _count_ids(self, ids):
         """Number of training rows that carry each id."""
         table = self._training_set.table
         is_kept = table.is_stored and table.ids is not None
@@ -324,7 +324,7 @@ class FittedState(
         which, _ = table.indices_of_ids(ids)
         return np.bincount(which, minlength=len(ids))
 
-    def _live_sums(self):
+    def _training_sums(self):
         """Sums over the training rows, where there are any."""
         if not self._training_set.table.is_stored:
             return None
@@ -334,7 +334,7 @@ class FittedState(
         """Gradients, where the training run is kept by its steps."""
         return self._engine.gradients(self._training_set.rows.n_features)
 
-    def _marks(self, X):
+    def _index_keys(self, X):
         """What rows are indexed by, and its rounding."""
         return self._training_set.marks(self._rows_of(X))
 

@@ -34,7 +34,7 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, unlearn
 from skdeltagrad._erasure import row_search
 from skdeltagrad._erasure.assert_erased import ErasureReport, assert_erased
 from skdeltagrad._erasure.object_graph import iter_arrays, iter_objects
-from skdeltagrad._utils.live_rows import LiveRows
+from skdeltagrad._utils.training_rows import KnowsTrainingRows
 
 N_FEATURES = 6
 
@@ -91,7 +91,7 @@ class Structure(ctypes.Structure):
 Pair = collections.namedtuple("Pair", ["left", "right"])
 
 
-class Estimator(LiveRows, BaseEstimator):
+class Estimator(KnowsTrainingRows, BaseEstimator):
     """An estimator with a training set, that says which rows are in it."""
 
     def __init__(self, rows):
@@ -102,7 +102,7 @@ class Estimator(LiveRows, BaseEstimator):
     def fit(self, X, y=None):
         """For scikit-learn to take it for an estimator."""
 
-    def _count_live_copies(self, X):
+    def _count_equal_rows(self, X):
         self.questions += 1
         return (self.rows_[None] == X[:, None]).all(axis=2).sum(axis=1)
 
@@ -276,7 +276,7 @@ def test_deep_nesting(data, row):
     assert "estimator" + "[0]" * 5_000 in places_of(chain, row)
 
 
-def test_each_object_is_walked_once(data):
+def test_each_object_is_visited_once(data):
     holder = Holder(a=data, b=data, c=[data, data])
     places = [place for place, obj in iter_objects(holder) if obj is data]
     assert places == ["estimator.a"]
@@ -883,7 +883,7 @@ def test_pipeline_is_searched_for_rows_as_given(data, row):
     assert places_of(pipeline, row) == {"estimator.steps[0][1].rows_": "row 0"}
 
 
-def test_twins_in_a_pipeline(data, row, pipeline):
+def test_equal_rows_in_a_pipeline(data, row, pipeline):
     pipeline.steps[1] = ("ours", Estimator(pipeline[0].transform(data)))
     with pytest.raises(AssertionError, match="1 of 1 rows is a current training row"):
         assert_erased(pipeline, row)

@@ -191,11 +191,11 @@ def test_rows_that_left_together():
 def test_what_rows_are_indexed_by():
     X = rows_of("normal")
     model = fitted(X)
-    mark, _ = model._marks(X[[GONE]])
+    key, _ = model._index_keys(X[[GONE]])
     for planted in (
-        mark,
-        np.sort(np.append(np.linspace(-9, 9, 50), mark)),
-        [0, 1, 2, *mark],
+        key,
+        np.sort(np.append(np.linspace(-9, 9, 50), key)),
+        [0, 1, 2, *key],
     ):
         model.planted_ = planted
         with pytest.raises(AssertionError, match="the index number of row 0 in"):
@@ -211,10 +211,10 @@ def test_cached_gradients_of_batches_of_one_row(storage, fit_intercept, cache_dt
     class Forgetful(DeltaGradLogisticRegression):
         """Does not know its rows, as if they had left."""
 
-        def _count_live_copies(self, X):
+        def _count_equal_rows(self, X):
             return np.zeros(len(X), int)
 
-        _count_live_multiples = _count_live_copies
+        _count_multiples = _count_equal_rows
 
     X = rows_of("normal")
     model = Forgetful(
