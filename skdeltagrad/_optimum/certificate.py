@@ -94,81 +94,60 @@ def after_gradient(nu, leverage, stale=0.0, self_concordance=1.0):
     self_concordance : float
         K.
     """
-    shrink = math.exp(0.5 * stale) if stale < 100.0 else math.inf
-    radius = leverage * nu * shrink * shrink
-    if not radius < 1.0:
+    distance, decision = distance_after_gradient(nu, leverage, stale)
+    if not math.isfinite(distance):
         return None
-    decision = -math.log1p(-radius)
-    if leverage == 0.0:
-        return Bound(nu, 0.0)
-    return Bound(decision / leverage, decision / self_concordance)
+    return Bound(float(distance), float(decision / self_concordance))
+
+
+def distance_after_gradient(nu, leverage, stale=0.0):
+    """The distance and the decision of `after_gradient`, of numbers or of arrays.
+
+    Both are infinite where (2) does not apply.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        radius = leverage * nu * np.exp(stale)
+    inside = radius < 1.0
+    decision = -np.log1p(-np.where(inside, radius, 0.0))
+    is_flat = np.equal(leverage, 0.0)
+    distance = np.where(is_flat, nu, decision / np.where(is_flat, 1.0, leverage))
+    return np.where(inside, distance, np.inf), np.where(inside, decision, np.inf)
 
 
 def gradient_after_step(length, leverage, stale=0.0, fourth=None):
-    """Bound of ``||g(w + d)||_{H^-1}`` by (3).
+    """Bound of ``||g(w + d)||_{H^-1}`` by (3), of numbers or of arrays.
 
     Parameters
     ----------
-    length : float
+    length : float or ndarray
         ``||d||_H``.
-    leverage, stale : float
+    leverage, stale : float or ndarray
         As for `after_gradient`.
-    fourth : float, optional
+    fourth : float or ndarray, optional
         ``sqrt(d' Q d)``; used where `stale` is 0.
     """
-    rho = leverage * length
-    if not rho + stale < 100.0:
-        return math.inf
-    bound = length * (math.exp(stale) * _mean_exponential(rho) - 1.0)
-    if stale == 0.0:
-        # The bracket without cancellation.
-        bound = length * rho * _remainder(rho)
-        if fourth is not None:
-            bound = min(bound, _remainder(rho) * length * fourth)
-    return bound
-
-
-def gradients_after_steps(lengths, rho, stale, squares=np.inf):
-    """`gradient_after_step` for many steps, and R along each for its leverage.
-
-    Parameters
-    ----------
-    lengths, rho, stale : ndarray of shape (n_steps,)
-        Of the steps d in the norm of H; at least R(d); R before them.
-    squares : ndarray of shape (n_steps,) or inf
-        At least the sum of ``l_i''[a_i, a_i] osc(a_i)^2``; used where `stale` is 0.
-    """
-    small = rho < 1e-2
-    safe = np.where(small, 1.0, rho)
+    if fourth is None:
+        fourth = np.inf
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = np.where(rho > 0.0, np.expm1(rho) / np.maximum(rho, 1e-300), 1.0)
-        series = 0.5 + rho * (1 / 6 + rho * (1 / 24 + rho * (1 / 120 + rho / 600)))
-        remainder = np.where(small, series, (np.expm1(safe) - safe) / safe**2)
-        fresh = remainder * np.minimum(lengths * rho, np.sqrt(squares))
-        left = np.where(stale == 0.0, fresh, lengths * (np.exp(stale) * mean - 1.0))
-    return np.where(np.isfinite(left), left, np.inf)
-
-
-def distances_after_gradients(nu, leverages, stale):
-    """`after_gradient` for many iterates: the distances, inf where it does not apply.
-
-    Parameters are those of `after_gradient`, of shape (n_iterates,) each.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        radius = leverages * nu * np.exp(stale)
-    inside = radius < 1.0
-    radius = np.where(inside, radius, 0.0)
-    bounds = -np.log1p(-radius) / np.where(inside, leverages, 1.0)
-    return np.where(inside, bounds, np.inf)
+        rho = leverage * length
+        # Where H is taken at w, the bracket without cancellation.
+        fresh = _remainder(rho) * np.minimum(rho, fourth)
+        bracket = np.exp(stale) * _mean_exponential(rho) - 1.0
+        bound = length * np.where(np.equal(stale, 0.0), fresh, bracket)
+        is_near = rho + stale < 100.0
+    return np.where(is_near, bound, np.inf)[()]
 
 
 def _mean_exponential(rho):
     """``(e^rho - 1) / rho``."""
-    return math.expm1(rho) / rho if rho > 0.0 else 1.0
+    positive = rho > 0.0
+    safe = np.where(positive, rho, 1.0)
+    return np.where(positive, np.expm1(safe) / safe, 1.0)
 
 
 def _remainder(rho):
     """``(e^rho - 1 - rho) / rho^2``."""
-    if rho < 1e-2:
-        return 0.5 + rho * (1 / 6 + rho * (1 / 24 + rho * (1 / 120 + rho / 600)))
-    return (math.expm1(rho) - rho) / rho**2
+    small = rho < 1e-2
+    safe = np.where(small, 1.0, rho)
+    series = 0.5 + rho * (1 / 6 + rho * (1 / 24 + rho * (1 / 120 + rho / 600)))
+    return np.where(small, series, (np.expm1(safe) - safe) / safe**2)[()]

@@ -1,7 +1,7 @@
-"""What single training rows, or groups of them, mean to a fitted model.
+"""Leave-one-out analyses: what training rows, or groups of them, mean to a model.
 
-Every function looks at a fitted estimator without changing it, and asks what the model
-would be without each row, or without all rows of each group.
+Every function looks at a fitted estimator without changing it, and computes what the
+model would be without each row, or without all rows of each group.
 """
 
 from ._functions import (

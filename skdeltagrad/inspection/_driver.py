@@ -1,139 +1,92 @@
-"""Every model that lacks a row, or a group of rows, one after the other.
+"""The leave-one-out driver: the models without each row, or group of rows.
 
-An estimator in, blocks of `Left` out; the estimator is not changed. How the models are
-made depends on it:
+This is the only module of `inspection` that knows estimators, engines and their
+training sets. An estimator goes in, blocks of `Models` come out, and the estimator is
+not changed. How the models are computed depends on it:
 
-newton, with a Hessian       all rows of a block at once (`_leave_out`), in threads
+newton, with a Hessian       all units of a block at once (`_optima_without_rows`), in
+                             threads; an edit for the units that are too hard for it
 newton, too large for one    an edit for every unit, by conjugate gradients
-newton, standardize=True     an edit for every unit: deviations change with it
+newton, standardize=True     an edit for every unit: the columns' scales change with it
 gd, sgd                      an edit for every unit: a replay of the path
-
-Where progress is told, is here, too: `Progress`.
 """
 
 import threading
-import warnings
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from time import perf_counter
 
 import numpy as np
-from sklearn.exceptions import FitFailedWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.edit import Edit
-from .._data.group_weights import LARGEST_PART, RowCounts, balanced_factors
 from .._data.rows import AbstractRows, canonical
 from .._estimators.base import ROW_CHECKS, BaseDeltaGrad
 from .._estimators.editing import without
-from .._estimators.requests import check_ids
-from .._optimum.curvature import cheapest_curvature
+from .._optimum.curvature import Curvature, cheapest_curvature
 from .._optimum.problem import problem_of
-from .._utils import progress as _progress
-from .._utils import threads
+from .._utils import progress, threads
 from .._utils.callbacks import followed, stand_in
-from ._optima_without_rows import LeaveOut, Left
+from ._optima_without_rows import OptimaWithoutRows
 from ._scores import EvaluationRows
-from ._woodbury import Units
+from ._units import Units
 
-# Entries of rows that are copied at a time.
+# Cost: entries of rows that are copied at a time. 2 MB, so that they stay in the cache.
 _OWN_ENTRIES = 2**18
-# Seconds between two lines of progress.
+# Seconds between two lines of progress: a matter of taste.
 _INTERVAL = 2.0
 
 
-class Progress:
-    """Tells how many units were left out: whoever listens, and now and then prints it.
+@dataclass(frozen=True)
+class Models:
+    """Models without the units of a block, which are of the same size.
 
-    Parameters
+    Attributes
     ----------
-    n_units : int
-    verbose : int
-        0: never.
+    units : ndarray of shape (n_units,)
+        Their numbers.
+    index : ndarray of shape (n_units, size)
+        Storage indices of their rows.
+    iterates : ndarray of shape (n_units, n_outputs, n_dof)
+    influence : ndarray of shape (n_units,)
+        Norm of the change from the iterate of all rows, in the metric of the Hessian of
+        all rows.
+    error : ndarray of shape (n_units,)
+        See `_results.LeaveOneOut`.
     """
 
-    def __init__(self, n_units, verbose):
-        self.n_units = n_units
-        self.verbose = verbose
-        self._n_done = 0
-        self._started = self._told = perf_counter()
-        self._tell = _progress.begin("left out", n_units)
-        self._lock = threading.Lock()
-
-    def add(self, n_units):
-        """So many more were left out; may be called by several threads."""
-        with self._lock:
-            self._n_done += n_units
-            if self._tell is not None:
-                self._tell(self._n_done)
-            now = perf_counter()
-            is_last = self._n_done == self.n_units
-            if self.verbose and (is_last or now - self._told >= _INTERVAL):
-                self._told = now
-                print(
-                    f"left out {self._n_done:,} of {self.n_units:,}, "
-                    f"{now - self._started:.1f} s"
-                )
+    units: np.ndarray
+    index: np.ndarray
+    iterates: np.ndarray
+    influence: np.ndarray
+    error: np.ndarray
 
 
-class Sweep:
-    """The models without each unit of an estimator's rows.
+class Driver:
+    """The models without each unit of the current training rows of an estimator.
 
     Parameters
     ----------
     estimator : BaseDeltaGrad
-        Fitted, with rows.
-    labels : ndarray of shape (n_live,) or None
-        Which unit each row is of, in the order of positions; None: each its own.
-    tol : float
-        See `_leave_out.LeaveOut`.
-    verbose : int
+    groups, tol, verbose
+        See `inspection.leave_one_out`.
 
     Attributes
     ----------
-    positions, indices : ndarray of shape (n_rows,)
-        Of the rows, in the order of positions.
-    unit : ndarray of shape (n_rows,)
-        Number of each row's unit.
-    names : ndarray of shape (n_units,)
-        Positions, or labels.
-    is_defined : ndarray of shape (n_units,)
-        Whether there is a model of the same outputs without the unit.
-    counts : ndarray of shape (n_units,)
-        Whether a row of it has weight.
+    units : Units
+        Of the current training rows.
     iterate : ndarray of shape (n_outputs, n_dof)
         Of the estimator.
-    problem : Problem
-        Of all rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the estimator is not one of this package or has no rows, or a parameter is
+        invalid.
     """
 
-    def __init__(self, estimator, labels=None, tol=1e-2, verbose=0):
-        self.estimator = estimator
-        self.engine = estimator._engine
-        self.training_set = estimator._training_set
-        self.verbose = verbose
-        self._tol = tol
-        table = self.training_set.table
-        self.indices = _by_position(table)
-        self.positions = table.position[self.indices]
-        self.names, self.unit = self.positions, np.arange(len(self.positions))
-        if labels is not None:
-            self.names, self.unit = np.unique(labels, return_inverse=True)
-        self._units = Units.of(self.indices, self.unit, len(self.names))
-        self.iterate = self.engine.iterate
-        self.problem = problem_of(self.engine.model, self.training_set, self.indices)
-        self.counts = self._sums_by_unit(table.weight[self.indices] > 0) > 0
-        self.is_defined = self._find_defined()
-
-    @classmethod
-    def of(cls, estimator, groups, tol, verbose):
-        """A sweep as the functions of `inspection` are asked for it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            When the estimator is none of ours, has no rows, or a parameter is wrong.
-        """
+    def __init__(self, estimator, groups, tol, verbose):
         if not isinstance(estimator, BaseDeltaGrad):
             raise TypeError(
                 "estimator must be a fitted estimator of skdeltagrad, got "
@@ -143,252 +96,212 @@ class Sweep:
         check_is_fitted(estimator)
         if not isinstance(tol, Real) or not tol > 0:
             raise ValueError(f"tol must be a positive number, got {tol!r}.")
-        table = estimator._training_set.table
-        if not table.is_stored:
+        if not estimator._training_set.table.is_stored:
             raise ValueError(
                 "estimator was fitted with store_data=False and kept no rows to leave "
                 "out. Fit with store_data=True."
             )
-        return cls(estimator, _labels(table, groups), tol, verbose)
-
-    @property
-    def n_units(self):
-        return len(self.names)
-
-    @property
-    def objective(self):
-        return self.problem.objective
+        # No edit that is made here may reach the table of the estimator.
+        self._training_set = estimator._training_set.aside()
+        self._table = self._training_set.table
+        self.estimator, self._tol, self._verbose = estimator, tol, verbose
+        self._engine = estimator._engine
+        self.iterate = self._engine.iterate
+        model = self._engine.model
+        self.units = Units(self._table, groups, model)
+        self._problem = problem_of(model, self._training_set, self.units.index)
+        self._settings = estimator._settings()
+        self._has_hessian = self._find_hessian()
+        if self._has_hessian:  # a bound above the change itself tells nothing
+            self._settings = replace(self._settings, edit_tol=min(tol, 1.0))
 
     def run(self, use, serially=False):
-        """Call ``use(number of the block, Left)`` for every block of units.
+        """Call ``use(number, models)`` with every block of `Models` and its number.
 
-        In several threads at once, unless they are to be used one after the other.
-        Callbacks that were set on the estimator follow. Returns the number of blocks.
+        It is called by several threads at once unless `serially`. Callbacks that were
+        set on the estimator follow.
         """
-        numbers = np.flatnonzero(self.is_defined)
-        follower = stand_in(self.estimator)
-        with followed(follower, "leave_one_out", len(numbers)) as finish:
-            progress = Progress(len(numbers), self.verbose)
-            with _progress.listening():  # edits of single units are no news
-                n_blocks = self._take_all(numbers, use, progress, serially)
-            finish()
-        return n_blocks
-
-    def _take_all(self, numbers, use, progress, serially):
-        with threads.blas_for(self.problem.penalty.shape[1]):
-            blocks, make = self._blocks(numbers)
+        n_units = np.count_nonzero(self.units.is_defined)
+        with threads.blas_for(self._problem.penalty.shape[1]):
+            # Computes all that threads share.
+            blocks = self.units.blocks(self._engine.model.n_groups, self._block_size)
 
         def take(number):
-            left = make(blocks[number])
-            with threads.blas_for(order=1):  # a block has a thread, or is small
-                use(number, left)
-            progress.add(len(left.units))
+            models = self._models(*blocks[number])
+            with threads.blas_for(order=1):  # the matrices are small
+                use(number, models)
+            report(len(models.units))
 
-        if not self.has_hessian:  # edits have threads, and limits, of their own
-            for number in range(len(blocks)):
-                take(number)
-            return len(blocks)
-        with threads.blas_for(order=1):  # for every block has a thread
-            if serially:
-                for number in range(len(blocks)):
-                    take(number)
-            else:
-                threads.run(take, len(blocks))
-        return len(blocks)
+        # Each block has a thread of its own, but edits need all threads of BLAS.
+        order = 1 if self._has_hessian else np.inf
+        with (
+            followed(stand_in(self.estimator), "leave_one_out", n_units) as finish,
+            threads.blas_for(order),
+        ):
+            report = self._reporter(n_units)
+            with progress.listening():  # edits of single units are not reported
+                if self._has_hessian and not serially:
+                    threads.run(take, len(blocks))
+                else:
+                    for number in range(len(blocks)):
+                        take(number)
+            finish()
 
-    def own_predictions(self, left):
+    def own_predictions(self, models):
         """Raw predictions of units' rows without them: (n_units, size, n_outputs)."""
-        iterates = (self.iterate + left.changes).swapaxes(1, 2)
-        raw = np.empty((*left.indices.shape, len(self.iterate)))
+        index, iterates = models.index, models.iterates.swapaxes(1, 2)
+        raw = np.empty((*index.shape, len(self.iterate)))
         size = max(1, _OWN_ENTRIES // (len(raw) * self.iterate.shape[1]))
         for first in range(0, raw.shape[1], size):
-            indices = left.indices[:, first : first + size]
-            X = self.objective.extended(indices.ravel()).reshape(*indices.shape, -1)
-            raw[:, first : first + size] = X @ iterates
+            some = slice(first, first + size)
+            X = self._problem.objective.extended(index[:, some].ravel())
+            raw[:, some] = X.reshape(len(raw), -1, X.shape[1]) @ iterates
         return raw
 
     def published(self, iterates):
         """Coefficients (n, n_outputs, n_features) and intercepts (n, n_outputs)."""
-        return self.engine.model.coefficients(iterates)
+        return self._engine.model.coefficients(iterates)
+
+    def attributes(self, iterate):
+        """The fitted attributes of the estimator at an iterate, by name."""
+        return self.estimator._publish(*self.published(iterate))
+
+    def sklearn_model(self, iterate):
+        """scikit-learn's own model at an iterate."""
+        model = self.estimator.to_sklearn()
+        for name, value in self.attributes(iterate).items():
+            setattr(model, name, value)
+        return model
 
     def rows_of(self, X):
-        """Given rows, checked, to be predicted."""
+        """Check rows that a user passed: `EvaluationRows`."""
         X = validate_data(self.estimator, X, reset=False, **ROW_CHECKS)
-        return EvaluationRows(AbstractRows.of(canonical(X)), self.objective.shift())
+        rows = AbstractRows.of(canonical(X))
+        return EvaluationRows(rows, self._problem.objective.shift())
 
-    def warn_of_undefined(self):
-        """Warn where there is no model without a unit."""
-        if not self.is_defined.all():
-            warnings.warn(
-                f"{self._undefined()}: what depends on it is NaN.",
-                FitFailedWarning,
-                stacklevel=3,
-            )
+    def _block_size(self, size):
+        """How many units of so many rows make a block; 0 where each is an edit."""
+        return self._optima.block_size(size) if self._has_hessian else 0
 
-    def refuse_undefined(self):
-        """Raise ValueError where there is no model without a unit."""
-        if not self.is_defined.all():
-            raise ValueError(
-                f"{self._undefined()}. Add such rows, or remove the last ones with "
-                "unlearn and look at what remains."
-            )
+    def _models(self, units, group_weight):
+        """`Models` without each unit of a block: see `Units.blocks`."""
+        index = self.units.rows(units)
+        changes = np.empty((len(units), *self.iterate.shape))
+        error = np.full(len(units), np.nan)
+        if self._block_size(index.shape[1]):
+            changes, error = self._optima.without(index, group_weight)
+        is_hard = np.isnan(error)
+        if self._has_hessian and self._optima.is_exact:
+            is_hard |= error > self._tol
+        for number in np.flatnonzero(is_hard):
+            changes[number], error[number] = self._by_edit(index[number])
+        if self._has_hessian:
+            influence = self._optima.norms(changes)
+        else:
+            with threads.blas_for(order=1):  # second derivatives of blocks of rows
+                norms = map(self._products.norm, map(self._problem.vectors, changes))
+                influence = np.array(list(norms))
+        return Models(units, index, self.iterate + changes, influence, error)
 
-    def _undefined(self):
-        names = self.names[~self.is_defined].tolist()
-        some = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-        return (
-            f"Without {some} ({len(names)} of {self.n_units} rows or groups) a class, "
-            "all targets above 0, or everything, would be gone, and there is no model "
-            "of the same outputs"
+    def _by_edit(self, index):
+        """Remove some rows by an edit: the change of the iterate, and its error."""
+        targets = self.estimator._edit_targets(self._table, Edit(index))
+        engine = without(
+            self._settings, self._training_set, self._start, index, targets
         )
+        if self._has_hessian and engine.curvature is None:
+            # It was a refit, which ends at the tolerance of a fit and without a bound.
+            others = self._training_set.aside()
+            others.table.detach(index)
+            engine = engine.purged_on_rows(others)
+        centre = self._engine.model.centre
+        change = engine.model.iterate_about(engine.iterate, centre) - self.iterate
+        return change, self._error_of(engine, change)
 
-    def _blocks(self, numbers):
-        """Units in blocks, and what makes a `Left` of one."""
-        if not self.has_hessian:
-            return np.split(numbers, len(numbers)), self._edited
-        return self._leave_out.blocks(numbers), self._leave_out.without
+    def _error_of(self, engine, change):
+        """Bound or estimate of an edit's error as a fraction of the change, or inf."""
+        summary = engine.summary()
+        if not self._has_hessian:
+            n_steps = summary.get("n_steps", 0)
+            if n_steps and summary["n_exact_steps"] == n_steps:
+                return 0.0
+            estimate = summary.get("error_estimate")
+            return np.inf if estimate is None else estimate
+        if summary["distance_bound"] is None:
+            return np.inf
+        length = engine.curvature.hessian.norm(self._problem.vectors(change))
+        if self._engine.model.loss.is_quadratic or not length > 0.0:
+            return 0.0
+        return summary["distance_bound"] / length
 
-    @cached_property
-    def has_hessian(self):
-        """Whether the models are made from one Hessian."""
-        engine = self.engine
-        if engine.keeps_path or engine.model.spread is not None:
+    def _find_hessian(self):
+        """Whether the models are computed from one Hessian."""
+        engine, model = self._engine, self._engine.model
+        if engine.keeps_path or model.spread is not None:
             return False
-        if engine.keeps_hessian:
-            return True
-        shape = (
-            engine.model.loss,
-            engine.model.alpha,
-            self.objective.n_features,
-            engine.model.n_groups,
-        )
-        return cheapest_curvature(*shape) == "exact"
+        n_features = self.estimator.n_features_in_
+        size = model.loss, model.alpha, n_features, model.n_groups
+        return engine.keeps_hessian or cheapest_curvature(*size) == "exact"
 
     @cached_property
-    def _leave_out(self):
+    def _products(self):
+        return self._problem.products(self.iterate)
+
+    @cached_property
+    def _optima(self):
+        start, tol = self._start, self._tol
+        return OptimaWithoutRows(
+            self._problem, self.iterate, start.gradient_sums, start.curvature, tol
+        )
+
+    @cached_property
+    def _start(self):
+        """The engine with all that its first edit would compute, once for all units."""
+        if self._has_hessian:
+            return self._at_iterate(self._engine)
+        return self._engine.prepared(self._training_set, self._settings)
+
+    def _at_iterate(self, engine):
+        """An engine with its gradient and its Hessian computed at its iterate."""
+        problem, iterate = self._problem, self.iterate
+        measured = problem.measure(iterate)
         try:
-            made = LeaveOut(
-                self.problem, self.iterate, self._units, self._group_weight,
-                self._tol,
-            )  # fmt: skip
+            if (
+                engine.model.loss.is_quadratic
+            ):  # the step is exact and needs no leverages
+                curvature = Curvature.quick(problem, iterate)
+            else:
+                curvature = Curvature.survey(problem, self._table, iterate)
         except np.linalg.LinAlgError as error:
             raise ValueError(
                 "The Hessian of the training rows cannot be factorised in working "
                 "precision. Standardise the columns, or penalise them."
             ) from error
-        made.prepare()
-        return made
-
-    def _edited(self, numbers):
-        """`Left` of one unit, by an edit aside."""
-        removed = self._units.of_unit(numbers[0])
-        targets = self.estimator._edit_targets(self.training_set.table, Edit(removed))
-        engine = without(
-            self._settings, self.training_set, self._surveyed, removed, targets
-        )
-        change = self._as_ours(engine) - self.iterate
-        with threads.blas_for(order=1):  # second derivatives of blocks of rows
-            influence = self._products.norm(self.problem.vectors(change))
-        return Left(
-            numbers, removed[np.newaxis], change[np.newaxis],
-            np.array([influence]), np.array([_error_of(engine)]),
+        # The Hessian keeps this number, and hands it on to the Hessians of edits. It is
+        # computed now, so that they do not depend on which thread is the first.
+        curvature.hessian.condition()
+        return replace(
+            engine, kind="exact", reference=iterate, curvature=curvature,
+            gradient_sums=measured.gradient_sums, noise=problem.noise(measured),
+            raw_noise=0.0, raw_growth=1.0, way=0.0,
         )  # fmt: skip
 
-    @cached_property
-    def _settings(self):
-        return self.estimator._settings()
+    def _reporter(self, n_units):
+        """A function that threads call with the number of units they have left out."""
+        tell = progress.begin("left out", n_units)
+        lock, n_done = threading.Lock(), 0
+        started = printed = perf_counter()
 
-    @cached_property
-    def _surveyed(self):
-        """The engine with what its first edit would make, once for all units."""
-        return self.engine.prepared(self.training_set.aside(), self._settings)
+        def report(n_more):
+            nonlocal n_done, printed
+            with lock:
+                n_done += n_more
+                if tell is not None:
+                    tell(n_done)
+                now = perf_counter()
+                is_due = n_done == n_units or now - printed >= _INTERVAL
+                if self._verbose and is_due:
+                    printed, seconds = now, f"{now - started:.1f} s"
+                    print(f"left out {n_done:,} of {n_units:,}, {seconds}")
 
-    @cached_property
-    def _products(self):
-        return self.problem.products(self.iterate)
-
-    def _as_ours(self, engine):
-        """An engine's iterate as if its columns were centred where ours are."""
-        return engine.model.iterate_about(engine.iterate, self.engine.model.centre)
-
-    def _row_counts(self, indices):
-        table, n_groups = self.training_set.table, self.engine.model.n_groups
-        group = np.zeros(len(indices), np.int64) if n_groups == 1 else table.y[indices]
-        return RowCounts.of_all(table.weight[indices], group, n_groups)
-
-    @property
-    def _group_weight(self):
-        """Factors of the groups without each unit: (n_units, n_groups)."""
-        n_groups = self.engine.model.n_groups
-        if n_groups == 1:
-            return np.ones((self.n_units, 1))
-        table = self.training_set.table
-        place = self.unit * n_groups + table.y[self.indices]
-        mine = np.bincount(
-            place, table.weight[self.indices], self.n_units * n_groups
-        ).reshape(self.n_units, n_groups)
-        rest = self._row_counts(self.indices).weight[0] - mine
-        # Next to a very large weight few digits are left of the others'.
-        for number in np.flatnonzero((mine > LARGEST_PART * rest).any(axis=1)):
-            rest[number] = self._row_counts(self.indices[self.unit != number]).weight[0]
-        return balanced_factors(rest)
-
-    def _sums_by_unit(self, values):
-        return np.bincount(self.unit, values, self.n_units)
-
-    def _find_defined(self):
-        """Units without which every class has a row, and some row has weight.
-
-        Whatever else the loss cannot do without counts as a class.
-        """
-        table = self.training_set.table
-        n_counting = self._sums_by_unit(table.weight[self.indices] > 0)
-        is_defined = n_counting < n_counting.sum()
-        is_defined |= n_counting == 0
-        kinds = self.engine.model.loss.essential_kinds(
-            table.y[self.indices],
-            table.weight[self.indices],
-            self.objective.fit_intercept,
-        )
-        if kinds is not None:
-            unit, kinds = self.unit[kinds >= 0], kinds[kinds >= 0]
-            n_kinds = int(kinds.max(initial=0)) + 1
-            pairs, n_rows = np.unique(unit * n_kinds + kinds, return_counts=True)
-            of_kind = np.bincount(kinds, minlength=n_kinds)
-            is_defined[pairs[n_rows == of_kind[pairs % n_kinds]] // n_kinds] = False
-        return is_defined
-
-
-def _by_position(table):
-    """Storage indices of the rows that are there, in the order of their positions."""
-    indices = table.live_indices()
-    return indices[np.argsort(table.position[indices])]
-
-
-def _labels(table, groups):
-    """Labels of the rows, in the order of positions; None: each its own."""
-    if groups is None:
-        return None
-    indices = _by_position(table)
-    if isinstance(groups, str):
-        if groups != "sample_id":
-            raise ValueError(
-                'groups must be None, "sample_id" or one label for each row, got '
-                f"{groups!r}."
-            )
-        if table.ids is None:
-            raise ValueError(
-                'groups="sample_id" needs ids, and fit was given no sample_id. Pass '
-                "one label for each row as groups, or fit with sample_id."
-            )
-        return table.ids[indices]
-    return check_ids(groups, "groups", len(indices))
-
-
-def _error_of(engine):
-    """What an edit says about its error, as a share of what it moved."""
-    account = engine.summary()
-    if account.get("n_steps", 0) and account["n_exact_steps"] == account["n_steps"]:
-        return 0.0
-    estimate = account.get("error_estimate")
-    return np.inf if estimate is None else estimate
+        return report

@@ -1,9 +1,9 @@
-"""What single training rows, or groups of them, mean to a fitted model.
+"""Leave-one-out analyses of a fitted model: the public functions.
 
-Every function looks at a fitted estimator of this library without changing it, and asks
-what the model would be without each row (or without all rows of each group): by one
-Hessian for all of them with ``solver="newton"``, by replays of the path with "gd" and
-"sgd". Edits of the estimator in other threads wait until it is done.
+Every function looks at a fitted estimator of this package without changing it, and
+computes the model without each row, or without all rows of each group: from one Hessian
+for all of them with ``solver="newton"``, by replays of the path with "gd" and "sgd".
+Edits of the estimator by other threads wait until the function returns.
 """
 
 from __future__ import annotations
@@ -18,47 +18,42 @@ from .._estimators.base import BaseDeltaGrad
 from .._utils import memory
 from .._utils.lock import one_at_a_time
 from .._utils.typing import Groups, MatrixLike
-from ._driver import Sweep
+from ._driver import Driver
 from ._results import DataValues, Influence, Jackknife, LeaveOneOut
 from ._scores import score_of
 
-# Predictions that are made at a time, and those of all models for a chunk of rows.
-_ENTRIES = 2**20
+# Cost: predictions of all models for a chunk of new rows, 32 MB of them.
 _CHUNK_ENTRIES = 2**22
 
 
 @one_at_a_time
 def leave_one_out(
-    estimator: BaseDeltaGrad,
-    *,
-    X: MatrixLike | None = None,
-    groups: Groups = None,
-    tol: float = 0.1,
-    return_coef: bool = False,
-    verbose: int = 0,
-) -> LeaveOneOut:
-    """Every training row as the model without it sees it.
+    estimator: BaseDeltaGrad, *, X: MatrixLike | None = None, groups: Groups = None,
+    tol: float = 0.1, return_coef: bool = False, verbose: int = 0,
+) -> LeaveOneOut:  # fmt: skip
+    """Predict every training row by the model without it.
 
     Parameters
     ----------
     estimator : DeltaGradLogisticRegression or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     X : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
-        Rows that all the models are to predict, too. Takes n_units x n_rows numbers.
+        Further rows that every model predicts. Takes n_units x n_rows numbers.
     groups : "sample_id" or array-like of shape (n_samples,), default=None
-        Rows that leave together: those that share an id, or a label; labels are given
-        for the rows that are there, in the order of their positions. None: every row
-        by itself.
+        Rows that are left out together: those with the same id, or the same label.
+        Labels are given for the current training rows, in the order of their positions.
+        By default every row is left out alone.
     tol : float, default=0.1
-        For log-losses with "newton": how far each model may be from a fit without the
-        unit, as a share of the way that it moves; by a bound, which is often ten times
-        the error. Most models take no pass over the rows for it; others take a few.
-        ``np.inf``: none does. Edits of other kinds are held to `edit_tol` of the
-        estimator, and squared errors with "newton" are exact.
+        Largest distance of each model from a fit without the unit, as a fraction of the
+        change from the model of all rows, for log-losses with "newton". It is compared
+        with a bound of the distance, which is often ten times the distance itself. Most
+        models need no pass over the rows to reach it, others need a few. With
+        ``np.inf`` a model is a single step, whatever its bound. Other edits use
+        `edit_tol` of the estimator, and squared errors with "newton" are exact.
     return_coef : bool, default=False
-        Whether to keep the coefficients of all models: n_units x n_features numbers.
+        Whether to return the coefficients of all models, n_units x n_features numbers.
     verbose : int, default=0
-        If positive, a line is printed now and then.
+        If positive, progress is printed every two seconds.
 
     Returns
     -------
@@ -67,15 +62,16 @@ def leave_one_out(
     Raises
     ------
     ValueError
-        When the estimator has no rows, or `groups` or `X` do not fit.
+        When the estimator has no rows, or `groups` or `X` are invalid.
     MemoryError
-        When what was asked for does not fit into memory.
+        When the coefficients or predictions of all models do not fit into memory.
 
     Warns
     -----
     FitFailedWarning
-        When there is no such model without a unit, because a class or everything would
-        be gone: its entries are NaN, and the predicted labels of its rows NaN or None.
+        When there is no model of the same outputs without a unit, because the rows of
+        a class, or all rows, belong to it. Its entries are NaN, and the predicted
+        labels of its rows are NaN or None.
 
     Examples
     --------
@@ -88,62 +84,65 @@ def leave_one_out(
     >>> float(((y - result.predictions) ** 2).mean().round(1))
     3004.6
     """
-    sweep = Sweep.of(estimator, groups, tol, verbose)
-    sweep.warn_of_undefined()
-    n_units, (n_outputs, n_dof) = sweep.n_units, sweep.iterate.shape
-    own = np.full((len(sweep.objective.weight), n_outputs), np.nan)
+    driver = Driver(estimator, groups, tol, verbose)
+    units = driver.units
+    units.check_defined()
+    n_units, (n_outputs, n_dof) = len(units), driver.iterate.shape
+    own = np.full((len(units.weight), n_outputs), np.nan)
     influence, error = np.full((2, n_units), np.nan)
-    models = _nothing((n_units, n_outputs, n_dof), return_coef, "coefficients")
-    rows = None if X is None else sweep.rows_of(X)
-    shape = (n_units, 0 if X is None else len(rows), n_outputs)
-    of_X = _nothing(shape, X is not None, "predictions of X")
+    models = of_X = rows = None
+    if return_coef:
+        models = _full_of_nan((n_units, n_outputs, n_dof), "coefficients")
+    if X is not None:
+        rows = driver.rows_of(X)
+        of_X = _full_of_nan((n_units, len(rows), n_outputs), "predictions of X")
 
-    def use(_, left):
-        influence[left.units] = left.influence
-        error[left.units] = left.error
-        iterates = sweep.iterate + left.changes
-        own[left.indices] = sweep.own_predictions(left)
+    def use(_, found):
+        influence[found.units], error[found.units] = found.influence, found.error
+        own[found.index] = driver.own_predictions(found)
         if return_coef:
-            models[left.units] = iterates
-        if rows is not None:
-            for block, raw in rows.raw_predictions(iterates, _ENTRIES):
-                of_X[left.units, block] = raw.swapaxes(0, 1)
+            models[found.units] = found.iterates
+        if X is not None:
+            for block, raw in rows.raw_predictions(found.iterates):
+                of_X[found.units, block] = raw.swapaxes(0, 1)
 
-    sweep.run(use)
-    decision_values = own[sweep.indices]
+    driver.run(use)
+    values = own[units.index]
     coef = intercept = None
     if return_coef:
-        coef, intercept = (_squeezed(part, 1) for part in sweep.published(models))
+        coef, intercept = (_squeezed(part, 1) for part in driver.published(models))
     return LeaveOneOut(
-        sweep.names, sweep.positions, sweep.unit,
-        _squeezed(decision_values, 1), _predictions(estimator, decision_values),
-        influence, error, coef, intercept,
-        None if X is None else _squeezed(of_X, 2),
-    )  # fmt: skip
+        units=units.names,
+        positions=units.positions,
+        unit=units.of_row,
+        decision_values=_squeezed(values, 1),
+        predictions=_predictions(estimator, values),
+        influence=influence,
+        error=error,
+        coef=coef,
+        intercept=intercept,
+        decision_values_of_X=None if X is None else _squeezed(of_X, 2),
+    )
 
 
 @one_at_a_time
 def jackknife(
-    estimator: BaseDeltaGrad,
-    statistic: Callable[..., ArrayLike] | None = None,
-    *,
-    groups: Groups = None,
-    tol: float = 0.1,
-    verbose: int = 0,
-) -> Jackknife:
-    """Bias and standard errors by leaving out one row, or one group, at a time.
+    estimator: BaseDeltaGrad, statistic: Callable[..., ArrayLike] | None = None, *,
+    groups: Groups = None, tol: float = 0.1, verbose: int = 0,
+) -> Jackknife:  # fmt: skip
+    """Estimate bias and standard errors by leaving out one row or group at a time.
 
     Parameters
     ----------
     estimator : DeltaGradLogisticRegression or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     statistic : callable, default=None
-        ``statistic(coef, intercept)`` gives a number or an array; its arguments have
-        the shapes of `coef_` and `intercept_`. None: the coefficients and, with
-        ``fit_intercept=True``, the intercept behind them, shape (n_features + 1,) or
+        ``statistic(coef, intercept)`` returns a number or an array; its arguments have
+        the shapes of `coef_` and `intercept_`. By default the coefficients, followed by
+        the intercept with ``fit_intercept=True``: shape (n_features + 1,) or
         (n_outputs, n_features + 1).
     groups, tol, verbose
-        See `leave_one_out`. Groups are taken to be independent of each other.
+        See `leave_one_out`. Groups are assumed to be independent of each other.
 
     Returns
     -------
@@ -152,45 +151,38 @@ def jackknife(
     Raises
     ------
     ValueError
-        When there is no such model without one of the units.
+        When there is no model of the same outputs without one of the units.
 
     References
     ----------
     B. Efron, C. Stein, "The jackknife estimate of variance", Annals of Statistics
     9(3), 1981.
     """
-    sweep = Sweep.of(estimator, groups, tol, verbose)
-    sweep.refuse_undefined()
-    statistics = _statistics_of(sweep, statistic)
-    estimate = statistics(sweep.iterate[np.newaxis])[0]
+    driver = Driver(estimator, groups, tol, verbose)
+    units = driver.units
+    units.check_defined(required=True)
+    values = _statistics_of(driver, statistic)
+    estimate = values(driver.iterate[np.newaxis])[0]
     sums = {}
 
-    def use(number, left):
-        mine = sweep.counts[left.units]  # others do not count as rows
-        change = statistics(sweep.iterate + left.changes[mine]) - estimate
-        sums[number] = change.sum(axis=0), (change**2).sum(axis=0)
+    def use(number, found):
+        # Units without weight do not count.
+        change = values(found.iterates[units.has_weight[found.units]]) - estimate
+        sums[number] = np.array([change.sum(axis=0), (change**2).sum(axis=0)])
 
-    n_blocks = sweep.run(use, serially=statistic is not None)
-    n = int(sweep.counts.sum())
-    first, second = (
-        sum(sums[number][which] for number in range(n_blocks)) for which in (0, 1)
-    )
-    spread = np.maximum(second - first**2 / n, 0.0)
-    return Jackknife(
-        estimate, (n - 1) / n * first, np.sqrt((n - 1) / n * spread), n
-    )  # fmt: skip
+    driver.run(use, serially=statistic is not None)
+    # In the order of the blocks, whatever the order in which threads finished.
+    first, second = sum(sums[number] for number in sorted(sums))
+    n = int(units.has_weight.sum())
+    variance = np.maximum(second - first**2 / n, 0.0) * (n - 1) / n
+    return Jackknife(estimate, (n - 1) / n * first, np.sqrt(variance), n)
 
 
 @one_at_a_time
 def jackknife_plus(
-    estimator: BaseDeltaGrad,
-    X: MatrixLike,
-    *,
-    alpha: float = 0.1,
-    method: str = "plus",
-    groups: Groups = None,
-    verbose: int = 0,
-) -> np.ndarray:
+    estimator: BaseDeltaGrad, X: MatrixLike, *, alpha: float = 0.1,
+    method: str = "plus", groups: Groups = None, verbose: int = 0,
+) -> np.ndarray:  # fmt: skip
     """Prediction intervals by the jackknife+.
 
     An interval holds the target of a new row with probability at least 1 - 2 alpha
@@ -204,12 +196,14 @@ def jackknife_plus(
     X : {array-like, sparse matrix} of shape (n_rows, n_features)
         New rows. They are predicted in chunks.
     alpha : float, default=0.1
-        Share of the targets that may be outside.
+        Fraction of the targets that may be outside their intervals.
     method : {"plus", "minmax"}, default="plus"
-        "plus" takes quantiles of the leave-one-out predictions with their residuals
-        added or taken off, "minmax" the extreme ones with a quantile of the residuals.
+        "plus" takes quantiles of the leave-one-out predictions plus or minus their
+        residuals; "minmax" takes the extreme predictions plus or minus a quantile of
+        the residuals.
     groups, verbose
-        See `leave_one_out`: with groups, residuals are those without the row's group.
+        See `leave_one_out`. With groups, a row's residual is that of the model without
+        its group.
 
     Returns
     -------
@@ -221,7 +215,7 @@ def jackknife_plus(
     TypeError
         When the estimator is a classifier.
     ValueError
-        When `alpha` or `method` is none, or there is no model without one of the
+        When `alpha` or `method` is invalid, or there is no model without one of the
         units.
 
     References
@@ -229,7 +223,8 @@ def jackknife_plus(
     .. [1] R. F. Barber, E. J. Candes, A. Ramdas, R. J. Tibshirani, "Predictive
        inference with the jackknife+", Annals of Statistics 49(1), 2021.
     """
-    sweep = Sweep.of(estimator, groups, 0.1, verbose)
+    driver = Driver(estimator, groups, 0.1, verbose)
+    units = driver.units
     if is_classifier(estimator):
         raise TypeError(
             "estimator must be a regressor, got "
@@ -240,42 +235,34 @@ def jackknife_plus(
         raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}.")
     if method not in ("plus", "minmax"):
         raise ValueError(f'method must be "plus" or "minmax", got {method!r}.')
-    sweep.refuse_undefined()
-    table = estimator._training_set.table
-    counting = table.weight[sweep.indices] > 0
-    own = np.empty(table.y.shape)
+    units.check_defined(required=True)
+    residuals = np.empty(units.y.shape)
 
-    def keep_residuals(_, left):
-        predictions = estimator._predictions(sweep.own_predictions(left))
-        own[left.indices] = np.abs(table.y[left.indices] - predictions)
+    def keep_residuals(_, found):
+        own = estimator._predictions(driver.own_predictions(found))
+        residuals[found.index] = np.abs(units.y[found.index] - own)
 
-    sweep.run(keep_residuals)
-    residuals = own[sweep.indices[counting]][:, np.newaxis]
-    rows = sweep.rows_of(X)
-    n_outputs = len(sweep.iterate)
+    driver.run(keep_residuals)
+    has_weight = units.weight[units.index] > 0
+    residuals = residuals[units.index[has_weight]][:, np.newaxis]
+    rows, n_outputs = driver.rows_of(X), len(driver.iterate)
     lower, upper = np.empty((2, len(rows), n_outputs))
     size = max(1, _CHUNK_ENTRIES // (len(residuals) * n_outputs))
     for first in range(0, len(rows), size):
         chunk = slice(first, first + size)
-        of_units = _predictions_of_units(sweep, rows, chunk)
-        of_rows = of_units[sweep.unit[counting]]
+        of_units = _predictions_of_units(driver, rows.extended(chunk))
+        of_rows = of_units[units.of_row[has_weight]]
         lower[chunk], upper[chunk] = _intervals(of_rows, residuals, alpha, method)
     return _squeezed(lower, 1), _squeezed(upper, 1)
 
 
 @one_at_a_time
 def data_values(
-    estimator: BaseDeltaGrad,
-    X: MatrixLike,
-    y: ArrayLike,
-    *,
-    scoring: str | Callable | None = None,
-    sample_weight: ArrayLike | None = None,
-    groups: Groups = None,
-    tol: float = 0.1,
-    verbose: int = 0,
-) -> DataValues:
-    """What a score on validation rows loses when a training row, or a group, leaves.
+    estimator: BaseDeltaGrad, X: MatrixLike, y: ArrayLike, *,
+    scoring: str | Callable | None = None, sample_weight: ArrayLike | None = None,
+    groups: Groups = None, tol: float = 0.1, verbose: int = 0,
+) -> DataValues:  # fmt: skip
+    """How much a score on validation rows drops without a training row or group.
 
     Parameters
     ----------
@@ -286,9 +273,10 @@ def data_values(
     y : array-like of shape (n_rows,) or (n_rows, n_targets)
         Their labels or targets.
     scoring : str or callable, default=None
-        A scorer of scikit-learn, or ``scorer(model, X, y)``; None: accuracy, or R^2.
-        "accuracy", "neg_log_loss", "r2" and "neg_mean_squared_error" are taken from
-        all models at once, others model by model.
+        Name of a scorer of scikit-learn, or ``scorer(model, X, y)``. By default
+        accuracy for classifiers and R^2 for regressors. "accuracy", "neg_log_loss",
+        "r2" and "neg_mean_squared_error" are computed for many models at once, others
+        model by model.
     sample_weight : array-like of shape (n_rows,), default=None
         Weights of the validation rows.
     groups, tol, verbose
@@ -301,70 +289,65 @@ def data_values(
     Raises
     ------
     ValueError
-        When `X` and `y` do not fit, or `scoring` is unknown.
+        When `X` and `y` do not match, or `scoring` is unknown.
 
     Warns
     -----
     FitFailedWarning
         As for `leave_one_out`.
     """
-    sweep = Sweep.of(estimator, groups, tol, verbose)
-    rows = sweep.rows_of(X)
-    score = score_of(estimator, rows, X, y, scoring, sample_weight)
-    sweep.warn_of_undefined()
-    scores = np.full(sweep.n_units, np.nan)
+    driver = Driver(estimator, groups, tol, verbose)
+    units = driver.units
+    score, serially = score_of(driver, X, y, scoring, sample_weight)
+    units.check_defined()
+    scores = np.full(len(units), np.nan)
 
-    def use(_, left):
-        scores[left.units] = score.of(sweep.iterate + left.changes)
+    def use(_, found):
+        scores[found.units] = score(found.iterates)
 
-    sweep.run(use, serially=score.serially)
-    of_all = float(score.of(sweep.iterate[np.newaxis])[0])
-    return DataValues(sweep.names, of_all - scores, of_all, scores)
+    driver.run(use, serially)
+    of_all = float(score(driver.iterate[np.newaxis])[0])
+    return DataValues(units.names, of_all - scores, of_all, scores)
 
 
 @one_at_a_time
 def influential(
-    estimator: BaseDeltaGrad,
-    n: int = 10,
-    *,
-    groups: Groups = None,
-    tol: float = 0.1,
-    verbose: int = 0,
-) -> Influence:
-    """The training rows, or groups, without which the model would move the most.
+    estimator: BaseDeltaGrad, n: int = 10, *, groups: Groups = None,
+    tol: float = 0.1, verbose: int = 0,
+) -> Influence:  # fmt: skip
+    """Find the training rows or groups without which the model changes the most.
 
     Parameters
     ----------
     estimator : DeltaGradLogisticRegression or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     n : int, default=10
-        How many; all where there are fewer.
+        How many to return; all if there are fewer.
     groups, tol, verbose
         See `leave_one_out`.
 
     Returns
     -------
     result : Influence
-        Units without which there is no such model come first, with NaN.
+        Units without which there is no model of the same outputs come first, with NaN.
     """
     if n < 1:
         raise ValueError(f"n must be 1 or more, got {n!r}.")
-    sweep = Sweep.of(estimator, groups, tol, verbose)
-    sweep.warn_of_undefined()
-    influence = np.full(sweep.n_units, np.nan)
+    driver = Driver(estimator, groups, tol, verbose)
+    units = driver.units
+    units.check_defined()
+    influence = np.full(len(units), np.nan)
 
-    def use(_, left):
-        influence[left.units] = left.influence
+    def use(_, found):
+        influence[found.units] = found.influence
 
-    sweep.run(use)
+    driver.run(use)
     first = np.argsort(-np.nan_to_num(influence, nan=np.inf), kind="stable")[:n]
-    return Influence(sweep.names[first], influence[first])
+    return Influence(units.names[first], influence[first])
 
 
-def _nothing(shape, wanted, what):
-    """An array of NaN, if it is wanted and there is memory for it."""
-    if not wanted:
-        return None
+def _full_of_nan(shape, what):
+    """An array of NaN; raises MemoryError where there is no memory for it."""
     n_bytes = 8 * int(np.prod(shape, dtype=float))
     way_out = "Ask for less at a time, or for groups."
     memory.require(n_bytes, f"the {what} of {shape[0]:,} models", way_out)
@@ -372,67 +355,57 @@ def _nothing(shape, wanted, what):
 
 
 def _squeezed(array, axis):
-    """Without the axis of outputs where there is one output."""
+    """The array without the axis of the outputs where there is only one output."""
     return array.squeeze(axis) if array.shape[axis] == 1 else array
 
 
-def _predictions(estimator, decision_values):
-    """Labels, or targets."""
+def _predictions(estimator, values):
+    """Labels or targets that follow from decision values, (n_rows, n_outputs)."""
     if not is_classifier(estimator):
-        return _squeezed(estimator._predictions(decision_values), 1)
-    if decision_values.shape[1] == 1:
-        codes = (decision_values[:, 0] > 0).astype(int)
-    else:
-        codes = decision_values.argmax(axis=1)
+        return _squeezed(estimator._predictions(values), 1)
+    is_binary = values.shape[1] == 1
+    codes = (values[:, 0] > 0).astype(int) if is_binary else values.argmax(axis=1)
     labels = estimator.classes_[codes]
-    is_undefined = np.isnan(decision_values).any(axis=1)
-    return _without_labels(labels, is_undefined) if is_undefined.any() else labels
-
-
-def _without_labels(labels, is_undefined):
-    """Labels with NaN (None, where labels are not numbers) for some rows."""
+    is_undefined = np.isnan(values).any(axis=1)
+    if not is_undefined.any():
+        return labels
+    dtype, no_label = object, None
     if labels.dtype.kind in "iuf":
+        no_label = np.nan
         # Integers beyond 2**53 would be other labels as floating-point numbers.
-        is_exact = labels.min() >= -(2**53) and labels.max() <= 2**53
-        dtype, nothing = np.float64 if is_exact else object, np.nan
-    else:
-        dtype, nothing = object, None
+        if labels.min() >= -(2**53) and labels.max() <= 2**53:
+            dtype = np.float64
     labels = labels.astype(dtype)
-    labels[is_undefined] = nothing
+    labels[is_undefined] = no_label
     return labels
 
 
-def _statistics_of(sweep, statistic):
-    """A function from iterates to the statistic of each."""
+def _statistics_of(driver, statistic):
+    """A function from iterates to the statistic of each of them."""
 
     def coefficients(iterates):
-        coef, intercept = sweep.published(iterates)
-        if sweep.objective.fit_intercept:
+        coef, intercept = driver.published(iterates)
+        if driver.iterate.shape[1] > coef.shape[2]:  # there is an intercept
             coef = np.concatenate([coef, intercept[..., np.newaxis]], axis=-1)
         return _squeezed(coef, 1)
 
     def of_each(iterates):
-        values = []
-        for coef, intercept in zip(*sweep.published(iterates), strict=True):
-            shown = sweep.estimator._publish(coef, intercept)
-            value = statistic(shown["coef_"], shown["intercept_"])
-            values.append(np.asarray(value, dtype=float))
-        return np.array(values)
+        shown = map(driver.attributes, iterates)
+        values = [statistic(one["coef_"], one["intercept_"]) for one in shown]
+        return np.array([np.asarray(value, dtype=float) for value in values])
 
     return coefficients if statistic is None else of_each
 
 
-def _predictions_of_units(sweep, rows, chunk):
-    """Of a slice of rows, by the model without each unit: (n_units, ...)."""
-    X = rows.extended(chunk)
-    base = X @ sweep.iterate.T
-    predictions = np.empty((sweep.n_units, *base.shape))
+def _predictions_of_units(driver, X):
+    """Predictions of new rows by the model without each unit: (n_units, ...)."""
+    predictions = np.empty((len(driver.units), len(X), len(driver.iterate)))
 
-    def use(_, left):
-        predictions[left.units] = base + X @ left.changes.swapaxes(1, 2)
+    def use(_, found):
+        predictions[found.units] = X @ found.iterates.swapaxes(1, 2)
 
-    sweep.run(use)
-    return sweep.estimator._predictions(predictions)
+    driver.run(use)
+    return driver.estimator._predictions(predictions)
 
 
 def _intervals(predictions, residuals, alpha, method):

@@ -1,4 +1,4 @@
-"""What the functions of `inspection` return."""
+"""Results of the functions of `inspection`."""
 
 from dataclasses import dataclass
 
@@ -7,35 +7,37 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """What `leave_one_out` found.
+    """Result of `leave_one_out`.
 
     Attributes
     ----------
     units : ndarray of shape (n_units,)
-        Positions of the rows left out, or labels of the groups.
+        Positions of the rows that were left out, or labels of the groups.
     positions : ndarray of shape (n_rows,)
         Positions of all rows, in order.
     unit : ndarray of shape (n_rows,)
-        Number of each row's unit: the row itself, or its group.
+        Number of the unit of each row: the row itself, or its group.
     decision_values : ndarray of shape (n_rows,) or (n_rows, n_outputs)
-        Of each row, by the model without it (without its group).
+        Decision value of each row by the model without it, or without its group.
     predictions : ndarray of shape (n_rows,) or (n_rows, n_targets)
-        The labels or targets that follow. Where there is no model without the row (or
-        its group), because a class would be gone, it is NaN for numeric labels (which
-        then are floating-point numbers) and None for others.
+        The labels or targets that follow from them. Where there is no model without the
+        row (or its group), the label is NaN if labels are numbers, which are then
+        floating-point numbers, and None otherwise.
     influence : ndarray of shape (n_units,)
-        How far the model moves without the unit, in the norm of the Hessian of all
+        How much the model changes without the unit, in the norm of the Hessian of all
         rows.
     error : ndarray of shape (n_units,)
-        How far each model may be from a fit without the unit, as a share of the way
-        that it moved. A bound for "newton" with a Hessian (0 for a squared error: exact
-        but for rounding), an estimate for "gd" and "sgd"; inf where there is neither.
+        Distance of each model from a fit without the unit, as a fraction of the change
+        from the model of all rows. A bound for "newton" with a Hessian (0 for a squared
+        error, which is exact up to rounding), an estimate for "gd" and "sgd"; infinite
+        where there is neither.
     coef : ndarray of shape (n_units, n_features) or (n_units, n_outputs, n_features)
-        Coefficients without each unit; None unless asked for.
+        Coefficients without each unit; None unless ``return_coef=True``.
     intercept : ndarray of shape (n_units,) or (n_units, n_outputs)
-        Intercepts; None unless asked for.
+        Intercepts without each unit; None unless ``return_coef=True``.
     decision_values_of_X : ndarray of shape (n_units, n_rows_of_X[, n_outputs])
-        Of the rows of `X`, by the model without each unit; None unless `X` was given.
+        Decision values of the rows of `X` by the model without each unit; None unless
+        `X` was given.
     """
 
     units: np.ndarray
@@ -52,12 +54,12 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class Jackknife:
-    """What `jackknife` found; shapes are those of the statistic.
+    """Result of `jackknife`. Arrays have the shape of the statistic.
 
     Attributes
     ----------
     estimate : ndarray
-        Of all rows.
+        The statistic of the model of all rows.
     bias : ndarray
         ``(n - 1) (mean of the leave-one-out estimates - estimate)``.
     standard_error : ndarray
@@ -73,25 +75,25 @@ class Jackknife:
 
     @property
     def corrected(self) -> np.ndarray:
-        """The estimate less its bias."""
+        """The estimate minus its bias."""
         return self.estimate - self.bias
 
 
 @dataclass(frozen=True)
 class DataValues:
-    """What `data_values` found.
+    """Result of `data_values`.
 
     Attributes
     ----------
     units : ndarray of shape (n_units,)
         Positions of the rows, or labels of the groups.
     values : ndarray of shape (n_units,)
-        ``score - scores``: what the score loses without the unit. Negative where it
-        gains.
+        ``score - scores``: how much the score drops without the unit. Negative where it
+        rises.
     score : float
-        Of the model of all rows.
+        Score of the model of all rows.
     scores : ndarray of shape (n_units,)
-        Of the model without each unit.
+        Score of the model without each unit.
     """
 
     units: np.ndarray
@@ -102,14 +104,15 @@ class DataValues:
 
 @dataclass(frozen=True)
 class Influence:
-    """What `influential` found, the most influential first.
+    """Result of `influential`, the most influential unit first.
 
     Attributes
     ----------
     units : ndarray of shape (n,)
         Positions of the rows, or labels of the groups.
     influence : ndarray of shape (n,)
-        How far the model moves without them, in the norm of the Hessian of all rows.
+        How much the model changes without each of them, in the norm of the Hessian of
+        all rows.
     """
 
     units: np.ndarray

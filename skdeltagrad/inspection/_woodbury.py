@@ -1,214 +1,96 @@
-"""Solving with a Hessian that some rows were taken out of, for many sets of rows.
+"""Solving with the Hessian of the rows that stay, for many units of rows at once.
 
-With H_U = E C E' for the rows E of a unit and their second derivatives C = R R',
-Woodbury's identity takes one solution with the factor of H for each row:
+Let V hold a root of the Hessian of the rows of a unit, one vector in a row, so that
+their Hessian is V'V. Woodbury's identity then needs the factor of H alone:
 
-    (H - H_U)^-1  =  H^-1 + Z R (I - R'GR)^-1 R' Z',    Z = H^-1 E,  G = E'Z.
+    (H - V'V)^-1  =  H^-1 + Z' (I - V Z')^-1 Z,      Z = V H^-1.
 
-Where little is left of a direction, I - R'GR has no digits: `Alone` sums the Hessian of
-the rows that stay.
+The eigenvalues of I - V Z' are those of H^-1 (H - V'V), except for ones. The least of
+them is the *fraction remaining* of H in the direction in which the unit matters most.
+Where it is near to zero, the inverse has no digits left, and the unit has to be left
+out by other means.
 """
 
-from dataclasses import dataclass
+from copy import copy
 
 import numpy as np
 
-from .._objective.data_term import DataTerm
-from .._optimum.hessian import Hessian, over_groups
+from .._optimum.hessian import roots
 
-# What is left of a direction without a unit, as a share, below which its digits are
-# taken from the rows that stay.
-LEAST_LEFT = 1e-5
+# Rounding: the least eigenvalue that is divided by.
 _EPS = np.finfo(float).eps
 
 
-@dataclass(frozen=True)
-class Units:
-    """Rows that leave together.
-
-    Attributes
-    ----------
-    indices : ndarray of shape (n_rows,)
-        Unit by unit.
-    bounds : ndarray of shape (n_units + 1,)
-        Where each unit's begin.
-    """
-
-    indices: np.ndarray
-    bounds: np.ndarray
-
-    @classmethod
-    def of(cls, indices, unit, n_units):
-        """Units by the number of each row's."""
-        sizes = np.bincount(unit, minlength=n_units)
-        order = np.argsort(unit, kind="stable")
-        return cls(indices[order], np.concatenate([[0], np.cumsum(sizes)]))
-
-    def __len__(self):
-        return len(self.bounds) - 1
-
-    @property
-    def sizes(self):
-        return np.diff(self.bounds)
-
-    def of_unit(self, number):
-        """Storage indices of one unit."""
-        return self.indices[self.bounds[number] : self.bounds[number + 1]]
-
-    def of_units(self, numbers):
-        """Storage indices of units of one size: (n_units, size)."""
-        size = self.bounds[numbers[0] + 1] - self.bounds[numbers[0]]
-        return self.indices[self.bounds[numbers][:, np.newaxis] + np.arange(size)]
-
-
-@dataclass(frozen=True)
-class Leaving:
-    """Units of one size that are to leave.
-
-    Attributes
-    ----------
-    objective : DataTerm
-    group_weight : ndarray of shape (n_groups,)
-        Factors of the groups without any of them.
-    indices : ndarray of shape (n_units, size)
-    """
-
-    objective: DataTerm
-    group_weight: np.ndarray
-    indices: np.ndarray
-
-    def some(self, units):
-        """Some of the units."""
-        return Leaving(self.objective, self.group_weight, self.indices[units])
-
-    def factors(self, indices):
-        """Factors of the groups of some rows."""
-        if self.objective.n_groups == 1:
-            return np.ones(len(indices))
-        return self.group_weight[self.objective.group[indices]]
-
-
-class UnitRows:
-    """The rows of units, copied, around an iterate.
+class Downdate:
+    """The Hessian without the rows of each unit of a block.
 
     Parameters
     ----------
-    leaving : Leaving
+    objective : DataTerm
+    hessian : Hessian
+        Of all rows, with the factors of the groups' weights without a unit.
     iterate : ndarray of shape (n_outputs, n_dof)
+        Where the Hessian was taken.
+    index : ndarray of shape (n_units, size)
+        Storage indices of the rows of each unit.
 
     Attributes
     ----------
-    X : ndarray of shape (n_units, size, n_dof)
-    curvatures : ndarray of shape (n_units, size, m, m)
-        Second derivatives, weights and factors included.
+    group_weight : ndarray of shape (n_groups,)
+        Factors of the groups' weights.
+    is_exact : bool
+        Whether the Hessian is nonsingular in working precision.
     gradients : ndarray of shape (n_units, n_outputs, n_dof)
-        Of the data term, summed for each unit.
+        Gradient of the data term at the iterate, summed over the rows of each unit.
+    remaining : ndarray of shape (n_units,)
+        Least eigenvalue of ``H^-1 (H - V'V)``.
     """
 
-    def __init__(self, leaving, iterate):
-        objective, shape = leaving.objective, leaving.indices.shape
-        flat = leaving.indices.ravel()
-        X = objective.extended(flat)
+    def __init__(self, objective, hessian, iterate, index):
+        self.index = index
+        self.group_weight, self.is_exact = hessian.group_weight, hessian.is_exact
+        self._hessian, self._objective = hessian, objective
+        loss, rows = objective.loss, index.ravel()
+        X, weight = objective.extended(rows), self.weights(rows)
         raw = X @ iterate.T
-        factors = leaving.factors(flat)
-        curvatures = objective.loss.second_derivatives(raw, objective.y[flat])
-        curvatures *= (objective.weight[flat] * factors)[:, np.newaxis, np.newaxis]
-        objective.loss.differentiate(raw, objective.y, objective.weight, flat)
-        raw *= factors[:, np.newaxis]
-        self.X = X.reshape(*shape, -1)
-        self.curvatures = curvatures.reshape(*shape, *curvatures.shape[1:])
-        self.gradients = raw.reshape(*shape, -1).swapaxes(1, 2) @ self.X
-
-
-class Downdate:
-    """Solves with H - H_U for the units of a block, by Woodbury's identity.
-
-    Attributes
-    ----------
-    rest : ndarray of shape (n_units,)
-        Least eigenvalue of ``H^-1 (H - H_U)``: what is left of H.
-    """
-
-    def __init__(self, hessian, rows):
-        n_units, size, n_dof = rows.X.shape
-        m = rows.curvatures.shape[-1]
-        n_roots = size * m
-        # A column of E for each row and coordinate.
-        E = np.zeros((n_units, size, m, m, n_dof))
-        E[:, :, np.arange(m), np.arange(m)] = rows.X[:, :, np.newaxis]
-        Z = hessian.solve_many(E.reshape(1, -1, m * n_dof))
-        self._Z = Z.reshape(-1, n_units, n_roots, m * n_dof)
-        # G = E'Z: a row of E meets only the part of its own coordinate.
-        G = Z.reshape(-1, n_units, n_roots * m, n_dof) @ rows.X.swapaxes(1, 2)
-        G = G.reshape(-1, n_units, n_roots, m, size).transpose(0, 1, 4, 3, 2)
-        G = G.reshape(-1, n_units, n_roots, n_roots)
-        R = _block_roots(rows.curvatures)
-        left = np.eye(n_roots) - R.swapaxes(1, 2) @ G @ R
+        V = roots(X, loss.second_derivatives(raw, objective.y[rows]), weight)
+        self._V = V.reshape(len(index), -1, V.shape[1])
+        self._Z = hessian.solve_many(V[np.newaxis]).reshape(-1, *self._V.shape)
+        left = np.eye(self._V.shape[1]) - self._Z @ self._V.swapaxes(1, 2)
         values, vectors = np.linalg.eigh(left)
-        self.rest = values.min(axis=(0, 2))
-        half = R @ vectors
+        self.remaining = values.min(axis=(0, 2))
         values = np.maximum(values, _EPS)[:, :, np.newaxis]
-        self._middle = (half / values) @ half.swapaxes(2, 3)
-        self._hessian, self._rows = hessian, rows
-        self.is_exact = hessian.is_exact
+        self._inverse = (vectors / values) @ vectors.swapaxes(2, 3)
+        loss.differentiate(raw, objective.y[rows], weight, np.arange(len(rows)))
+        by_unit = raw.reshape(*index.shape, -1).swapaxes(1, 2)
+        self.gradients = by_unit @ X.reshape(*index.shape, -1)
 
-    def solve(self, vectors, which=slice(None)):
-        """``(H - H_U)^-1 v`` for one v for each unit, (n_units, n_systems, q).
+    def weights(self, rows):
+        """Weights of rows, by storage index, with the factors of their groups."""
+        weight = self._objective.weight[rows]
+        if self._objective.n_groups == 1:
+            return weight
+        return weight * self.group_weight[self._objective.group[rows]]
 
-        For all units of the block, or some.
-        """
-        many = np.ascontiguousarray(vectors.swapaxes(0, 1))
-        Z = self._Z[:, which]
-        seen = self._middle[:, which] @ (Z @ many[..., np.newaxis])
-        solutions = self._hessian.solve_many(many)
-        solutions += (Z.swapaxes(2, 3) @ seen)[..., 0]
+    def some(self, units):
+        """Some units of the block."""
+        other = copy(self)
+        other.index, other.gradients = self.index[units], self.gradients[units]
+        other.remaining = self.remaining[units]
+        other._V, other._Z = self._V[units], self._Z[:, units]
+        other._inverse = self._inverse[:, units]
+        return other
+
+    def solve(self, vectors):
+        """``(H - V'V)^-1 v`` for one v for each unit: (n_units, n_systems, q)."""
+        by_system = np.ascontiguousarray(vectors.swapaxes(0, 1))
+        solutions = self._hessian.solve_many(by_system)
+        along = self._inverse @ (self._Z @ by_system[..., np.newaxis])
+        solutions += (self._Z.swapaxes(2, 3) @ along)[..., 0]
         return solutions.swapaxes(0, 1)
 
-    def norms(self, vectors, which=slice(None)):
-        """``sqrt(v' (H - H_U) v)``; shapes are those of `solve`."""
-        X, curvatures = self._rows.X[which], self._rows.curvatures[which]
-        parts = vectors.reshape(len(vectors), -1, curvatures.shape[2], X.shape[2])
-        seen = np.einsum("usjd,ukd->uskj", parts, X, optimize=True)
-        gone = np.einsum("uski,ukij,uskj->u", seen, curvatures, seen)
-        squares = self._hessian.norms(vectors) ** 2 - gone
+    def norms(self, vectors):
+        """``sqrt(v' (H - V'V) v)`` for one v for each unit: (n_units,)."""
+        of_unit = np.sum((self._V @ vectors.swapaxes(1, 2)) ** 2, axis=(1, 2))
+        squares = self._hessian.norms(vectors) ** 2 - of_unit
         return np.sqrt(np.maximum(squares, 0.0))
-
-
-class Alone:
-    """Solves with the Hessian of the rows that stay without one unit.
-
-    Attributes are those of `Downdate`.
-    """
-
-    def __init__(self, problem, iterate, leaving):
-        stay = np.setdiff1d(problem.indices, leaving.indices, assume_unique=True)
-        sums = problem.objective.hessian_sums(iterate, stay)
-        self._hessian = Hessian(sums, leaving.group_weight, problem.penalty)
-        self.is_exact = self._hessian.is_exact
-        self.rest = np.zeros(1)
-
-    def compare(self, hessian):
-        """Find out what is left of the Hessian of all rows."""
-        mine = over_groups(self._hessian.sums, self._hessian.group_weight)
-        part = over_groups(hessian.sums, hessian.group_weight) - mine
-        rest = 1.0 - hessian.share(part)
-        self.rest[0] = rest if rest > LEAST_LEFT else 0.0
-
-    def solve(self, vectors, which=slice(None)):
-        """``(H - H_U)^-1 v``; shapes are those of `Downdate.solve`."""
-        return self._hessian.solve(vectors[0])[np.newaxis]
-
-    def norms(self, vectors, which=slice(None)):
-        """``sqrt(v' (H - H_U) v)``."""
-        return self._hessian.norms(vectors)
-
-
-def _block_roots(curvatures):
-    """R with ``C = R R'`` for the second derivatives of the rows of each unit."""
-    n_units, size, m, _ = curvatures.shape
-    values, vectors = np.linalg.eigh(curvatures)
-    roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, :, np.newaxis]
-    R = np.zeros((n_units, size, m, size, m))
-    for row in range(size):
-        R[:, row, :, row] = roots[:, row]
-    return R.reshape(n_units, size * m, size * m)

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler, scale
 
 import skdeltagrad
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, inspection
-from skdeltagrad.inspection._driver import Sweep
+from skdeltagrad.inspection import _functions
 
 PACKAGE = os.path.dirname(skdeltagrad.__file__)
 
@@ -186,13 +186,13 @@ def test_a_copy_within_what_edits_nothing(how, monkeypatch, tmp_path):
     """The thread that looks into an estimator has its turn, and can copy it."""
     X, y = _diabetes()
     model, copies = DeltaGradRidge().fit(X, y), []
-    sweep_of = Sweep.of
+    driver = _functions.Driver
 
     def copying_first(*args):
         copies.append(COPIES[how](model, tmp_path / "model"))
-        return sweep_of(*args)
+        return driver(*args)
 
-    monkeypatch.setattr(Sweep, "of", copying_first)
+    monkeypatch.setattr(_functions, "Driver", copying_first)
     inspection.leave_one_out(model)
     (copied,) = copies
     assert_whole(copied.unlearn(position=3))

@@ -146,7 +146,7 @@ def test_columns_of_any_scale_and_offset():
 
 
 def test_a_row_that_is_alone_in_a_direction():
-    """Next to nothing but the penalty is left without it."""
+    """Without it hardly anything but the penalty remains there."""
     X, y, _ = targets()
     X = np.column_stack([X, np.zeros((len(X), 2))])
     X[3, -1], X[4:6, -2] = 1e6, 1e4
@@ -158,7 +158,7 @@ def test_a_row_that_is_alone_in_a_direction():
 
 @pytest.mark.parametrize("n_groups", [2, 7, 25])
 def test_ridge_without_groups(n_groups):
-    """Small ones by Woodbury's identity, large ones by a factor of their own."""
+    """Small ones by Woodbury's identity, large ones by an edit."""
     X, y, weight = targets(n_features=8)
     unit = np.random.default_rng(2).integers(0, n_groups, len(y))
     model = DeltaGradRidge().fit(X, y, weight, sample_id=100 + unit)
@@ -173,7 +173,7 @@ def test_ridge_without_groups(n_groups):
     assert_allclose(again.coef[order], found.coef, rtol=1e-10)
 
 
-def test_after_edits_rows_are_those_that_are_there():
+def test_after_edits_the_current_training_rows_are_left_out():
     X, y, weight = targets()
     model = DeltaGradRidge().fit(X[:50], y[:50], weight[:50])
     model.unlearn(position=[3, 17]).partial_refit(
@@ -234,8 +234,8 @@ def test_errors_are_bounds(n_classes):
 
     def norm(change, weights):
         moved = rows @ change.T
-        bent = (p * moved**2).sum(axis=1) - (p * moved).sum(axis=1) ** 2
-        return np.sqrt(weights @ bent + (change[:, :-1] ** 2).sum() / 3.0)
+        products = (p * moved**2).sum(axis=1) - (p * moved).sum(axis=1) ** 2
+        return np.sqrt(weights @ products + (change[:, :-1] ** 2).sum() / 3.0)
 
     def changes(found):
         shape = (len(X), *model.coef_.shape)
@@ -248,8 +248,8 @@ def test_errors_are_bounds(n_classes):
     assert len(bounded) > len(X) / 2
     for row in bounded:
         weights = np.where(np.arange(len(X)) == row, 0.0, weight)
-        share = norm(far[row], weights) / norm(changes(found)[row], weights)
-        assert share <= found.error[row] + 1e-7
+        fraction = norm(far[row], weights) / norm(changes(found)[row], weights)
+        assert fraction <= found.error[row] + 1e-7
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -266,6 +266,19 @@ def test_a_row_that_holds_the_model_back(n_classes, class_weight):
     assert_allclose(found.decision_values[3], expected, rtol=0.02)
     assert np.abs(model.decision_function(X[[3]]) - expected).max() > 1.0
     assert found.error[3] <= 0.01
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_any_tolerance_is_reached_with_more_columns_than_rows(grouped):
+    """Here every row matters, and some models can only be found by a fit."""
+    X, y, _ = labels(n_rows=80, n_features=100)
+    unit = np.arange(80) // (20 if grouped else 1)
+    model = DeltaGradLogisticRegression(C=100.0, tol=1e-10).fit(X, y)
+    expected = own_raw(refits(polished(100.0), X, y, None, unit), X, unit)
+    for tol in (0.1, 1e-4, 1e-8):
+        found = leave_one_out(model, groups=unit, tol=tol)
+        assert found.error.max() <= tol
+    assert_allclose(found.decision_values, expected, atol=1e-6 * abs(expected).max())
 
 
 def test_changes_of_the_log_loss_on_real_rows():
@@ -301,7 +314,7 @@ def test_paths_are_replayed():
             assert joblib.hash(model) == edited
 
 
-def test_paths_with_a_column_that_is_centred_anew():
+def test_paths_with_a_column_that_is_centred_again():
     X, y, _ = targets(n_rows=12, n_features=2)
     X[:, 0] = 1e3 + np.linspace(0.0, 1.0, 12)
     X[0, 0] = 3e3
@@ -313,7 +326,7 @@ def test_paths_with_a_column_that_is_centred_anew():
     assert_allclose(found.intercept[0], again.intercept_, rtol=1e-10)
 
 
-def test_a_seed_is_made_once(replay_always, monkeypatch):
+def test_hessian_checkpoints_are_computed_once(replay_always, monkeypatch):
     from skdeltagrad._path import engine
 
     X, y, _ = labels(n_rows=16)
@@ -573,7 +586,20 @@ def test_threads_do_not_matter():
         many = leave_one_out(model, return_coef=True)
         together = jackknife(model)
     assert_array_equal(one.coef, many.coef)
+    assert_array_equal(one.error, many.error)
     assert_array_equal(alone.standard_error, together.standard_error)
+
+
+def test_threads_do_not_matter_where_units_are_edits():
+    X, y, weight = labels(n_rows=600)
+    model = DeltaGradLogisticRegression().fit(X, y, weight)
+    unit = np.arange(600) // 60
+    with limit_threads(1):
+        one = leave_one_out(model, groups=unit, return_coef=True)
+    with limit_threads(4):
+        many = leave_one_out(model, groups=unit, return_coef=True)
+    assert_array_equal(one.coef, many.coef)
+    assert_array_equal(one.error, many.error)
 
 
 @pytest.mark.parametrize("is_ridge", [True, False])
@@ -650,7 +676,7 @@ def test_the_only_row_of_one_of_two_classes_is_given_no_label():
     assert set(found[np.arange(30) != 5].tolist()) <= {True, False}
 
 
-def test_progress_is_told(monkeypatch):
+def test_progress_is_reported(monkeypatch):
     from skdeltagrad.inspection import _driver
 
     X, y, _ = targets()

@@ -21,9 +21,8 @@ from skdeltagrad._optimum.certificate import (
     _mean_exponential,
     _remainder,
     after_gradient,
-    distances_after_gradients,
+    distance_after_gradient,
     gradient_after_step,
-    gradients_after_steps,
 )
 
 GRID = np.logspace(-12, 1, 53)
@@ -170,24 +169,23 @@ def test_many_at_once_are_one_by_one():
     lengths, leverages = 10.0 ** rng.uniform(-9, 3, (2, 500))
     stale = np.where(rng.random(500) < 0.5, 0.0, 10.0 ** rng.uniform(-9, 3, 500))
     fourth = 10.0 ** rng.uniform(-9, 3, 500)
-    left = gradients_after_steps(
-        lengths, leverages * lengths, stale, (lengths * fourth) ** 2
-    )
+    left = gradient_after_step(lengths, leverages, stale, fourth)
     expected = [
-        gradient_after_step(*one, fourth=share)
-        for *one, share in zip(lengths, leverages, stale, fourth, strict=True)
+        gradient_after_step(*one)
+        for one in zip(lengths, leverages, stale, fourth, strict=True)
     ]
-    finite = np.isfinite(expected)
-    assert_allclose(left[finite], np.array(expected)[finite], rtol=1e-6)
-    assert finite.any()
-    assert not finite.all()
-    distances = distances_after_gradients(lengths, leverages, stale)
+    assert_allclose(left, expected, rtol=1e-12)
+    assert np.isfinite(left).any()
+    assert not np.isfinite(left).all()
+    found = distance_after_gradient(lengths, leverages, stale)
     bounds = [
         after_gradient(*one) for one in zip(lengths, leverages, stale, strict=True)
     ]
-    expected = [np.inf if bound is None else bound.distance for bound in bounds]
-    assert_allclose(distances, expected, rtol=1e-12)
-    assert np.isfinite(distances).any()
+    none = Bound(np.inf, np.inf)
+    bounds = [none if bound is None else bound for bound in bounds]
+    expected = [(bound.distance, bound.decision) for bound in bounds]
+    assert_allclose(np.transpose(found), expected, rtol=1e-12)
+    assert np.isfinite(found).any()
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0])

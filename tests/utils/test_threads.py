@@ -279,7 +279,7 @@ def searched():
         (step_size, "eigsh", lambda: replayed(learning_rate="auto")),
         (ProductHessian, "product", lambda: by_products("diagonal")),
         (ProductHessian, "product", lambda: by_products("kronecker")),
-        (_driver.Sweep, "own_predictions", left_out),
+        (_driver.Driver, "own_predictions", left_out),
         (combinations._View, "look", searched),
     ],
 )
