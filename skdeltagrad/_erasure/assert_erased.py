@@ -24,25 +24,25 @@ def assert_erased(
 ) -> ErasureReport:
     """Assert that removed rows are not in anything an estimator holds.
 
-    Every array reachable from the estimator is searched for every row:
+    Every array that can be reached from the estimator is searched for
 
-    - as it is: as float64, as float32 and in the dtype of the array, along every
-      axis, and for the non-zero values of the row in order (its sparse form), entry
-      by entry; also within raw memory;
-    - for multiples of it, as the cached gradient of a batch of one row is: along
-      every axis, anywhere in an array, and in the rows of sparse containers;
-    - for what is made of it: a multiple of it and one of the centre, or of ones; or
-      of sums over the rows that are still there (a mean, a moment, a first gradient,
-      weighted or not, of all rows or of a class, and of squares). Besides the row,
-      all rows that are given are looked for together, as if they were one;
-    - for the number that it is indexed by, to be found by content.
+    - each row: as float64, as float32 and in the dtype of the array, along every axis
+      and at every offset, entry by entry; for its non-zero values in order (its sparse
+      form); and in raw memory;
+    - multiples of it, such as the cached gradient of a batch of one row: along every
+      axis, at every offset, and in the rows of sparse containers;
+    - combinations of it with the centre, with ones, or with sums over the current
+      training rows (a mean, a moment, a first gradient, weighted or not, of all rows or
+      of a class, or of squares). The sum of all removed rows is searched for in the
+      same way;
+    - the key by which it is indexed, to be found by content.
 
     Estimators of this library are also asked for the gradients that follow from the
-    steps they keep. A dump is searched in what it loads to, and its bytes, and
-    what they decompress to, are searched for the rows as they are.
+    steps they keep. A dump is loaded and searched. Its bytes, and what they decompress
+    to, are searched for the rows as they are.
 
-    And an estimator that was not purged since rows were removed is refused: what it
-    keeps follows from them, though it holds no copy.
+    An estimator from which rows were removed since its last purge is refused: what it
+    keeps follows from these rows, although it holds no copy of them.
 
     Parameters
     ----------
@@ -68,19 +68,18 @@ def assert_erased(
     Returns
     -------
     report : ErasureReport
-        What was searched, and which rows were not: rows with fewer than four
-        distinct non-zero values, which could be found by chance, and, with
-        ``equal_rows="warn"``, rows that an equal row in the training set has. Likewise
-        of which rows no multiples were searched for: those with a multiple in the
-        training set, and those whose values are evenly spaced. And which estimators
-        cannot be purged.
+        What was searched, and what was not: rows with fewer than four distinct
+        non-zero values, which could be found by chance, and, with
+        ``equal_rows="warn"``, rows that are equal to a current training row; multiples
+        of rows that have a multiple in the training set, or whose values are evenly
+        spaced. It also says which estimators cannot be purged.
 
     Raises
     ------
     AssertionError
-        If a row is found. The message names the rows and the places. If a row, or one
-        that carries an id, is a current training row, unless ``equal_rows="warn"``. If
-        an estimator was not purged. The message says all of this, in this order.
+        If a row is found; if a row, or one that carries an id, is a current training
+        row, unless ``equal_rows="warn"``; or if an estimator was not purged. The
+        message says all of this, in this order, with the rows and the places.
     FileNotFoundError
         If `estimator` is a path and there is no such file.
     ImportError
@@ -99,17 +98,16 @@ def assert_erased(
 
     Notes
     -----
-    What an approximate edit leaves in gradients and iterates, of second order in the
-    change, is not a multiple of the row and not found; `partial_refit()` clears it.
-    Nor is a row that is rounded to less than single precision, or compressed
-    (other than a dump), or whose entries are spread over several arrays; a row next
-    to sums where there are no three columns more than there are terms; and, in a
-    pipeline, the transformed row if the steps give it in another rounding now than
-    in fit.
+    The following is not found. An approximate edit leaves traces in gradients and
+    iterates that are of second order in the change and no multiple of the row;
+    `partial_refit()` removes them. A row may be rounded to less than single precision,
+    or compressed (other than in a dump), or its entries may be spread over several
+    arrays. A combination with sums needs three columns more than it has terms. In a
+    pipeline, the steps may now round the transformed row otherwise than in fit.
 
-    The arrays, and the bytes of a dump, are read in portions. For 100 rows in an
-    estimator fitted on 100,000 rows of 100 columns the search takes some 9 seconds on
-    one core and no more memory than a few portions; in its dump of 84 MB, 23 seconds.
+    The arrays, and the bytes of a dump, are read in portions, so that the search needs
+    little memory. For 100 rows in an estimator fitted on 100,000 rows of 100 columns it
+    takes about one second on one core, and 1.5 seconds in its dump of 84 MB.
     """
     if X is None and (sample_id is None or np.size(sample_id) == 0):
         raise TypeError("Give the removed rows as X, or their ids as sample_id.")

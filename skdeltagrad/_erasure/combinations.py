@@ -12,7 +12,6 @@ With an empty basis these are the multiples of a row; with the centre, or ones, 
 the multiples of a row that was centred.
 """
 
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -51,55 +50,43 @@ _FIRST_LOOK = 1e-6
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
-class Basis:
-    """Vectors that the training set accounts for.
-
-    Attributes
-    ----------
-    name : str
-        What is said of a row that is found with this basis.
-    vectors : ndarray of shape (n_vectors, n_features)
-    noise : ndarray of shape (n_vectors,)
-        How far each may be off by rounding, in length.
-    """
-
-    name: str
-    vectors: np.ndarray
-    noise: np.ndarray
-
-    @classmethod
-    def of(cls, name, terms, n_features):
-        vectors = np.array([vector for vector, _ in terms]).reshape(-1, n_features)
-        return cls(name, vectors, np.array([noise for _, noise in terms]))
-
-
 def bases_of(n_features, sums=None):
-    """Return the bases of vectors; `sums` is a `TrainingSums` where it is known."""
-    terms = [(MULTIPLE, []), ("a centred multiple of", [(np.ones(n_features), 0.0)])]
-    if sums is not None:
-        noise = _WALK * np.sqrt(sums.n_rows) * _EPS
-        term_of = {
-            name: (vector, noise * sums.magnitudes[name])
-            for name, vector in sums.vectors.items()
-        }
-        all_rows, weighted, *classes = term_of.values()
-        centres = [[]]
-        if sums.centre is not None and sums.centre.any():
-            centres.append([(sums.centre, 0.0)])
-            terms.append(("a centred multiple of", centres[1]))
-        # Means and moments; first gradients are sums over all classes (or targets).
-        for part in ([all_rows], [weighted], [weighted, *classes]):
-            terms += [("a sum over", part + centre) for centre in centres]
-    return [Basis.of(name, part, n_features) for name, part in terms]
+    """Return what vectors may be made of without a removed row.
+
+    Parameters
+    ----------
+    n_features : int
+    sums : TrainingSums, optional
+
+    Returns
+    -------
+    bases : list of (str, list of (ndarray, float))
+        What is said of a row that is found with the basis, and the basis: vectors of
+        shape (n_features,), and how far each may be off by rounding, in length.
+    """
+    bases = [(MULTIPLE, []), ("a centred multiple of", [(np.ones(n_features), 0.0)])]
+    if sums is None:
+        return bases
+    noise = _WALK * np.sqrt(sums.n_rows) * _EPS
+    all_rows, weighted, *classes = (
+        (vector, noise * sums.magnitudes[name]) for name, vector in sums.vectors.items()
+    )
+    centres = [[]]
+    if sums.centre is not None and sums.centre.any():
+        centres.append([(sums.centre, 0.0)])
+        bases.append(("a centred multiple of", centres[1]))
+    # Means and moments; first gradients are sums over all classes (or targets).
+    for part in ([all_rows], [weighted], [weighted, *classes]):
+        bases += [("a sum over", part + centre) for centre in centres]
+    return bases
 
 
 def bases_of_squares(sums):
-    """Return the bases of the rows' squares."""
+    """Return the same for the squares of rows."""
     noise = _WALK * np.sqrt(sums.n_rows) * _EPS
     return [
-        Basis.of("a sum of squares over", [(v, noise * np.linalg.norm(v))], len(v))
-        for v in sums.squares.values()
+        ("a sum of squares over", [(vector, noise * np.linalg.norm(vector))])
+        for vector in sums.squares.values()
     ]
 
 
@@ -138,7 +125,8 @@ class Combinations:
     rows : ndarray of shape (n_rows, n_features)
     numbers : ndarray of shape (n_rows,)
         The row numbers.
-    bases : list of Basis
+    bases : list of (str, list of (ndarray, float))
+        See `bases_of`.
     """
 
     def __init__(self, rows, numbers, bases):
@@ -146,16 +134,16 @@ class Combinations:
         n_features = rows.shape[1]
         bits = np.array([bits_of_entries(row) for row in rows])
         self._views, self._accounts = [], []
-        for basis in bases:
-            view = _View(basis.vectors, rows)
+        for name, terms in bases:
+            view = _View(name, terms, rows)
             telling = is_telling(bits, n_features, len(view.directions))
             telling &= view.lengths > 0
             if telling.any():
-                self._views.append((basis, view, np.flatnonzero(telling)))
+                self._views.append((view, np.flatnonzero(telling)))
             if 0 < len(view.directions) <= n_features - _SPARE:
-                self._accounts.append(basis)
+                self._accounts.append(view)
         # What is not a combination of all bases and a row is none of one basis and it.
-        self._widest = _View(np.concatenate([basis.vectors for basis in bases]), rows)
+        self._widest = _View("", [term for _, terms in bases for term in terms], rows)
 
     def found(self, vectors, noise):
         """Find rows in vectors.
@@ -169,7 +157,7 @@ class Combinations:
         Yields
         ------
         name : str
-            The name of the basis.
+            What is said of the row, by the basis it is found with.
         number, i : int
             The numbers of the row and of the vector.
         """
@@ -185,35 +173,43 @@ class Combinations:
         _, likely = self._widest.look(vectors[worth], squares[worth])
         worth = worth[likely.any(axis=1)]
         vectors, noise, squares = vectors[worth], noise[worth], squares[worth]
-        for basis, view, telling in self._views:
+        for view, telling in self._views:
             along, likely = view.look(vectors, squares)
             likely &= np.abs(along) > (_CLEAR * noise)[:, np.newaxis]
             for i, j in zip(*np.nonzero(likely[:, telling]), strict=True):
                 row, given = telling[j], (vectors[i], noise[i])
-                if _is_found(*given, self._rows[row], view.lengths[row], basis) and (
-                    # If all rows add up to zero, the sum of the removed ones is minus
-                    # that of the others.
-                    not any(_is_accounted_for(*given, b) for b in self._accounts)
+                # If all rows add up to zero, the sum of the removed ones is minus that
+                # of the others.
+                if view.finds(row, self._rows[row], *given) and not any(
+                    other.accounts_for(*given) for other in self._accounts
                 ):
-                    yield basis.name, int(self._numbers[row]), int(worth[i])
+                    yield view.name, int(self._numbers[row]), int(worth[i])
 
 
 class _View:
-    """The parts of rows that are outside the span of some vectors.
+    """A basis, and the parts of rows that are outside its span.
 
     Attributes
     ----------
+    name : str
+    vectors : ndarray of shape (n_vectors, n_features)
+        The basis.
+    noise : ndarray of shape (n_vectors,)
+        How far each vector may be off by rounding, in length.
     directions : ndarray of shape (n_dimensions, n_features)
         An orthonormal basis of the span.
     lengths : ndarray of shape (n_rows,)
-        The lengths of these parts, 0 for those that are rounding.
+        The lengths of the rows' parts outside it, 0 for those that are rounding.
     units : ndarray of shape (n_rows, n_features)
-        The parts, scaled to length one.
+        These parts, scaled to length one.
     """
 
-    def __init__(self, vectors, rows):
-        lengths = np.linalg.norm(vectors, axis=1)
-        given = vectors[lengths > 0] / lengths[lengths > 0, np.newaxis]
+    def __init__(self, name, terms, rows):
+        self.name = name
+        self.vectors = np.array([v for v, _ in terms]).reshape(-1, rows.shape[1])
+        self.noise = np.array([noise for _, noise in terms])
+        lengths = np.linalg.norm(self.vectors, axis=1)
+        given = self.vectors[lengths > 0] / lengths[lengths > 0, np.newaxis]
         self.directions = orth(given.T, rcond=_NOTHING).T
         outside = rows
         for _ in range(2):  # the second time removes the rounding of the first
@@ -242,25 +238,23 @@ class _View:
         least = (1.0 - _FIRST_LOOK) * outside - _ROUNDING * squares
         return along, np.abs(along) >= np.sqrt(np.maximum(least, 0.0))[:, np.newaxis]
 
+    def finds(self, which, row, vector, noise):
+        """Tell whether a vector is made of a row, the basis and rounding only."""
+        if len(np.unique(vector)) < MIN_DISTINCT:
+            return False  # ones, for instance, are the sum of many things
+        left, shares, rounding = _fitted(vector, np.vstack([self.vectors, row]))
+        share = abs(shares[-1])
+        # A sum that a row was subtracted from has the rounding of the sum with it.
+        noise = noise + rounding + np.sum((np.abs(shares[:-1]) + share) * self.noise)
+        # Entries that rounding hides, as beside one of 1e9, agree with everything.
+        n_seen = np.count_nonzero(share * np.abs(row) > noise)
+        is_clear = share * self.lengths[which] > _CLEAR * noise
+        return left <= noise and is_clear and n_seen > len(self.vectors) + _SPARE
 
-def _is_found(vector, noise, row, outside, basis):
-    """Tell whether a vector is a multiple of a row, a basis and rounding only."""
-    if len(np.unique(vector)) < MIN_DISTINCT:
-        return False  # ones, for instance, are the sum of many things
-    left, shares, rounding = _fitted(vector, np.vstack([basis.vectors, row]))
-    share = abs(shares[-1])
-    # A sum that a row was subtracted from has the rounding of the sum with it.
-    noise = noise + rounding + np.sum((np.abs(shares[:-1]) + share) * basis.noise)
-    # Entries that rounding hides, as beside one of 1e9, agree with everything.
-    n_seen = np.count_nonzero(share * np.abs(row) > noise)
-    spare = n_seen - len(basis.vectors) - 1
-    return left <= noise and share * outside > _CLEAR * noise and spare >= _SPARE
-
-
-def _is_accounted_for(vector, noise, basis):
-    """Tell whether a vector is made of a basis and of rounding alone."""
-    left, shares, rounding = _fitted(vector, basis.vectors)
-    return left <= noise + rounding + np.sum(np.abs(shares) * basis.noise)
+    def accounts_for(self, vector, noise):
+        """Tell whether a vector is made of the basis and of rounding alone."""
+        left, shares, rounding = _fitted(vector, self.vectors)
+        return left <= noise + rounding + np.sum(np.abs(shares) * self.noise)
 
 
 def _fitted(vector, terms):

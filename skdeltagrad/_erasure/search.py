@@ -11,7 +11,6 @@ from .intervals import Intervals
 from .object_graph import arrays_in, iter_objects
 from .report import row_text, shortened
 from .row_search import (
-    CHUNK,
     ITSELF,
     candidates,
     distinct_arrays,
@@ -108,16 +107,14 @@ class Search:
         """Yield vectors that follow from what is stored, and a place for each."""
         for owner, obj in self.exemptions.knowing(width):
             implied = list(obj._implied_vectors())
-            if not implied:
-                continue
-            places = [f"{place} of {owner}" for place, some, _ in implied for _ in some]
-            vectors, noise = (
-                np.concatenate(part) for part in list(zip(*implied, strict=True))[1:]
-            )
-            step = max(1, CHUNK // width)
-            for lo in range(0, len(places), step):
-                part = slice(lo, lo + step)
-                yield places[part], vectors[part], noise[part]
+            if implied:
+                names, vectors, noise = zip(*implied, strict=True)
+                places = [
+                    f"{name} of {owner}"
+                    for name, some in zip(names, vectors, strict=True)
+                    for _ in some
+                ]
+                yield places, np.concatenate(vectors), np.concatenate(noise)
 
     def for_index_keys(self):
         """Search for the keys that rows are indexed by, to be found by content."""

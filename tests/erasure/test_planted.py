@@ -18,7 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import StandardScaler, scale
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
-from skdeltagrad._erasure import search
+from skdeltagrad._erasure import combinations, search
 
 N_SAMPLES, N_FEATURES = 60, 12
 GONE = 7
@@ -186,6 +186,20 @@ def test_rows_that_left_together():
     model.planted_ = X.mean(axis=0)
     with pytest.raises(AssertionError, match=r"a sum over rows 0, 1, 2, 3, 4 in"):
         assert_erased(model, X[:5])
+
+
+def test_sums_are_searched_in_portions(monkeypatch):
+    X, model = rows_of("normal"), once_fitted("normal")
+    mean = X.mean(axis=0)
+    long, cube = np.arange(99.0 * N_FEATURES), np.ones((5, N_FEATURES, 7))
+    long[60 * N_FEATURES : 61 * N_FEATURES] = cube[3, :, 4] = mean
+    model.long_, model.cube_ = long, cube
+    for size in (1, 50, 2**20):
+        monkeypatch.setattr(combinations, "CHUNK", size)
+        with pytest.raises(AssertionError) as error:
+            assert_erased(model, X[[GONE]])
+        for place in ("long_", "cube_"):
+            assert f"a sum over row 0 in estimator.{place}" in str(error.value)
 
 
 def test_what_rows_are_indexed_by():
