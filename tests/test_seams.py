@@ -201,3 +201,22 @@ def test_huber_is_replayed_on_batches():
     retrained.unlearn(position=range(3))
     moved = np.linalg.norm(retrained.coef_ - before)
     assert np.linalg.norm(replayed.coef_ - retrained.coef_) < 0.02 * moved
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def test_steps_that_overflow_lead_to_a_fit():
+    """The curvature of an earlier edit is kept, and a step leads where exp is inf."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 2)), np.zeros(60)
+    y[:3] = 1.0
+    model = Exponential(alpha=1e-3, tol=1e-10).fit(X, y)
+    model.partial_refit(X[:1], [1.0])
+    model.partial_refit(X[:20], np.full(20, 1e4))
+    assert model.update_report_.refit
+    X, y = X[[*range(60), 0, *range(20)]], np.r_[y, 1.0, np.full(20, 1e4)]
+    expected = PoissonRegressor(
+        alpha=1e-3 / 81, tol=1e-6, max_iter=1000, solver="newton-cholesky"
+    )
+    expected.fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-6)
+    assert_allclose(model.intercept_, expected.intercept_, rtol=1e-6)

@@ -413,8 +413,11 @@ class OptimumEngine(AbstractEngine):
             measured = problem.measure(iterate, curvature.place)
             reference, sums = iterate, measured.gradient_sums
             gradient = problem.gradient(sums, reference)
-            if np.abs(np.sum(gradient * step)) > 0.5 * length**2 + rounding * length:
-                return None  # downhill no more: too far for this Hessian
+            slope = np.abs(np.sum(gradient * step))
+            if not slope <= 0.5 * length**2 + rounding * length:
+                # Downhill no more, or where the loss overflows: the step is too long
+                # for this Hessian.
+                return None
             before = length
             noise = Noise(
                 problem.noise(measured),

@@ -89,12 +89,12 @@ class Hessian:
         return solution + self._solve(vectors - self.product(solution))
 
     def norm(self, vectors):
-        """``sqrt(v' H v)``."""
-        return float(np.sqrt(max(0.0, np.sum(vectors * self.product(vectors)))))
+        """``sqrt(v' H v)``; NaN for vectors that are not finite."""
+        return float(np.sqrt(np.maximum(np.sum(vectors * self.product(vectors)), 0.0)))
 
     def dual_norm(self, vectors):
         """``sqrt(v' H^-1 v)``."""
-        return float(np.sqrt(max(0.0, np.sum(vectors * self._solve(vectors)))))
+        return float(np.sqrt(np.maximum(np.sum(vectors * self._solve(vectors)), 0.0)))
 
     def dual_norms(self, many):
         """``sqrt(v' H^-1 v)`` of each v in an array (n_vectors, n_systems, q)."""

@@ -568,3 +568,12 @@ def test_condition_of_a_factor_that_is_nearly_singular(tiny):
     hessian = Hessian(np.eye(2)[np.newaxis], np.ones(1), np.zeros((1, 2)))
     hessian._factors = [np.array([[1.0, 1.0], [0.0, tiny]])]
     assert 1e100 < hessian.condition() < np.inf
+
+
+def test_norms_of_vectors_that_are_not_finite_are_not_numbers():
+    """0 would be taken for a step that arrived."""
+    hessian = Hessian(np.eye(3)[np.newaxis], np.ones(1), np.ones((1, 3)))
+    for vector in ([[np.nan, 0.0, 0.0]], [[np.inf, -np.inf, 0.0]]):
+        with np.errstate(invalid="ignore"):
+            assert np.isnan(hessian.norm(np.array(vector)))
+            assert np.isnan(hessian.dual_norm(np.array(vector)))
