@@ -124,6 +124,7 @@ class OptimaWithoutRows:
             changes[solved], error[solved] = self._steps(block)
         return self._by_output(changes), error
 
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows has no bound
     def _steps(self, block):
         """Changes and errors of a block: a step, and further ones where needed."""
         data = np.tensordot(block.group_weight, self._gradient_sums, axes=1)
@@ -198,11 +199,12 @@ class OptimaWithoutRows:
         distances, _ = certificate.distance_after_gradient(
             left, leverages, since + largest
         )
-        # Where nothing but rounding changed, the iterate is the optimum.
+        # Where nothing but rounding changed, the iterate is the optimum. Changes that
+        # are not finite are no such case.
         ways = block.norms(changes)
         norm = self._curvature.hessian.norm(self._problem.vectors(self._iterate))
-        moved = ways > _EPS * norm
-        return np.divide(distances, ways, out=np.zeros_like(ways), where=moved)
+        stayed = ways <= _EPS * norm
+        return np.divide(distances, ways, out=np.zeros_like(ways), where=~stayed)
 
     def _along(self, block, steps):
         """How far steps move the raw predictions of the rows that stay: half a pass.
@@ -243,7 +245,7 @@ class OptimaWithoutRows:
             np.maximum(largest, ranges.max(axis=1), out=largest)
             raw = np.add(moves, X @ self._iterate.T, out=moves)
             flat = raw.reshape(-1, objective.n_outputs)
-            y = np.tile(objective.y[index], len(changes))
+            y = np.concatenate([objective.y[index]] * len(changes))
             objective.loss.differentiate(flat, y, weight.ravel(), np.arange(len(flat)))
             data += raw.swapaxes(1, 2) @ X
         return self._gradients(data, self._iterate + changes), largest
