@@ -5,6 +5,7 @@ from ._estimators import earlier_names
 from ._estimators.display import TrajectoryDisplay
 from ._estimators.logistic import DeltaGradLogisticRegression
 from ._estimators.pipeline import unlearn
+from ._estimators.poisson import DeltaGradPoissonRegressor
 from ._estimators.ridge import DeltaGradRidge
 from ._estimators.saving import save
 from ._path.trajectory import Trajectory
@@ -17,6 +18,7 @@ earlier_names.register()
 
 __all__ = [
     "DeltaGradLogisticRegression",
+    "DeltaGradPoissonRegressor",
     "DeltaGradRidge",
     "EditPlan",
     "ErasureReport",

@@ -24,7 +24,12 @@ from .._data.spread import ColumnSpread
 from .._data.training_set import TrainingSet
 from .._data.unstored import UnstoredRowTable
 from .._engine import Model
-from .._objective.losses import BinomialLoss, HalfSquaredLoss, MultinomialLoss
+from .._objective.losses import (
+    BinomialLoss,
+    HalfSquaredLoss,
+    MultinomialLoss,
+    PoissonLoss,
+)
 from .._optimum.curvature import Curvature
 from .._optimum.engine import Account, OptimumEngine
 from .._optimum.hessian import Hessian
@@ -54,9 +59,9 @@ _CLASSES = {
     for kind in (
         Account, BinomialLoss, RowCounts, ColumnMoments, ColumnSpread, Cost, CsrRows,
         Curvature,
-        DenseRows, OptimumEngine, FullBatch, GrowingArray, HalfSquaredLoss, Hessian, History,
-        MiniBatches, Model, MultinomialLoss, PathEngine, RowTable, Seed, SeedKind, Sums, TrainingSet,
-        Trajectory, UnstoredRowTable, UpdateReport,
+        DenseRows, OptimumEngine, FullBatch, GrowingArray, HalfSquaredLoss, Hessian,
+        History, MiniBatches, Model, MultinomialLoss, PathEngine, PoissonLoss, RowTable,
+        Seed, SeedKind, Sums, TrainingSet, Trajectory, UnstoredRowTable, UpdateReport,
     )
 }  # fmt: skip
 

@@ -123,3 +123,33 @@ def evaluate_half_squared(raw, y, weight, indices):
             total += 0.5 * weight[index] * residual * residual
             raw[i, k] = weight[index] * residual
     return total
+
+
+@njit(nogil=True, cache=True)
+def poisson(raw, y, weight, indices):
+    """``w (exp(z) - y)``; 0 for weight 0, also where exp(z) is infinite."""
+    for i in range(indices.shape[0]):
+        index = indices[i]
+        if weight[index] == 0.0:
+            raw[i, 0] = 0.0
+        else:
+            raw[i, 0] = weight[index] * (math.exp(raw[i, 0]) - y[index, 0])
+
+
+@njit(nogil=True, cache=True)
+def evaluate_poisson(raw, y, weight, indices):
+    """`poisson`, and the sum of ``w (exp(z) - y (z - log(y)))``."""
+    total = 0.0
+    for i in range(indices.shape[0]):
+        index = indices[i]
+        if weight[index] == 0.0:
+            raw[i, 0] = 0.0
+            continue
+        z, target = raw[i, 0], y[index, 0]
+        mean = math.exp(z)
+        value = mean
+        if target > 0.0 and mean < math.inf:
+            value -= target * (z - math.log(target))
+        total += weight[index] * value
+        raw[i, 0] = weight[index] * (mean - target)
+    return total

@@ -6,6 +6,7 @@ loss                    per row                    n_outputs    curvature bound
 `BinomialLoss`          log(1 + exp(z)) - y z      1            1/4
 `MultinomialLoss`       log(sum_k exp(z_k)) - z_y  n_classes    1/2
 `HalfSquaredLoss`       ||z - y||^2 / 2            n_targets    1
+`PoissonLoss`           exp(z) - y (z - log(y))    1            none
 ======================= ========================== ============ ================
 
 The curvature bound is the largest eigenvalue that the second derivative in z can have
@@ -33,6 +34,8 @@ _ROUNDING = 4.0 * np.finfo(float).eps
 # A cost: from so many coordinates on sums over rows are made by factors of the second
 # derivatives, which take no memory of (n_rows, n_coordinates, n_coordinates).
 _LEAST_FACTORED = 8
+# Mathematics: the logarithm of the largest number, rounded down.
+_LARGEST_LOG = 709.0
 
 
 class AbstractLoss(ABC):
@@ -388,6 +391,47 @@ class HalfSquaredLoss(AbstractLoss):
 
     def hessian_product(self, along, state):
         pass  # the identity
+
+
+class PoissonLoss(AbstractLoss):
+    """Negative log-likelihood of counts whose mean is exp(z), but for a constant.
+
+    The constant ``y log(y)`` makes the loss at least y, and at least what rounding is
+    counted by. With the mean m, the derivative ``m - y`` is computed with the rounding
+    of m and its own, which are at most ``u (m + |m - y|)``. For m <= y that is u y. For
+    m = r y > y it is ``(2 r - 1) y`` units, next to a loss of ``(r - log(r)) y``: their
+    quotient is 2.68 at its largest, at r = 3.95. For y = 0 it is 2.
+    """
+
+    self_concordance = 1.0  # l''' = l''
+    gradient_per_loss = 3.0
+
+    def __init__(self):
+        super().__init__(1)
+
+    def constant_prediction(self, y, weight):
+        return np.log(np.average(y, axis=0, weights=weight))
+
+    def essential_kinds(self, y, weight, has_intercept):
+        # Where all targets are 0 the mean, and with it the loss, can always be less.
+        is_positive = (y[:, 0] > 0) & (weight > 0)
+        return np.where(is_positive, 0, -1) if has_intercept else None
+
+    def differentiate(self, raw, y, weight, indices):
+        _kernels.losses.poisson(raw, y, weight, indices)
+
+    def evaluate(self, raw, y, weight, indices):
+        return _kernels.losses.evaluate_poisson(raw, y, weight, indices)
+
+    def second_derivatives(self, raw, y):
+        return self.hessian_state(raw, y)[:, :, np.newaxis]
+
+    def hessian_state(self, raw, y):
+        # Finite, so that rows of weight 0 add 0 to a Hessian whatever their prediction.
+        return np.exp(np.minimum(raw, _LARGEST_LOG))
+
+    def hessian_product(self, along, state):
+        along *= state
 
 
 def _logistic_variance(raw):

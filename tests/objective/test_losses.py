@@ -5,13 +5,14 @@ import tracemalloc
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import logsumexp
+from scipy.special import logsumexp, xlogy
 
 from skdeltagrad import _kernels
 from skdeltagrad._objective.losses import (
     BinomialLoss,
     HalfSquaredLoss,
     MultinomialLoss,
+    PoissonLoss,
 )
 
 LOSSES = [BinomialLoss(), MultinomialLoss(3), MultinomialLoss(5), HalfSquaredLoss(2)]
@@ -277,3 +278,65 @@ def test_second_derivatives_of_a_few_rows_take_memory_for_these_rows_only():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * curvatures.nbytes
+
+
+# Counts.
+
+
+def poisson(n_rows, seed=0):
+    rng = np.random.default_rng(seed)
+    raw = rng.uniform(-5.0, 5.0, (n_rows, 1))
+    y = rng.poisson(np.exp(raw)).astype(float)
+    return raw, y, rng.uniform(0.5, 2.0, n_rows), rng.permutation(n_rows)
+
+
+def test_the_poisson_loss_is_half_the_deviance_and_the_target():
+    raw, y, weight, indices = poisson(200)
+    mean, target = np.exp(raw[:, 0]), y[indices, 0]
+    deviance = 2.0 * (xlogy(target, target / mean) - target + mean)
+    expected = weight[indices] @ (deviance / 2.0 + target)
+    found, derivative = raw.copy(), raw.copy()
+    assert_allclose(
+        PoissonLoss().evaluate(found, y, weight, indices), expected, rtol=1e-12
+    )
+    PoissonLoss().differentiate(derivative, y, weight, indices)
+    assert_array_equal(found, derivative)
+    assert_allclose(found[:, 0], weight[indices] * (mean - target), rtol=1e-12)
+
+
+def test_second_derivatives_of_the_poisson_loss_are_means():
+    raw, y, _, _ = poisson(50)
+    loss = PoissonLoss()
+    found = loss.second_derivatives(raw, y)
+    assert_allclose(found, np.exp(raw)[:, :, np.newaxis])
+    for row, of_row in zip(raw, found, strict=True):
+        assert_allclose(of_row, second_derivative(loss, row, y[:1]), rtol=1e-7)
+    along = np.ones_like(raw)
+    loss.hessian_product(along, loss.hessian_state(raw, y))
+    assert_allclose(along, found[:, 0])
+
+
+def test_the_poisson_loss_of_a_mean_that_overflows():
+    """Infinite, and nothing for a row of no weight; never NaN."""
+    loss, weight, indices = PoissonLoss(), np.array([1.0, 0.0]), np.arange(2)
+    y = np.full((2, 1), 3.0)
+    raw = np.full((2, 1), 800.0)
+    assert loss.evaluate(raw[:1].copy(), y, weight, indices[:1]) == np.inf
+    assert loss.evaluate(raw[1:].copy(), y, weight, indices[1:]) == 0.0
+    derivative = raw.copy()
+    loss.differentiate(derivative, y, weight, indices)
+    assert derivative.tolist() == [[np.inf], [0.0]]
+    assert np.isfinite(loss.second_derivatives(raw, y)).all()
+
+
+def test_facts_of_the_poisson_loss():
+    loss = PoissonLoss()
+    assert loss.curvature_bound is loss.gradient_bound is None
+    assert not (loss.is_quadratic or loss.couples_outputs or loss.targets_are_classes)
+    _, y, weight, _ = poisson(200)
+    mean = np.average(y[:, 0], weights=weight)
+    assert_allclose(np.exp(loss.constant_prediction(y, weight)), [mean])
+    y[::2], weight[1] = 0.0, 0.0
+    kinds = loss.essential_kinds(y, weight, has_intercept=True)
+    assert_array_equal(kinds >= 0, (y[:, 0] > 0) & (weight > 0))
+    assert loss.essential_kinds(y, weight, has_intercept=False) is None
