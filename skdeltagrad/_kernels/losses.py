@@ -5,10 +5,10 @@ argument    shape                   meaning
 =========== ======================= ==============================================
 raw         (n_rows, n_outputs)     IN: raw predictions; OUT: weight times the
                                     derivative of the loss, called `pointwise`
-y           (n_stored,) class codes  of all stored rows, read by storage index
+y           (n_stored,) class codes of all stored rows, read by storage index
             or (n_stored, n_outputs)
-weight      (n_stored,)              sample weights of all stored rows
-storage indices       (n_rows,)               which rows `raw` belongs to
+weight      (n_stored,)             sample weights of all stored rows
+indices     (n_rows,)               storage indices of the rows of `raw`
 =========== ======================= ==============================================
 """
 
@@ -50,7 +50,7 @@ def multinomial(raw, y, weight, indices):
         scale = weight[index] / (others + row[y[index]])
         for k in range(n_outputs):
             row[k] *= scale
-        # Not the probability minus one, which has lost its digits where it is certain.
+        # Not the probability minus one, which loses its digits where that is near one.
         row[y[index]] = -others * scale
 
 
@@ -107,7 +107,7 @@ def evaluate_multinomial(raw, y, weight, indices):
         scale = weight[index] / (others + own)
         for k in range(n_outputs):
             row[k] *= scale
-        # Not the probability minus one, which has lost its digits where it is certain.
+        # Not the probability minus one, which loses its digits where that is near one.
         row[y[index]] = -others * scale
     return loss
 

@@ -215,7 +215,7 @@ class DataTerm:
         return sums
 
     def hessian_states(self, iterate, indices):
-        """What `hessian_products` needs to know of rows at an iterate, by storage index.
+        """What `hessian_products` needs to know of rows at an iterate, by index.
 
         None where that is so much that it is rather made again for every product.
         """

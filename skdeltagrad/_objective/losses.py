@@ -29,10 +29,11 @@ from scipy.special import softmax
 
 from .. import _kernels
 
-# Of probabilities, some of which add up to nothing.
+# Rounding: of an entry of a second derivative, which is a sum of products of
+# probabilities. They are at most 1.
 _ROUNDING = 4.0 * np.finfo(float).eps
-# A cost: from so many coordinates on sums over rows are made by factors of the second
-# derivatives, which take no memory of (n_rows, n_coordinates, n_coordinates).
+# A cost: with this many coordinates or more, sums over rows are computed from factors
+# of the second derivatives, without arrays of (n_rows, n_coordinates, n_coordinates).
 _LEAST_FACTORED = 8
 # Mathematics: the logarithm of the largest number, rounded down.
 _LARGEST_LOG = 709.0

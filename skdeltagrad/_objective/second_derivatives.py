@@ -19,35 +19,41 @@ from scipy.linalg import blas
 
 from .._utils import threads
 
-# A cost: what is made of a block of rows at a time takes about so many bytes, in every
-# thread. Larger blocks are not faster, for they leave the cache anyway.
+# A cost: bytes of the arrays that a thread computes from a block of rows, and limits of
+# the number of rows. Larger blocks are not faster, as none of them fits into the cache.
 _BLOCK_BYTES = 2**25
 _MOST_IN_BLOCK = 2**14
 _LEAST_IN_BLOCK = 2**4
-# A cost: the second way is taken up to so many columns for each coordinate; measured,
-# with more the first one is up to twice as fast.
+# A cost: largest number of columns for each coordinate with which the second way is
+# taken. With more columns the first one was measured to be up to twice as fast.
 _MOST_OF_FACTORED = 2
-# A cost: arrays as large as a row's second derivative while it is made.
+# A cost: how many arrays of the size of a row's second derivative its computation makes.
 _N_TEMPORARY = 5
-# Sums of outer products are made in parts of at most so many entries together, and at
-# least so many rows each; or in one where that allows only few.
+# Costs: sums of outer products are computed in parts, one for each thread at a time. A
+# part takes at least _PART_WORK multiplications and _LEAST_GRAM_PART rows, and the sums
+# of all parts have at most _GRAM_BUFFERS entries. Fewer parts than _FEWEST_GRAM_PARTS
+# gain less than the threads of BLAS.
 _MAX_PARTS = 16
 _PART_WORK = 2**19
 _GRAM_BUFFERS = 2**22
 _LEAST_GRAM_PART = 2**7
 _FEWEST_GRAM_PARTS = 4
-# Rounding of an entry of Q'DQ, in units in the last place of the largest of D.
+# Rounding: of an entry of Q'DQ, relative to the largest entry of D.
 _ROUNDING = 4.0 * np.finfo(float).eps
 
 
 def blocks(n_rows, entries_per_row):
-    """Slices of so many rows, whose blocks take a bounded number of bytes.
+    """Cut rows into slices whose arrays take a bounded number of bytes.
 
     Parameters
     ----------
     n_rows : int
     entries_per_row : int
-        Numbers in float64 that are made of every row.
+        Numbers in float64 that are computed for each row.
+
+    Returns
+    -------
+    blocks : list of slice
     """
     size = _BLOCK_BYTES // (8 * max(1, entries_per_row))
     size = min(max(size, _LEAST_IN_BLOCK), _MOST_IN_BLOCK)
@@ -55,7 +61,7 @@ def blocks(n_rows, entries_per_row):
 
 
 def curvature_blocks(n_rows, loss):
-    """The same, where second derivatives of every row are made."""
+    """Cut rows into slices of which all second derivatives are computed at once."""
     order = loss.n_curvatures
     return blocks(n_rows, _N_TEMPORARY * order**2 + 3 * loss.n_outputs)
 
@@ -71,7 +77,7 @@ def add_grams(rows, indices, weigh, n_weighed, shift, grams_out):
         ``weigh(block)`` gives the weights of a slice of the rows, shape
         (n_grams, n_rows); may run in several threads.
     n_weighed : int
-        Numbers in float64 that `weigh` makes of every row.
+        Numbers in float64 that `weigh` computes for each row.
     shift : ndarray of shape (n_features,) or None
         See `AbstractRows.add_grams`.
     grams_out : ndarray of shape (n_grams, n_dof, n_dof)
@@ -99,7 +105,7 @@ def add_hessians(rows, indices, y, weight, loss, raw_of, shift, total_out):
         Of the rows of `indices`. May be negative.
     loss : AbstractLoss
     raw_of : callable
-        ``raw_of(storage indices)`` gives the raw predictions of rows, (n_rows, n_outputs).
+        ``raw_of(indices)`` gives the raw predictions of rows, (n_rows, n_outputs).
     shift : ndarray of shape (n_features,) or None
         See `AbstractRows.extended`.
     total_out : ndarray of shape (q, q), q = n_curvatures * n_dof
@@ -132,7 +138,7 @@ def add_hessians(rows, indices, y, weight, loss, raw_of, shift, total_out):
 
 
 def _add_factored(rows, indices, y, weight, loss, raw_of, shift, total_out):
-    """The same from factors of the second derivatives."""
+    """Do the same as `add_hessians` from factors of the second derivatives."""
     m, order = loss.n_coordinates, len(total_out)
     n_dof = order // m
     upper = np.triu_indices(n_dof)
@@ -173,7 +179,7 @@ def _add_factored(rows, indices, y, weight, loss, raw_of, shift, total_out):
     by_coordinate = total_out.reshape(m, n_dof, m, n_dof)
     for i, j, diagonal in zip(*upper, by_class.T, strict=True):
         part = loss.to_second_derivative(diagonal)
-        # Coordinates do not meet where classes are equally likely, but for rounding.
+        # Equally likely classes do not couple coordinates, but for rounding.
         small = np.abs(part) <= _ROUNDING * np.abs(diagonal).max(initial=0.0)
         np.fill_diagonal(small, False)
         part[small] = 0.0
@@ -206,7 +212,7 @@ def _in_parts(n_rows, work, add, sums_out):
 
 
 def _add_symmetric(lower, total_out, size=256):
-    """Add a symmetric matrix, of which the lower triangle is there, in place."""
+    """Add a symmetric matrix, given by its lower triangle, in place."""
     for first in range(0, len(lower), size):
         block = slice(first, first + size)
         total_out[block, :first] += lower[block, :first]

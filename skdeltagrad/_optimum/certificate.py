@@ -80,8 +80,8 @@ def applies_to(loss):
     return loss.self_concordance is not None and is_rounding_known
 
 
-def after_gradient(nu, leverage, stale=0.0, self_concordance=1.0):
-    """Bound by (2) where B = e^-stale H; None where it does not apply.
+def after_gradient(nu, leverage, since=0.0, self_concordance=1.0):
+    """Bound by (2) where B = e^-since H; None where it does not apply.
 
     Parameters
     ----------
@@ -89,24 +89,24 @@ def after_gradient(nu, leverage, stale=0.0, self_concordance=1.0):
         ``||g||_{H^-1}``.
     leverage : float
         L in the norm of H^-1; 0 for a quadratic loss.
-    stale : float
-        R between the iterate and where H was taken.
+    since : float
+        The distance R between the iterate and where the Hessian was computed.
     self_concordance : float
         K.
     """
-    distance, decision = distance_after_gradient(nu, leverage, stale)
+    distance, decision = distance_after_gradient(nu, leverage, since)
     if not math.isfinite(distance):
         return None
     return Bound(float(distance), float(decision / self_concordance))
 
 
-def distance_after_gradient(nu, leverage, stale=0.0):
+def distance_after_gradient(nu, leverage, since=0.0):
     """The distance and the decision of `after_gradient`, of numbers or of arrays.
 
     Both are infinite where (2) does not apply.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        radius = leverage * nu * np.exp(stale)
+        radius = leverage * nu * np.exp(since)
     inside = radius < 1.0
     decision = -np.log1p(-np.where(inside, radius, 0.0))
     is_flat = np.equal(leverage, 0.0)
@@ -114,27 +114,27 @@ def distance_after_gradient(nu, leverage, stale=0.0):
     return np.where(inside, distance, np.inf), np.where(inside, decision, np.inf)
 
 
-def gradient_after_step(length, leverage, stale=0.0, fourth=None):
+def gradient_after_step(length, leverage, since=0.0, moment=None):
     """Bound of ``||g(w + d)||_{H^-1}`` by (3), of numbers or of arrays.
 
     Parameters
     ----------
     length : float or ndarray
         ``||d||_H``.
-    leverage, stale : float or ndarray
+    leverage, since : float or ndarray
         As for `after_gradient`.
-    fourth : float or ndarray, optional
-        ``sqrt(d' Q d)``; used where `stale` is 0.
+    moment : float or ndarray, optional
+        ``sqrt(d' Q d)``; used where `since` is 0.
     """
-    if fourth is None:
-        fourth = np.inf
+    if moment is None:
+        moment = np.inf
     with np.errstate(over="ignore", invalid="ignore"):
         rho = leverage * length
         # Where H is taken at w, the bracket without cancellation.
-        fresh = _remainder(rho) * np.minimum(rho, fourth)
-        bracket = np.exp(stale) * _mean_exponential(rho) - 1.0
-        bound = length * np.where(np.equal(stale, 0.0), fresh, bracket)
-        is_near = rho + stale < 100.0
+        fresh = _remainder(rho) * np.minimum(rho, moment)
+        bracket = np.exp(since) * _mean_exponential(rho) - 1.0
+        bound = length * np.where(np.equal(since, 0.0), fresh, bracket)
+        is_near = rho + since < 100.0
     return np.where(is_near, bound, np.inf)[()]
 
 

@@ -79,7 +79,7 @@ def test_the_distance_solves_the_inequality_that_it_comes_from(leverage):
 
 
 @pytest.mark.parametrize(
-    ("nu", "leverage", "stale"),
+    ("nu", "leverage", "since"),
     [
         (1.0, 1.0, 0.0),
         (2.0, 0.5 * (1 + 1e-15), 0.0),
@@ -92,17 +92,17 @@ def test_the_distance_solves_the_inequality_that_it_comes_from(leverage):
         (math.nan, 1.0, 0.0),
     ],
 )
-def test_there_is_no_bound_outside_the_radius(nu, leverage, stale):
-    assert after_gradient(nu, leverage, stale) is None
+def test_there_is_no_bound_outside_the_radius(nu, leverage, since):
+    assert after_gradient(nu, leverage, since) is None
 
 
 def test_there_is_a_bound_up_to_the_radius():
     assert after_gradient(np.nextafter(1.0, 0.0), 1.0).distance < 40.0
 
 
-@pytest.mark.parametrize("argument", ["nu", "leverage", "stale"])
+@pytest.mark.parametrize("argument", ["nu", "leverage", "since"])
 def test_distances_and_decisions_grow_with_what_they_depend_on(argument):
-    arguments = {"nu": 0.2, "leverage": 0.7, "stale": 0.3}
+    arguments = {"nu": 0.2, "leverage": 0.7, "since": 0.3}
     values = np.linspace(1e-3, 1.0, 40)
     bounds = [after_gradient(**(arguments | {argument: v})) for v in values]
     assert None not in bounds
@@ -111,9 +111,9 @@ def test_distances_and_decisions_grow_with_what_they_depend_on(argument):
         assert before.decision < after.decision
 
 
-@pytest.mark.parametrize("argument", ["length", "leverage", "stale"])
+@pytest.mark.parametrize("argument", ["length", "leverage", "since"])
 def test_the_gradient_left_by_a_step_grows_with_what_it_depends_on(argument):
-    arguments = {"length": 0.2, "leverage": 0.7, "stale": 0.3}
+    arguments = {"length": 0.2, "leverage": 0.7, "since": 0.3}
     values = [0.0, *np.logspace(-6, 1.5, 40)]
     left = [gradient_after_step(**(arguments | {argument: v})) for v in values]
     assert (np.diff(left) > 0).all()
@@ -126,7 +126,7 @@ def test_the_gradient_left_by_a_step_is_that_of_the_proof(rho):
     expected = length * float(_series(rho) * Fraction(rho))
     assert_allclose(gradient_after_step(length, leverage), expected, rtol=1e-11)
     # A curvature that is hardly stale says nearly the same, but for cancellation.
-    stale = gradient_after_step(length, leverage, stale=1e-9)
+    stale = gradient_after_step(length, leverage, since=1e-9)
     assert_allclose(stale, expected, rtol=1e-6, atol=1e-8 * length)
     assert stale >= expected
 
@@ -134,21 +134,21 @@ def test_the_gradient_left_by_a_step_is_that_of_the_proof(rho):
 def test_the_rows_own_leverages_only_ever_lower_what_is_left():
     length, leverage = 0.5, 0.8
     plain = gradient_after_step(length, leverage)
-    assert gradient_after_step(length, leverage, fourth=leverage * length) == plain
-    assert gradient_after_step(length, leverage, fourth=1e9) == plain
-    assert gradient_after_step(length, leverage, fourth=0.1) == pytest.approx(
+    assert gradient_after_step(length, leverage, moment=leverage * length) == plain
+    assert gradient_after_step(length, leverage, moment=1e9) == plain
+    assert gradient_after_step(length, leverage, moment=0.1) == pytest.approx(
         plain * 0.1 / (leverage * length)
     )
-    assert gradient_after_step(length, leverage, fourth=0.0) == 0.0
+    assert gradient_after_step(length, leverage, moment=0.0) == 0.0
 
 
 def test_a_stale_curvature_makes_no_use_of_the_rows_own_leverages():
-    without = gradient_after_step(0.5, 0.8, stale=0.1)
-    assert gradient_after_step(0.5, 0.8, stale=0.1, fourth=0.0) == without
+    without = gradient_after_step(0.5, 0.8, since=0.1)
+    assert gradient_after_step(0.5, 0.8, since=0.1, moment=0.0) == without
 
 
 @pytest.mark.parametrize(
-    ("length", "leverage", "stale"),
+    ("length", "leverage", "since"),
     [
         (1e200, 1e200, 0.0),
         (1e3, 1e3, 0.0),
@@ -158,10 +158,10 @@ def test_a_stale_curvature_makes_no_use_of_the_rows_own_leverages():
         (math.nan, 1.0, 0.0),
     ],
 )
-def test_a_step_too_far_leaves_an_infinite_gradient(length, leverage, stale):
-    left = gradient_after_step(length, leverage, stale)
+def test_a_step_too_far_leaves_an_infinite_gradient(length, leverage, since):
+    left = gradient_after_step(length, leverage, since)
     assert left == math.inf
-    assert after_gradient(left, leverage, stale) is None
+    assert after_gradient(left, leverage, since) is None
 
 
 def test_many_at_once_are_one_by_one():
@@ -212,7 +212,7 @@ def test_bounds_hold_for_one_row_and_one_coefficient(target, alpha, start):
     step = -gradient(start) / root**2
     left = gradient_after_step(abs(step) * root, leverage)
     assert abs(gradient(start + step)) / root <= left + 1e-12
-    bound = after_gradient(left, leverage, stale=leverage * abs(step) * root)
+    bound = after_gradient(left, leverage, since=leverage * abs(step) * root)
     if bound is not None:
         assert abs(start + step - low) * root <= bound.distance + 1e-12
 
