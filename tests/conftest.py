@@ -60,10 +60,10 @@ def _contents(value, place):
         for number, part in enumerate(value):
             yield from _contents(part, f"{place}[{number}]")
     elif hasattr(value, "__dict__") and not isinstance(value, type):
-        # The pickled state: without caches that are made anew when needed.
+        # The pickled state: without caches that are made again when needed.
         yield place, type(value).__name__
         if isinstance(value, BaseDeltaGrad):  # pickling it would purge it
-            state = plain(value._attributes_of_copies())
+            state = plain(value._state_to_copy())
         else:
             state = value.__getstate__() or {}
         for name, part in state.items():

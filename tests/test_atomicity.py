@@ -314,8 +314,8 @@ POINTS = [
     "_optimum.problem:Problem.hessian",
     "_path.engine:PathEngine.fit",
     "_utils.transaction:Transaction.undo",
-    "_estimators.fitted:FittedState._state_of",
-    "_estimators.fitted:FittedState._report",
+    "_estimators.base:BaseDeltaGrad._state_of",
+    "_estimators.base:BaseDeltaGrad._report",
     "_estimators.logistic:DeltaGradLogisticRegression._publish",
     "_estimators.logistic:DeltaGradLogisticRegression._edit_targets",
     "_estimators.ridge:DeltaGradRidge._publish",
@@ -412,7 +412,7 @@ def test_fault_in_a_function(point, monkeypatch, contents, results):
 # Functions in some lines of which the edit is not begun yet, or in force already.
 _OUTSIDE = {
     "in_turn", "half", "_edit", "_retrain", "_changing", "followed", "listening",
-    "_tell", "__exit__", "_overwrite",
+    "_print_and_warn", "__exit__", "_overwrite",
 }  # fmt: skip
 _PACKAGE = str(Path(skdeltagrad.__file__).parent)
 
@@ -565,8 +565,8 @@ def test_a_fault_in_fit_leaves_the_old_fit(monkeypatch, unchanged):
         "_objective.data_term:DataTerm.add_gradient_sums",
         "_kernels.step:descend",
         "_path.trajectory:Trajectory.allocate",
-        "_estimators.fitted:FittedState._state_of",
-        "_estimators.fitted:FittedState._report",
+        "_estimators.base:BaseDeltaGrad._state_of",
+        "_estimators.base:BaseDeltaGrad._report",
     ):
         fault = Fault(monkeypatch, point)
         fault.plant(1, error=next(ERRORS))

@@ -1,40 +1,53 @@
-"""The scikit-learn contract of the estimators: validate, fit, edit, publish.
+"""The one base class of the estimators: validate, fit, edit, publish.
 
-    X, y          -> _requests (checked rows, storage indices)     -> TrainingSet
-    TrainingSet   -> train / edited of an engine         -> `PathEngine` or `OptimumEngine`
-    the engine    -> coef_, intercept_, update_report_
+    X, y        -> requests (checked rows, storage indices)  -> TrainingSet
+    TrainingSet -> fit or edited of an engine                -> another engine
+    engine      -> coef_, intercept_, update_report_
 
-Which loss it is, is the facades' business (`_logistic`, `_ridge`): they translate
-labels and targets by three methods, `_fit_targets`, `_code_targets` and
-`_edit_targets`.
+`BaseDeltaGrad` has four mixins of one idea each: `SharedParameters`, `Persistent`
+(copies, dumps and the purge), `SearchableForRows` (what `assert_erased` asks), and
+scikit-learn's support for callbacks.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
+import warnings
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from copy import deepcopy
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._data.edit import NO_ROWS, Edit, GivenRows
+from .._data.edit import GivenRows
 from .._data.rows import canonical
 from .._data.training_set import TrainingSet
 from .._data.unstored import find_request, fingerprinted, without_request
+from .._path.trajectory import Trajectory
 from .._reports import digests
 from .._reports.history import History
 from .._reports.plan import EditPlan
-from .._utils.lock import one_at_a_time, starting_over
-from .._utils.sklearn_compat import fit_context
+from .._reports.report import UpdateReport
+from .._utils.callbacks import followed
+from .._utils.lock import edit_of, one_at_a_time, starting_over
+from .._utils.sklearn_compat import CallbackSupportMixin, fit_context
+from .._utils.transaction import Transaction
 from .._utils.typing import Ids, MatrixLike, OnMissing, Positions
-from . import requests
-from .editing import carry_out, first_engine, predict_cost, retrained
+from . import plain_state, positions, requests
+from .editing import ENGINES, carry_out, first_engine, predict_cost, retrained
+from .erasure import SearchableForRows
+from .export import with_scaler
 from .ignored_parameters import warn_of_ignored
-from .persistence import PersistentState
+from .parameters import SharedParameters
+from .persistence import Persistent
 
 ROW_CHECKS = {
     "accept_sparse": "csr",
@@ -43,35 +56,69 @@ ROW_CHECKS = {
 }
 
 
-class BaseDeltaGrad(PersistentState):
-    """Estimators whose training rows can be removed, added and corrected after fit."""
+class BaseDeltaGrad(
+    SharedParameters,
+    Persistent,
+    SearchableForRows,
+    CallbackSupportMixin,
+    BaseEstimator,
+    ABC,
+):
+    """An estimator whose training rows can be removed, added and corrected after fit.
 
-    # What a facade says about its targets.
+    A fitted estimator holds an engine, a training set, the parameters that `fit` fixed,
+    and the key for hashes of ids (`_engine`, `_training_set`, `_fit_parameters`,
+    `_key`). Edits replace the engine and change the training set, within a transaction.
+
+    A subclass adds `__init__`, `predict`, `to_sklearn`, and what it knows of its
+    targets: the methods right below.
+    """
+
+    coef_: np.ndarray
+    intercept_: np.ndarray | float
+    n_iter_: np.ndarray
+    learning_rate_: float | np.ndarray  # with "gd" and "sgd" only
+    update_report_: UpdateReport
+    history_: History
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
+    # What a subclass knows of its targets.
 
     @abstractmethod
     def _fit_targets(self, y, weight):
-        """`Targets` of the rows given to `fit`, and their weights."""
+        """Return `Targets` of the rows given to `fit`, which have these weights."""
 
     @abstractmethod
     def _code_targets(self, y):
-        """Given targets as they are stored, to find rows by."""
-
-    def _weight_factor(self, y):
-        """What a ``class_weight`` dict multiplies the weight of given targets with."""
-        return np.ones(len(y))
+        """Return given targets as they are stored, to find rows by."""
 
     @abstractmethod
     def _edit_targets(self, table, edit):
-        """`Targets` after an `Edit`; raises ValueError where no model is left."""
+        """Return `Targets` after an edit; raise ValueError if no model is left."""
 
-    # The score of `inspection.data_values`; None: what the `score` of `to_sklearn` is.
+    @abstractmethod
+    def _publish(self, coef, intercept):
+        """Return the attributes `coef_` and `intercept_`.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_outputs, n_features)
+        intercept : ndarray of shape (n_outputs,)
+        """
+
+    def _weight_factor(self, y):
+        """Return what a ``class_weight`` dict multiplies the rows' weights with."""
+        return np.ones(len(y))
+
+    # The score of `inspection.data_values`. None: that of the `score` of `to_sklearn`.
     _default_scoring: str | None = "r2"
 
     def _predictions(self, raw):
-        """Targets predicted from raw predictions of shape (..., n_outputs)."""
+        """Return predicted targets from raw ones of shape (..., n_outputs)."""
         return raw
 
-    # The public face.
+    # Fit.
 
     @starting_over
     @fit_context(prefer_skip_nested_validation=True)
@@ -82,7 +129,7 @@ class BaseDeltaGrad(PersistentState):
         sample_weight: ArrayLike | None = None,
         sample_id: ArrayLike | None = None,
     ) -> Self:
-        """Fit the model and keep the run and the rows, so that it can be edited.
+        """Fit the model, and keep the rows and what edits will need.
 
         Parameters
         ----------
@@ -94,13 +141,18 @@ class BaseDeltaGrad(PersistentState):
             Weights of the rows; a row of weight 0 counts as absent, one of weight 2
             as given twice.
         sample_id : array-like of shape (n_samples,), default=None
-            What the rows are called, integers or strings of at most 128 characters;
-            several may share an id. Without it rows have a position and content only.
+            Ids of the rows, integers or strings of at most 128 characters; several rows
+            may share an id. Without ids, rows are identified by position or content.
 
         Returns
         -------
         self : object
             The fitted estimator. It contains the training rows.
+
+        Raises
+        ------
+        ValueError
+            For invalid data or parameters, and when the coefficients overflow.
 
         Warns
         -----
@@ -135,11 +187,13 @@ class BaseDeltaGrad(PersistentState):
         if not self.store_data:
             training_set = fingerprinted(training_set, key)
         state = self._state_of(engine, training_set) | targets.attributes
-        state["_fit_parameters"] = self._path_parameters()
+        state["_fit_parameters"] = self._parameters_to_keep()
         state["_key"] = key
         state["history_"] = History()
         report = self._report("fit", engine, training_set, started, purged="yes")
         self._take_on(state, report)
+
+    # Edits.
 
     @one_at_a_time
     def partial_unfit(
@@ -148,30 +202,31 @@ class BaseDeltaGrad(PersistentState):
         sample_weight: ArrayLike | None = None, on_missing: OnMissing = "raise",
         request_id: str | int | None = None,
     ) -> Self:  # fmt: skip
-        """Remove training rows: the model becomes that of the rows that remain.
+        """Remove training rows: the model becomes that of the remaining rows.
 
-        Rows are named by exactly one of their content (`X` and `y`), `position` or
+        Rows are named by exactly one of their content (`X` and `y`), `position` and
         `sample_id`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
-            The rows as they were given to `fit`. Given k times, k copies leave.
+            The rows as they were given to `fit`. If a row is given k times, k copies
+            of it are removed.
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
-            Their targets; needed with `X`.
+            Their targets; required with `X`.
         position : int, slice or array-like of int or bool, default=None
-            Their numbers in `fit`; rows added later count on from there. A mask has one
-            entry for every position that was ever given out. A slice names the rows
-            that are still there in its range. The index of a frame is refused: it
-            holds labels.
+            Numbers of the rows in `fit`; the numbers of rows that were added later
+            follow. A mask has one entry for every position, including those of removed
+            rows. A slice names the rows in its range that were not removed. The index
+            of a frame is refused, because it holds labels.
         sample_id : int, str or array-like, default=None
-            Every row that carries one of these ids leaves.
+            Every row that has one of these ids is removed.
         sample_weight : array-like of shape (n_rows,), default=None
-            With `X`: only rows of these weights.
+            With `X`: only rows of these weights are removed.
         on_missing : {"raise", "ignore"}, default="raise"
-            What to do about rows, positions or ids that are not there (any more).
+            What to do about rows, positions or ids that do not exist or were removed.
         request_id : str or int, default=None
-            What the caller calls the request: it is in the report.
+            The caller's name for the request; the report contains it.
 
         Returns
         -------
@@ -180,11 +235,12 @@ class BaseDeltaGrad(PersistentState):
         Raises
         ------
         ValueError
-            When a row of `X` is not stored, or nothing would be left to fit on.
+            When a row of `X` is not stored, or no row would be left to fit on.
         IndexError
-            When a position does not exist, or is gone; when a mask has another length.
+            When a position does not exist, or its row was removed before; when a mask
+            has another length.
         KeyError
-            When no row carries an id.
+            When no row has an id.
         """
         started = self._begin_edit(on_missing, request_id)
         training_set, edit = self._find_rows(
@@ -192,7 +248,7 @@ class BaseDeltaGrad(PersistentState):
         )
         return self._edit("partial_unfit", started, training_set, edit, request_id)
 
-    # The word that people use; not a second method.
+    # The usual word for it; not a second method.
     unlearn = partial_unfit
 
     @one_at_a_time
@@ -201,15 +257,15 @@ class BaseDeltaGrad(PersistentState):
         position: Positions | None = None, sample_id: Ids | None = None,
         sample_weight: ArrayLike | None = None, on_missing: OnMissing = "raise",
     ) -> EditPlan:  # fmt: skip
-        """Foretell what `partial_unfit` would do, and do nothing.
+        """Predict the cost of `partial_unfit` without running it.
 
-        Parameters are those of `partial_unfit`, and so are the errors.
+        Parameters and errors are those of `partial_unfit`.
 
         Returns
         -------
         plan : EditPlan
-            Rows, passes or exact steps, whether the model would be fitted anew, and
-            roughly how long it would take. Printing it reads well.
+            The numbers of rows, passes and exact steps, whether the model would be
+            fitted again, and about how long it would take. ``print(plan)`` shows them.
         """
         self._begin_edit(on_missing)
         training_set, edit = self._find_rows(
@@ -234,35 +290,35 @@ class BaseDeltaGrad(PersistentState):
         remove_position: Positions | None = None, remove_id: Ids | None = None,
         on_missing: OnMissing = "raise", request_id: str | int | None = None,
     ) -> Self:  # fmt: skip
-        """Add rows, correct rows, add and remove in one go, or retrain exactly.
+        """Add rows, correct rows, add and remove rows at once, or retrain exactly.
 
-        Without any rows the run is trained anew on the rows that are there, every
-        gradient computed: this clears what earlier edits left of approximation.
+        Without any arguments the model is fitted again, from zero, to the current
+        training rows: no approximation of earlier edits remains.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
             Rows to add.
         y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
-            Their targets.
+            Their targets; required with `X`.
         position : int, slice or array-like of int or bool, default=None
             With ``replace=True``: the rows that the new ones replace, one for each, as
             for `partial_unfit`. A mask names them in ascending order.
         sample_id : array-like of shape (n_rows,), default=None
-            Ids of the new rows, if fit was given ids. With ``replace=True`` and no
-            `position` all rows that carry one of them leave.
+            Ids of the new rows; required if `fit` was given ids. With ``replace=True``
+            and without `position`, all rows that have one of them are removed.
         sample_weight : array-like of shape (n_rows,) or float, default=None
-            Weights of the new rows.
+            Weights of the new rows. None: 1.
         replace : bool, default=False
-            Whether the rows at `position`, or of `sample_id`, leave. The new rows
-            take over their positions.
+            Whether the rows at `position`, or those with `sample_id`, are removed. The
+            new rows get their positions.
         remove_position, remove_id : default=None
-            Rows that leave in the same go, by position or by id.
+            Rows to be removed in the same edit, by position or by id.
         on_missing : {"raise", "ignore"}, default="raise"
-            What to do about positions and ids to be removed or replaced that are not
-            there (any more); new rows are added in any case.
+            What to do about positions and ids to be removed or replaced that do not
+            exist or were removed; new rows are added in any case.
         request_id : str or int, default=None
-            What the caller calls the request: it is in the report.
+            The caller's name for the request; the report contains it.
 
         Returns
         -------
@@ -295,21 +351,13 @@ class BaseDeltaGrad(PersistentState):
                 )
             if remove_position is None and remove_id is None:
                 return self._retrain(started, request_id)
-            return self._edit(
-                "partial_refit", started, self._training_set, removal, request_id
-            )
-        added = self._check_rows(X, y, 1.0 if sample_weight is None else sample_weight)
-        added = requests.with_ids(added, table, sample_id)
-        if replace:
-            edit = requests.replace_rows(table, added, position, sample_id, on_missing)
-        elif position is None:
-            edit = Edit(NO_ROWS, added)
+            edit = removal
         else:
-            raise ValueError(
-                "position names rows to be replaced, and replace is False: pass "
-                "replace=True, or remove_position to remove rows and add others."
-            )
-        edit = edit.also(removal)
+            weight = 1.0 if sample_weight is None else sample_weight
+            added = requests.with_ids(self._check_rows(X, y, weight), table, sample_id)
+            edit = requests.addition(
+                table, added, position, sample_id, replace, on_missing
+            ).also(removal)
         return self._edit(
             "partial_refit", started, self._training_set, edit, request_id
         )
@@ -317,7 +365,7 @@ class BaseDeltaGrad(PersistentState):
     # Requests.
 
     def _begin_edit(self, on_missing, request_id=None):
-        """Refuse what cannot be edited, and see to rows that are still a file."""
+        """Check what every edit needs, and return the time at which it started."""
         check_is_fitted(self)
         if on_missing not in ("raise", "ignore"):
             raise ValueError(
@@ -325,19 +373,13 @@ class BaseDeltaGrad(PersistentState):
             )
         requests.check_request_id(request_id)
         self._validate_params()
-        for name, value in self._path_parameters().items():
-            if not np.array_equal(value, self._fit_parameters[name]):
-                raise ValueError(
-                    f"{name} was {self._fit_parameters[name]!r} in fit and is "
-                    f"{value!r} now: the cached run does not follow. Set it back with "
-                    "set_params, or fit again."
-                )
+        self._check_fixed_parameters()
         started = perf_counter()
         self._into_memory()
         return started
 
     def _find_rows(self, X, y, position, sample_id, sample_weight, on_missing):
-        """Rows to be removed: the training set that knows them, and an `Edit`."""
+        """Return the training set that contains the rows to remove, and the `Edit`."""
         given = [X is not None, position is not None, sample_id is not None]
         if sum(given) != 1:
             raise ValueError(
@@ -347,29 +389,30 @@ class BaseDeltaGrad(PersistentState):
         if X is None and (y is not None or sample_weight is not None):
             raise ValueError("y and sample_weight go with X, which is missing.")
         training_set = self._training_set
+        table = training_set.table
         if X is None:
-            if not training_set.table.is_stored:
+            if not table.is_stored:
                 raise ValueError(
                     "store_data=False kept no rows: give those to remove as X and y, "
                     "as they were given to fit."
                 )
-            edit = requests.find_rows(
-                training_set.table, position, sample_id, on_missing
-            )
+            edit = requests.find_rows(table, position, sample_id, on_missing)
             return training_set, edit
         given = self._check_rows(X, y, sample_weight)
         codes = self._code_targets(given.y)
         factor = self._weight_factor(given.y)
-        if training_set.table.is_stored:
-            if given.weight is not None:
-                given = dataclasses.replace(given, weight=given.weight * factor)
-            return training_set, requests.find_content(
-                training_set, given, codes, on_missing
+        if not table.is_stored:
+            return find_request(
+                training_set, given, codes, factor, self._key, on_missing
             )
-        return find_request(training_set, given, codes, factor, self._key, on_missing)
+        if given.weight is not None:
+            given = dataclasses.replace(given, weight=given.weight * factor)
+        return training_set, requests.find_content(
+            training_set, given, codes, on_missing
+        )
 
     def _check_rows(self, X, y, sample_weight):
-        """Rows as they are stored, with their targets as given."""
+        """Return rows as they are stored, with their targets as given."""
         if y is None:
             raise ValueError("y is missing: rows are given by X and y together.")
         X = validate_data(self, X, reset=False, **ROW_CHECKS)
@@ -379,21 +422,31 @@ class BaseDeltaGrad(PersistentState):
         weight = None
         if sample_weight is not None:
             weight = requests.check_weights(sample_weight, X.shape[0])
-        return GivenRows(self._as_stored(X), y, weight)
-
-    def _as_stored(self, X):
         rows = self._training_set.rows
         X = rows.in_form(X)
         with np.errstate(over="ignore", invalid="ignore"):
             stored = X.astype(rows.dtype, copy=False)
             if stored.dtype != X.dtype:
                 assert_all_finite(stored, input_name="X")
-        return canonical(stored)
+        return GivenRows(canonical(stored), y, weight)
 
-    # Edits.
+    def _check_what_is_left(self, table, edit):
+        if len(edit.removed) >= table.n_live and not edit.n_new_rows:
+            raise ValueError(
+                f"All {table.n_live} training rows would be removed, and no model "
+                "would be left: nothing is changed. Keep at least one row, or discard "
+                "the estimator."
+            )
+        n_counting = self._engine.n_counting
+        n_counting -= np.count_nonzero(table.weight[edit.removed])
+        if edit.new_rows is not None:
+            n_counting += np.count_nonzero(edit.new_rows.weight)
+        requests.check_some_count(n_counting)
+
+    # Carrying an edit out.
 
     def _edit(self, operation, started, training_set, edit, request_id):
-        """Carry out a request; on any error the estimator is as it was."""
+        """Carry out an edit; on any error the estimator is unchanged."""
         table = training_set.table
         facts = self._facts(table, edit, request_id)
         if not len(edit.removed) and not edit.n_new_rows:
@@ -414,20 +467,15 @@ class BaseDeltaGrad(PersistentState):
             if not table.is_stored:
                 training_set = without_request(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
-            report = self._report(
-                operation,
-                engine,
-                training_set,
-                started,
-                purged="no",
-                **(facts | summary),
-            )
+            facts |= summary | {"purged": "no"}
+            report = self._report(operation, engine, training_set, started, **facts)
             self._take_on(state, report)
         training_set.give_back()
         return self
 
     def _facts(self, table, edit, request_id):
-        """What the report says about a request."""
+        """Return what the report says about the request itself."""
+        added = digests.names_of_added(edit, table.n_positions)
         return {
             "request_id": request_id,
             "n_samples_before": table.n_live,
@@ -440,24 +488,9 @@ class BaseDeltaGrad(PersistentState):
             "removed_ids": digests.hashed(
                 digests.names_of(table, edit.removed), self._key
             ),
-            "added_ids": digests.hashed(
-                digests.names_of_added(edit, table.n_positions), self._key
-            ),
+            "added_ids": digests.hashed(added, self._key),
             "missing_ids": digests.hashed(edit.missing, self._key),
         }
-
-    def _check_what_is_left(self, table, edit):
-        if len(edit.removed) >= table.n_live and not edit.n_new_rows:
-            raise ValueError(
-                f"All {table.n_live} training rows would be removed, and no model "
-                "would be left: nothing is changed. Keep at least one row, or discard "
-                "the estimator."
-            )
-        n_counting = self._engine.n_counting
-        n_counting -= np.count_nonzero(table.weight[edit.removed])
-        if edit.new_rows is not None:
-            n_counting += np.count_nonzero(edit.new_rows.weight)
-        requests.check_some_count(n_counting)
 
     def _retrain(self, started, request_id):
         training_set = self._training_set
@@ -471,3 +504,187 @@ class BaseDeltaGrad(PersistentState):
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
         return self
+
+    # A change of state: all of it or nothing.
+
+    @contextmanager
+    def _changing(self, operation, is_one_run=False, **given):
+        """Make a fit or an edit atomic, and let callbacks follow it.
+
+        Parameters
+        ----------
+        operation : str
+            What callbacks and the report call it.
+        is_one_run : bool, default=False
+            Whether a path is run once, and nothing else happens.
+        **given
+            What callbacks are told of it.
+
+        Yields
+        ------
+        transaction : Transaction
+        """
+        one_run = is_one_run and ENGINES[self.solver].keeps_path
+        n_steps = self.max_iter if one_run else None
+        # Attributes that `followed` sets are removed last, by itself.
+        following = followed(self, operation, n_steps, **given)
+        with following as finish, edit_of(self) as turn, Transaction() as transaction:
+            transaction.undo(self._go_back, dict(vars(self)))
+            yield transaction
+            with turn.whole():  # callbacks that are told of the end may copy it
+                finish()
+
+    def _go_back(self, attributes):
+        self.__dict__ = attributes  # in one assignment, because others may be reading
+
+    def _state_of(self, engine, training_set):
+        """Return the attributes that follow from an engine and its training set."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            coef, intercept = engine.model.coefficients(engine.iterate)
+        if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+            raise ValueError(
+                "The numbers in X, y or sample_weight are so large that coefficients "
+                "are not finite. Standardise them."
+            )
+        coef = coef.copy()  # not a view of the engine's iterate
+        return {
+            "_engine": engine,
+            "_training_set": training_set,
+            **engine.attributes(),
+            **self._publish(coef, intercept),
+        }
+
+    def _report(self, operation, engine, training_set, started, **facts):
+        """Return the report on an operation; `engine` is None if it did not change."""
+        summary = {} if engine is None else engine.summary()
+        engine = engine or self._engine
+        return UpdateReport(
+            operation,
+            n_samples=training_set.table.n_live,
+            cache_bytes=engine.nbytes,
+            seconds=perf_counter() - started,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=engine.random_seed,
+            versions=digests.versions(),
+            **self._reported_parameters() | summary | facts,
+        )
+
+    def _take_on(self, state, report):
+        """Publish a new state and its report, unless the `callback` raises an error."""
+        new = vars(self) | state
+        history = new["history_"]
+        report = history.sealed(report, new["coef_"], new["intercept_"])
+        history = history.followed_by(report)
+        self._forget_file()  # an edit has checked it, and a fit does not need it
+        # In one call: other threads read either the model before or the one after.
+        vars(self).update(state | {"update_report_": report, "history_": history})
+        if self.callback is not None:
+            self.callback(report)
+        # Last, because the edit is undone if this raises (a warning made an error).
+        self._print_and_warn()
+
+    def _print_and_warn(self):
+        if self.verbose:
+            print(self.update_report_)
+        if not self._engine.converged:
+            warnings.warn(
+                f"The fit stopped after max_iter={self.max_iter} iterations, or an "
+                "edit at the limit of its plan, before it converged. Raise max_iter, "
+                "or standardise the columns of X; partial_refit() fits without a "
+                "limit.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+
+    # What can be read from a fitted estimator.
+
+    @property
+    def trajectory_(self) -> Trajectory:
+        """The cached training run, with "gd" and "sgd" only."""
+        check_is_fitted(self)
+        if not self._engine.keeps_path:
+            raise AttributeError(
+                'There is no trajectory_ with solver="newton", which keeps the optimum '
+                'only. Fit with solver="gd" or "sgd".'
+            )
+        return self._engine.trajectory
+
+    @property
+    def scale_(self) -> np.ndarray:
+        """Standard deviations of the columns; only with ``standardize=True``."""
+        check_is_fitted(self)
+        if self._training_set.spread is None:
+            raise AttributeError(
+                "There is no scale_ with standardize=False, because columns are not "
+                "scaled. Fit with standardize=True."
+            )
+        return self._training_set.spread.scale()
+
+    def hash_ids(self, sample_id: Ids) -> tuple[str, ...]:
+        """Return the keyed hashes by which reports refer to ids.
+
+        Every fit makes a random key, so that the hashes differ between estimators.
+
+        Parameters
+        ----------
+        sample_id : int, str or array-like
+            Ids as they were given to `fit`; positions if `fit` was given none.
+
+        Returns
+        -------
+        hashes : tuple of str
+            One for each different id, in ascending order of the ids. For more than
+            1,000 ids there is a single hash of them all, as in the reports.
+
+        Raises
+        ------
+        ValueError
+            When the key was left out of the dump (``receipt_key=False``).
+        """
+        check_is_fitted(self)
+        key = digests.checked_key(self._key)
+        name = digests.id_names
+        if self._training_set.table.ids is None:
+            positions.refuse_index(sample_id, "sample_id")
+            name = digests.position_names
+        ids = np.unique(requests.check_ids(sample_id))
+        return digests.hashed(name(ids), key)
+
+    def path_digest(self) -> str:
+        """Return the sha256 of everything that the engine caches.
+
+        With "gd" and "sgd" this is the whole path, with "newton" the optimum and its
+        Hessian. Reports contain a digest of the coefficients only, because this one
+        reads the whole cache.
+
+        Returns
+        -------
+        digest : str
+        """
+        check_is_fitted(self)
+        return digests.digest_of(plain_state.plain(self._engine))
+
+    def _as_it_is_now(self):
+        """Return a view of this estimator that edits in other threads do not change."""
+        now = object.__new__(type(self))
+        vars(now).update(vars(self))  # in one call: no other thread comes in between
+        return now
+
+    def _hand_over(self, model, *names):
+        """Give a scikit-learn model the fitted attributes, and return it.
+
+        With ``standardize=True`` a pipeline of a `StandardScaler` and it is returned.
+        """
+        names = (*names, "coef_", "intercept_", "n_iter_", "n_features_in_")
+        for name in (*names, "feature_names_in_"):
+            if name in vars(self):
+                setattr(model, name, deepcopy(vars(self)[name]))
+        if not self.standardize:
+            return model
+        has_mean = self.fit_intercept and not self._training_set.rows.keeps_zeros
+        return with_scaler(model, self._training_set.spread, has_mean)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

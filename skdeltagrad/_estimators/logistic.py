@@ -28,11 +28,13 @@ from .._utils.sklearn_compat import (
 from .._utils.text import shown
 from .._utils.typing import Kind, MatrixLike, Solver
 from .base import BaseDeltaGrad
+from .documentation import with_shared_parts
 from .targets import Targets
 
 _UNKNOWN = -1
 
 
+@with_shared_parts
 class DeltaGradLogisticRegression(
     LinearClassifierMixin, SparseCoefMixin, BaseDeltaGrad
 ):
@@ -44,137 +46,38 @@ class DeltaGradLogisticRegression(
 
     binomial for two classes and multinomial for more. After an edit the model becomes
     what a fit on the edited rows would give, at a fraction of the cost, by DeltaGrad
-    [1]_: by default the optimum moves by one step from the cached gradient and Hessian,
-    and a bound says how far it may be off; with the solvers "gd" and "sgd" the whole
-    training run is cached and replayed.
+    [1]_: by default the new optimum is computed by a Newton step from the cached
+    gradient and Hessian, with a bound on its error; with the solvers "gd" and "sgd" the
+    whole training run is cached and replayed.
 
     Parameters
     ----------
     C : float, default=1.0
         Inverse of the regularisation strength; ``np.inf`` for none.
-    fit_intercept : bool, default=True
-        Whether there is an intercept. It is not penalised.
+    $fit_intercept
     class_weight : dict or "balanced", default=None
-        Weights of the classes, multiplied with `sample_weight`. "balanced" weights
-        are those of the rows that are there: every edit changes them. Rows count by
-        `sample_weight`, as in scikit-learn since 1.7, where each counted once before.
-    solver : {"newton", "gd", "sgd"}, default="newton"
-        "newton" aims at scikit-learn's own solution, the optimum, and edits it at the
-        end of the path, with a certificate. "gd" and "sgd" (gradient descent on all
-        rows, or on mini-batches) run exactly `max_iter` epochs: the path is the model,
-        and an edit replays all of it, as in the paper.
-    max_iter : int, default=100
-        Largest number of Newton steps; number of epochs (passes over the rows) for
-        "gd" and "sgd".
-    tol : float, default=1e-4
-        For "newton": a fit stops where the largest entry of the gradient per unit of
-        weight is at most this, and what is left is at most a thousandth of what a
-        median row does to the optimum (a hundredth where no Hessian is kept).
-    edit_tol : float, default=1e-2
-        For "newton": how far from the exact optimum an edit may end, as a fraction of
-        the way since the rows were last read (not of what this edit changes, which the
-        report gives as `change_bound`). Held by a bound where there is one.
-        For a replay with ``period="auto"``: how far from an exact retrain, as a share
-        of what the edit moves; held by an estimate.
-    curvature : {"auto", "exact", "kronecker", "diagonal"}, default="auto"
-        For "newton": "exact" keeps the Hessian, so that most edits take no pass over
-        the rows. The others keep none and solve by conjugate gradients, one pass each,
-        preconditioned by a Kronecker product (several classes) or by the diagonal.
-        "auto" takes the first that fits, by size and by the memory that is free.
-    store_data : bool, default=True
-        Whether the estimator keeps the training rows. Without them (for "newton" with
-        the exact Hessian) rows can be removed, given by their content and with their
-        weights, for as long as `edit_tol` is certified. A fingerprint of each row, of
-        8 bytes, is kept, so that rows that were never trained are refused: whoever has
-        the estimator can ask it whether a row that is suspected is a training row.
-    standardize : bool, default=False
-        For "newton": whether the model is that of standardised columns, as in a
-        pipeline after a `StandardScaler`. Rows are stored and given as they are, and
-        `coef_` is in their units; what is penalised is ``coef_ * scale_``. The
-        deviations are those of the rows that are there: an edit changes them, and the
-        model with them, exactly, where a scaler would go on with what it learned from
-        removed rows. `sample_weight` counts in them, `class_weight` does not.
-    learning_rate : "auto", float or array-like of shape (max_iter,), default="auto"
-        For "gd" and "sgd": step size on the mean objective, for all epochs or for
-        each. "auto" is one over its smoothness, decided by `fit` and kept through
-        edits like a hyper-parameter: see `learning_rate_`.
-    batch_size : int, default=1024
-        For "sgd": rows in a batch. Rows are dealt to batches anew in every epoch; the
-        last one may be shorter.
-    burn_in : int, default=10
-        For "gd" and "sgd": number of steps at the start of a replay whose gradients
-        are computed (the paper's j0).
-    period : "auto" or int, default="auto"
-        With a number, one step in `period` is computed after `burn_in` steps, and the
-        others are predicted (the paper's T0); with 1 every edit is an exact retraining.
-        "auto" predicts every step by Hessians that are kept at a few points of the
-        path, measures what they get wrong at as many nodes as `edit_tol` asks for, by
-        an estimate, and retrains exactly where that is no dearer.
-    history_size : int, default=2
-        Number of curvature pairs that predictions rest on (the paper's m).
-    cache_dtype : {"float64", "float32"}, default="float64"
-        Precision of the steps that are kept, for "gd" and "sgd". With "float32" every
-        step is rounded as it is made, to a relative 6e-8: the cached run takes half the
-        memory, and its end is off by at most 6e-8 of the length of the path.
-    cache_folder : str, path-like or None, default=None
-        For "gd" and "sgd": a folder for the cached run, which is then mapped into
-        memory from a file there instead of held; the file has no name and is gone
-        with the estimator. None: in memory. May be changed after `fit`.
-    random_state : int, RandomState instance or None, default=None
-        Decides which rows share a batch, for "sgd".
-    callback : callable, default=None
-        Called with the `UpdateReport` of every fit and edit, for a log of them all. It
-        is called last: where it raises, the edit is undone. It is not in dumps and
-        copies of a fitted estimator. May be changed after `fit`.
-    verbose : int, default=0
-        If positive, the memory that curvature or the cached run takes is printed before
-        `fit`, and `update_report_` after it and every edit; above 1 every Newton step,
-        too.
+        Weights of the classes, multiplied with `sample_weight`. "balanced" weights are
+        those of the current training rows: every edit changes them. Rows count by
+        `sample_weight`, as in scikit-learn since 1.7; earlier each counted once.
+    $parameters
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels. An edit that adds the first row of a class, or removes the last one,
-        changes them and trains the model anew.
+        changes them, and the model is fitted again.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
         Coefficients: float64, for float32 rows, too.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts.
-    scale_ : ndarray of shape (n_features,)
-        Standard deviations of the columns, 1 for constant ones, with
-        ``standardize=True``.
-    n_iter_ : ndarray of shape (1,), dtype int32
-        Number of Newton steps of the last fit, or of epochs.
-    learning_rate_ : float or ndarray of shape (max_iter,)
-        Step size of each epoch, for "gd" and "sgd".
-    trajectory_ : Trajectory
-        The cached run, for "gd" and "sgd": its steps, of which its iterates follow.
-    update_report_ : UpdateReport
-        What the last fit or edit did: a receipt.
-    history_ : History
-        The receipts of the fit and the edits after it, the newest 1,000.
-    n_features_in_ : int
-        Number of features seen by `fit`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, when X had names that are all strings.
+    $attributes
 
     See Also
     --------
-    DeltaGradRidge : Linear regression of the same kind.
+    DeltaGradRidge : Linear regression in the same way.
     sklearn.linear_model.LogisticRegression : The model, without editing.
 
-    Notes
-    -----
-    The fitted estimator contains its training rows, and so does a dump of it, unless
-    ``store_data=False``. `to_sklearn` returns a model without them.
-
-    From scikit-learn 1.9 on, its callbacks (``set_callbacks``), progress bars for
-    example, follow fits and edits.
-
-    References
-    ----------
-    .. [1] Y. Wu, E. Dobriban, S. B. Davidson, "DeltaGrad: Rapid retraining of machine
-       learning models", ICML 2020. https://arxiv.org/abs/2006.14755
+    $notes
 
     Examples
     --------
@@ -245,7 +148,7 @@ class DeltaGradLogisticRegression(
         self.verbose = verbose
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
-        """Raw predictions.
+        """Return raw predictions.
 
         Parameters
         ----------
@@ -254,12 +157,12 @@ class DeltaGradLogisticRegression(
         Returns
         -------
         raw_prediction : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Above 0 for the second of two classes; largest for the class predicted.
+            Positive for the second of two classes; largest for the predicted class.
         """
         return LinearClassifierMixin.decision_function(self._as_it_is_now(), X)
 
     def predict(self, X: MatrixLike) -> np.ndarray:
-        """Most probable classes.
+        """Predict the most probable classes.
 
         Parameters
         ----------
@@ -272,7 +175,7 @@ class DeltaGradLogisticRegression(
         return LinearClassifierMixin.predict(self._as_it_is_now(), X)
 
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
-        """Probabilities of the classes.
+        """Return the probabilities of the classes.
 
         Parameters
         ----------
@@ -290,7 +193,7 @@ class DeltaGradLogisticRegression(
         return softmax(raw_prediction, axis=1)
 
     def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
-        """Logarithms of the probabilities of the classes.
+        """Return the logarithms of the probabilities of the classes.
 
         Parameters
         ----------
@@ -309,12 +212,12 @@ class DeltaGradLogisticRegression(
         return log_softmax(raw_prediction, axis=1)
 
     def to_sklearn(self) -> LogisticRegression:
-        """The fitted model as scikit-learn's own, without rows and without the run.
+        """Return the fitted model as one of scikit-learn, without the training rows.
 
         Returns
         -------
         model : sklearn.linear_model.LogisticRegression
-            With ``standardize=True``, a pipeline of a `StandardScaler` and that.
+            With ``standardize=True``, a pipeline of a `StandardScaler` and it.
         """
         check_is_fitted(self)
         model = LogisticRegression(
@@ -327,7 +230,7 @@ class DeltaGradLogisticRegression(
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         if isinstance(self.class_weight, dict):
-            # Only for its check: weights of classes that are not there.
+            # Only for its check of weights of classes that do not occur.
             compute_class_weight(self.class_weight, classes=classes, y=classes)
         factor = self._weight_factor(y)
         return self._targets(codes, factor, classes, np.bincount(codes))
@@ -353,8 +256,8 @@ class DeltaGradLogisticRegression(
         )
 
     def _penalty(self):
-        """Strength of the penalty, 1 / C."""
-        # A number of Python, whose division overflows in silence.
+        """Return the strength of the penalty, 1 / C."""
+        # A Python float, whose division by a tiny C gives no NumPy warning.
         penalty = 1.0 / float(self.C)
         if not np.isfinite(penalty):
             raise ValueError(
@@ -370,7 +273,7 @@ class DeltaGradLogisticRegression(
             unique_labels(self.classes_, y)  # refuses text among numbers
         except ValueError as error:
             raise ValueError(
-                f"y must hold labels like those of fit, {shown(self.classes_)}, got "
+                f"y must contain labels like those of fit, {shown(self.classes_)}, got "
                 f"{shown(y)}: nothing is changed."
             ) from error
         places = np.searchsorted(self.classes_, y)
@@ -401,14 +304,14 @@ class DeltaGradLogisticRegression(
             else column_or_1d(edit.new_rows.y)
         )
         check_classification_targets(added)
-        # Codes in use: those of the fitted classes, then those of new ones.
+        # Codes of the fitted classes, then those of new ones.
         codes = self._code_targets(added)
         factor = self._weight_factor(added)
         new, new_codes = np.unique(added[codes == _UNKNOWN], return_inverse=True)
         codes[codes == _UNKNOWN] = len(self.classes_) + new_codes
         if len(new):
             warnings.warn(
-                f"y holds labels that are new, {shown(new)}, besides those of fit, "
+                f"y contains new labels, {shown(new)}, besides those of fit, "
                 f"{shown(self.classes_)}: the model gets one more class for each.",
                 stacklevel=5,
             )
@@ -435,7 +338,7 @@ class DeltaGradLogisticRegression(
 
 
 def _narrowed(labels):
-    """Labels without the room that NumPy keeps for a longer one, which has left."""
+    """Return labels in a dtype as wide as the longest: a longer one was removed."""
     if labels.dtype.kind != "U":
         return labels
     return labels.astype(f"U{np.strings.str_len(labels).max()}")

@@ -57,13 +57,36 @@ _CLASS_KEY = "_skdeltagrad_class"
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Account, BinomialLoss, RowCounts, ColumnMoments, ColumnSpread, Cost, CsrRows,
+        Account,
+        BinomialLoss,
+        ColumnMoments,
+        ColumnSpread,
+        Cost,
+        CsrRows,
         Curvature,
-        DenseRows, OptimumEngine, FullBatch, GrowingArray, HalfSquaredLoss, Hessian,
-        History, MiniBatches, Model, MultinomialLoss, PathEngine, PoissonLoss, RowTable,
-        Seed, SeedKind, Sums, TrainingSet, Trajectory, UnstoredRowTable, UpdateReport,
+        DenseRows,
+        FullBatch,
+        GrowingArray,
+        HalfSquaredLoss,
+        Hessian,
+        History,
+        MiniBatches,
+        Model,
+        MultinomialLoss,
+        OptimumEngine,
+        PathEngine,
+        PoissonLoss,
+        RowCounts,
+        RowTable,
+        Seed,
+        SeedKind,
+        Sums,
+        TrainingSet,
+        Trajectory,
+        UnstoredRowTable,
+        UpdateReport,
     )
-}  # fmt: skip
+}
 
 
 def dump(state, as_views=False):

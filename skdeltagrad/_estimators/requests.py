@@ -38,8 +38,15 @@ def find_rows(table, position, sample_id, on_missing, prefix=""):
     return Edit(np.union1d(by_position, by_id), n_missing=len(missing), missing=missing)
 
 
-def replace_rows(table, added, position, sample_id, on_missing):
-    """`Edit` that puts new rows in the place of those at positions, or else of ids."""
+def addition(table, added, position, sample_id, replace, on_missing):
+    """`Edit` that adds rows, or replaces those at positions, or else those of ids."""
+    if not replace:
+        if position is not None:
+            raise ValueError(
+                "position names rows to be replaced, and replace is False: pass "
+                "replace=True, or remove_position to remove rows and add others."
+            )
+        return Edit(NO_ROWS, added)
     if position is None and sample_id is None:
         raise ValueError(
             "replace=True needs position to say which rows the new ones replace; where "

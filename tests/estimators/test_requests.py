@@ -662,7 +662,7 @@ def test_labels_of_another_kind(data, unchanged, labels):
     y = np.where(y > 0, *(["yes", "no"] if labels == "text" else [1, 0]))
     model = DeltaGradLogisticRegression().fit(X, y)
     other = [1] if labels == "text" else ["yes"]
-    message = f"y must hold labels like those of fit, .*{y[0]}.*, got {other[0]!r}"
+    message = f"y must contain labels like those of fit, .*{y[0]}.*, got {other[0]!r}"
     for edit in (model.unlearn, model.partial_refit, model.plan_unfit):
         with unchanged(model), pytest.raises(ValueError, match=message):
             edit(X[:1], other)
