@@ -76,6 +76,11 @@ _FIELDS_OF_SCHEMA_3 = frozenset({
 })  # fmt: skip
 
 
+# Fields that were renamed. In the texts under digests they keep their first names, so
+# that receipts which were made before are still verified.
+_FIRST_NAMES = {"checkpoint_bytes": "seed_bytes"}
+
+
 def new_key():
     """A key for hashes of ids."""
     return secrets.token_bytes(_HASH_BYTES)
@@ -291,7 +296,12 @@ def _feed(sha, value):
 
 
 def _canonical(values):
+    values = _under_first_names(values)
     return _json({n: value for n, value in values.items() if value is not None})
+
+
+def _under_first_names(values):
+    return {_FIRST_NAMES.get(name, name): value for name, value in values.items()}
 
 
 def _figures_digest(record):
@@ -302,6 +312,7 @@ def _figures_digest(record):
 def record_digest(record):
     """The digest that a record ought to have."""
     if record.get("figures_digest") is None:
+        record = _under_first_names(record)
         names = _FIELDS_OF_SCHEMA_3  # those that are None are in it, too
         text = _json({name: record[name] for name in names if name in record})
     else:
@@ -316,6 +327,7 @@ def _is_as_made(record):
     if record_digest(record) != record.get("digest"):
         return False
     if record.get("figures_digest") is None:  # it had none of the other fields
+        record = _under_first_names(record)
         others = record.keys() - _FIELDS_OF_SCHEMA_3 - {"digest"}
     elif record.get("salt") is None:
         others = figures_of(record)

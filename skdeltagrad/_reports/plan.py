@@ -25,7 +25,7 @@ class EditPlan:
     n_hessians : float
         Hessians to be made from all rows (the first edit makes them); those of a sample
         count by its share. For a path they take at most the time of the fit.
-    seed_bytes : int
+    checkpoint_bytes : int
         What those along a path are going to take; about, where rows are sampled.
     n_steps, n_exact_steps : int
         For "gd" and "sgd": steps of the path, and those whose gradient is computed.
@@ -52,7 +52,7 @@ class EditPlan:
     n_samples: int
     n_passes: float = 0
     n_hessians: float = 0
-    seed_bytes: int = 0
+    checkpoint_bytes: int = 0
     n_steps: int = 0
     n_exact_steps: int = 0
     refit: bool = False
@@ -61,6 +61,11 @@ class EditPlan:
     n_passes_at_most: float = 0.0
     n_hessians_at_most: float = 0.0
     n_exact_steps_at_most: int = 0
+
+    @property
+    def seed_bytes(self) -> int:
+        """The earlier name of `checkpoint_bytes`."""
+        return self.checkpoint_bytes
 
     def to_dict(self) -> dict:
         """The plan as a dict of plain Python values."""
@@ -98,8 +103,8 @@ class EditPlan:
             counted(self.n_passes, "pass", "passes"),
             counted(self.n_hessians, "new Hessian", "new Hessians"),
         ]
-        if self.seed_bytes:
-            work[1] += f" ({self.seed_bytes / 1e6:.1f} MB)"
+        if self.checkpoint_bytes:
+            work[1] += f" ({self.checkpoint_bytes / 1e6:.1f} MB)"
         if self.n_steps:
             numbers = (self.n_passes, self.n_hessians)
             work = [part for part, number in zip(work, numbers, strict=True) if number]

@@ -118,7 +118,7 @@ class UpdateReport:
         Why, when `refit` is True.
     cache_bytes : int or None
         Size of the cached run, or of the curvature that is kept.
-    seed_bytes : int or None
+    checkpoint_bytes : int or None
         Size of the Hessians along the path that ``period="auto"`` keeps.
     seconds : float or None
         Wall time of the operation.
@@ -166,7 +166,7 @@ class UpdateReport:
     purged: str | None = None
     not_purged: str | None = None
     cache_bytes: int | None = 0
-    seed_bytes: int | None = 0
+    checkpoint_bytes: int | None = 0
     seconds: float | None = 0.0
     time: str = ""
     removed_ids: tuple = ()
@@ -187,6 +187,17 @@ class UpdateReport:
         for name, value in vars(self).items():
             if type(value) not in _AS_THEY_ARE:
                 object.__setattr__(self, name, digests.plain(value, float))
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "seed_bytes" in state:  # of a dump of an earlier version
+            state["checkpoint_bytes"] = state.pop("seed_bytes")
+        vars(self).update(state)
+
+    @property
+    def seed_bytes(self) -> int | None:
+        """The earlier name of `checkpoint_bytes`."""
+        return self.checkpoint_bytes
 
     def to_dict(self) -> dict:
         """The report as a dict of JSON's types.
@@ -254,8 +265,8 @@ class UpdateReport:
 
     def _memory(self):
         text = _size(self.cache_bytes)
-        if self.seed_bytes:
-            text += f" and Hessians {_size(self.seed_bytes)}"
+        if self.checkpoint_bytes:
+            text += f" and Hessians {_size(self.checkpoint_bytes)}"
         return text
 
     def _remarks(self):

@@ -336,7 +336,7 @@ def test_a_dump_holds_every_row_once(case):
 
 def test_the_trajectory_holds_arrays_only(case, tmp_path):
     if case.model.solver == "newton":
-        with pytest.raises(AttributeError, match="end of the path only"):
+        with pytest.raises(AttributeError, match="keeps the optimum only"):
             _ = case.model.trajectory_
         return
     joblib.dump(case.model, tmp_path / "model.joblib")

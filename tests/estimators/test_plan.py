@@ -98,9 +98,11 @@ def test_hessians_along_a_path_are_announced(
     assert "new Hessian" in str(plan)
     report = model.unlearn(position=0).update_report_
     # Positions of the sampled rows are kept, too: of a number that is drawn.
-    assert abs(plan.seed_bytes - report.seed_bytes) < 8 * (2 + 60 * (n_rows > 300))
+    assert abs(plan.checkpoint_bytes - report.checkpoint_bytes) < 8 * (
+        2 + 60 * (n_rows > 300)
+    )
     after = model.plan_unfit(position=1)
-    assert after.n_hessians == after.seed_bytes == 0
+    assert after.n_hessians == after.checkpoint_bytes == 0
     assert after.n_passes == plan.n_passes
 
 

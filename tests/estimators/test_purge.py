@@ -548,7 +548,9 @@ def test_a_path_is_purged_only_where_that_is_asked_for(solver, tmp_path):
 def test_save_without_a_purge_warns(tmp_path):
     X, y, (last, _) = _rows("logistic")
     model = DeltaGradLogisticRegression().fit(X, y).unlearn(position=last)
-    with pytest.warns(UserWarning, match="may tell of rows that were removed"):
+    with pytest.warns(
+        UserWarning, match="may contain traces of rows that were removed"
+    ):
         model.save(tmp_path / "model", purge=False)
     assert joblib.load(tmp_path / "model").purged_ == model.purged_ == "no"
 

@@ -342,7 +342,7 @@ PUBLIC = {
 FIGURES = {
     "n_steps", "n_exact_steps", "n_passes", "n_hessians", "gradient_norm",
     "distance_bound", "decision_bound", "change_bound", "relative_bound", "no_bound",
-    "error_estimate", "refit", "reason", "cache_bytes", "seed_bytes", "seconds",
+    "error_estimate", "refit", "reason", "cache_bytes", "checkpoint_bytes", "seconds",
     "coef_digest",
 }  # fmt: skip
 SEALS = {"salt", "digest"}
@@ -359,7 +359,8 @@ def test_every_field_is_public_or_a_figure():
 def test_fields_that_are_added_are_none_by_default():
     """So that a report of an older dump, which has them not, keeps its digest."""
     for field in dataclasses.fields(UpdateReport):
-        if field.name not in _receipt._FIELDS_OF_SCHEMA_3 | {"digest"}:
+        earlier = _receipt._FIRST_NAMES.get(field.name, field.name)
+        if earlier not in _receipt._FIELDS_OF_SCHEMA_3 | {"digest"}:
             assert field.default is None, field.name
 
 
@@ -600,6 +601,8 @@ def test_fractions_of_the_edit_and_of_the_way_are_told_apart():
 # Receipts in dumps of schema 3 and before
 # ---------------------------------------------------------------------------
 
+# Fields that have other names since.
+TODAY = {"seed_bytes": "checkpoint_bytes"}
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*-schema-3.joblib"))
 
 
@@ -612,7 +615,10 @@ def _old_history(n_edits=3):
     for report in model.history_:
         old = deepcopy(report)
         for name in list(vars(old)):
-            if name not in _receipt._FIELDS_OF_SCHEMA_3:
+            if (
+                _receipt._FIRST_NAMES.get(name, name)
+                not in _receipt._FIELDS_OF_SCHEMA_3
+            ):
                 del vars(old)[name]  # it was not there
         vars(old)["previous_digest"] = previous
         previous = vars(old)["digest"] = _receipt.record_digest(old.to_dict())
@@ -636,7 +642,8 @@ def test_old_receipts_are_verified_by_their_own_rule(old):
     records = json.loads(json.dumps(history.to_dicts(), allow_nan=False))
     assert check_chain(records) == len(history)
     without = [  # as the version that made them wrote them into a log
-        {n: r[n] for n in (*_receipt._FIELDS_OF_SCHEMA_3, "digest")} for r in records
+        {n: r[TODAY.get(n, n)] for n in (*_receipt._FIELDS_OF_SCHEMA_3, "digest")}
+        for r in records
     ]
     assert check_chain(without) == len(history)
     for name in records[1]:
@@ -816,3 +823,20 @@ def test_a_request_said_again_by_its_ids_is_no_edit(case, results):
     assert all("update_report_" in place for place in changed)
     assert model.update_report_.n_removed == 0
     assert model.update_report_.n_not_found == 2
+
+
+def test_receipts_of_before_a_field_was_renamed(case):
+    """In dumps, in pickles and in logs; `seed_bytes` is `checkpoint_bytes` today."""
+    model, X, y, ids = case
+    for _ in edit_of_every_kind(model, X, y, ids):
+        pass
+    records = model.history_.to_dicts()
+    for record in records:
+        record["seed_bytes"] = record.pop("checkpoint_bytes")
+    assert check_chain(records) == len(records)
+    old = deepcopy(model.update_report_)
+    vars(old)["seed_bytes"] = vars(old).pop("checkpoint_bytes")
+    loaded = pickle.loads(pickle.dumps(old))
+    assert loaded == model.update_report_
+    assert loaded.seed_bytes == loaded.checkpoint_bytes
+    assert "seed_bytes" not in vars(loaded)
