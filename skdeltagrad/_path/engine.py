@@ -171,7 +171,7 @@ class PathEngine(AbstractEngine):
         return {
             "n_steps": self.trajectory.n_steps,
             "n_exact_steps": int(self.trajectory.exact.sum()),
-            "seed_bytes": 0 if self.seed is None else self.seed.nbytes,
+            "checkpoint_bytes": 0 if self.seed is None else self.seed.nbytes,
             **self.ledger,
         }
 
@@ -494,7 +494,7 @@ class PathEngine(AbstractEngine):
         return {
             "n_hessians": n_hessians,
             "n_hessians_at_most": n_hessians,
-            "seed_bytes": kind.nbytes(self.model.loss, *size),
+            "checkpoint_bytes": kind.nbytes(self.model.loss, *size),
         }
 
     def _seconds(self, objective, indices):
