@@ -21,10 +21,12 @@ from .._reports.report import UpdateReport
 from .._utils.sklearn_compat import Interval, LinearModel
 from .._utils.typing import Kind, MatrixLike, Solver
 from .base import BaseDeltaGrad
+from .documentation import with_shared_parts
 from .requests import check_some_count
 from .targets import Targets
 
 
+@with_shared_parts
 class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
     """Poisson regression that can forget, add and correct training rows.
 
@@ -39,87 +41,17 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
     After an edit the model becomes what a fit on the edited rows would give, at a
     fraction of the cost, by DeltaGrad [1]_: by default the optimum moves by one step
     from the cached gradient and Hessian, and a bound says how far it may be off; with
-    the solvers "gd" and "sgd" the whole training run is cached and replayed.
+    the solvers "gd" and "sgd" the whole training run is cached and replayed. These two
+    need a `learning_rate`: there is no "auto", because the objective is not smooth, and
+    any step size is too large somewhere.
 
     Parameters
     ----------
     alpha : float, default=1.0
         Regularisation strength. That of scikit-learn's model is alpha divided by the
         sum of the weights, which `to_sklearn` sets.
-    fit_intercept : bool, default=True
-        Whether there is an intercept. It is not penalised.
-    solver : {"newton", "gd", "sgd"}, default="newton"
-        "newton" aims at scikit-learn's own solution, the optimum, and edits it at the
-        end of the path, with a certificate. "gd" and "sgd" (gradient descent on all
-        rows, or on mini-batches) run exactly `max_iter` epochs: the path is the model,
-        and an edit replays all of it, as in the paper.
-    max_iter : int, default=100
-        Largest number of Newton steps; number of epochs (passes over the rows) for
-        "gd" and "sgd".
-    tol : float, default=1e-4
-        For "newton": a fit stops where the largest entry of the gradient per unit of
-        weight is at most this, and what is left is at most a thousandth of what a
-        median row does to the optimum (a hundredth where no Hessian is kept).
-    edit_tol : float, default=1e-2
-        For "newton": how far from the exact optimum an edit may end, as a fraction of
-        the way since the rows were last read (not of what this edit changes, which the
-        report gives as `change_bound`). Held by a bound where there is one.
-        For a replay with ``period="auto"``: how far from an exact retrain, as a share
-        of what the edit moves; held by an estimate.
-    curvature : {"auto", "exact", "kronecker", "diagonal"}, default="auto"
-        For "newton": "exact" keeps the Hessian, so that most edits take no pass over
-        the rows. The others keep none and solve by conjugate gradients, one pass each,
-        preconditioned by a Kronecker product or by the diagonal.
-        "auto" takes the first that fits, by size and by the memory that is free.
-    store_data : bool, default=True
-        Whether the estimator keeps the training rows. Without them (for "newton" with
-        the exact Hessian) rows can be removed, given by their content and with their
-        weights, for as long as `edit_tol` is certified. A fingerprint of each row, of
-        8 bytes, is kept, so that rows that were never trained are refused: whoever has
-        the estimator can ask it whether a row that is suspected is a training row.
-    standardize : bool, default=False
-        For "newton": whether the model is that of standardised columns, as in a
-        pipeline after a `StandardScaler`. Rows are stored and given as they are, and
-        `coef_` is in their units; what is penalised is ``coef_ * scale_``. The
-        deviations are those of the rows that are there: an edit changes them, and the
-        model with them, exactly, where a scaler would go on with what it learned from
-        removed rows. `sample_weight` counts in them.
-    learning_rate : "auto", float or array-like of shape (max_iter,), default="auto"
-        For "gd" and "sgd": step size on the mean objective, for all epochs or for
-        each. It must be given: there is no "auto", because the objective is not smooth,
-        and any step size is too large somewhere.
-    batch_size : int, default=1024
-        For "sgd": rows in a batch. Rows are dealt to batches anew in every epoch; the
-        last one may be shorter.
-    burn_in : int, default=10
-        For "gd" and "sgd": number of steps at the start of a replay whose gradients
-        are computed (the paper's j0).
-    period : "auto" or int, default="auto"
-        With a number, one step in `period` is computed after `burn_in` steps, and the
-        others are predicted (the paper's T0); with 1 every edit is an exact retraining.
-        "auto" predicts every step by Hessians that are kept at a few points of the
-        path, measures what they get wrong at as many nodes as `edit_tol` asks for, by
-        an estimate, and retrains exactly where that is no dearer.
-    history_size : int, default=2
-        Number of curvature pairs that predictions rest on (the paper's m).
-    cache_dtype : {"float64", "float32"}, default="float64"
-        Precision of the steps that are kept, for "gd" and "sgd". With "float32" every
-        step is rounded as it is made, to a relative 6e-8: the cached run takes half the
-        memory, and its end is off by at most 6e-8 of the length of the path.
-    cache_folder : str, path-like or None, default=None
-        For "gd" and "sgd": a folder for the cached run, which is then mapped into
-        memory from a file there instead of held; the file has no name and is gone
-        with the estimator. None: in memory. May be changed after `fit`.
-    random_state : int, RandomState instance or None, default=None
-        Decides which rows share a batch, for "sgd".
-    callback : callable, default=None
-        Called with the `UpdateReport` of every fit and edit, for a log of them all. It
-        is called last: where it raises, the edit is undone. It is not in dumps and
-        copies of a fitted estimator. May be changed after `fit`.
-    verbose : int, default=0
-        If positive, the memory that curvature or the cached run takes is printed before
-        `fit`, and `update_report_` after it and every edit; above 1 every Newton step,
-        too.
+    $fit_intercept
+    $parameters
 
     Attributes
     ----------
@@ -127,23 +59,7 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
         Coefficients: float64, for float32 rows, too.
     intercept_ : float
         Intercept; 0.0 if ``fit_intercept=False``.
-    scale_ : ndarray of shape (n_features,)
-        Standard deviations of the columns, 1 for constant ones, with
-        ``standardize=True``.
-    n_iter_ : ndarray of shape (1,), dtype int32
-        Number of Newton steps of the last fit, or of epochs.
-    learning_rate_ : float or ndarray of shape (max_iter,)
-        Step size of each epoch, for "gd" and "sgd".
-    trajectory_ : Trajectory
-        The cached run, for "gd" and "sgd": its steps, of which its iterates follow.
-    update_report_ : UpdateReport
-        What the last fit or edit did: a receipt.
-    history_ : History
-        The receipts of the fit and the edits after it, the newest 1,000.
-    n_features_in_ : int
-        Number of features seen by `fit`.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, when X had names that are all strings.
+    $attributes
 
     See Also
     --------

@@ -426,7 +426,7 @@ def test_a_label_that_is_new_is_told(wine):
     """It may be a typing error."""
     X, y = wine
     model = DeltaGradLogisticRegression().fit(X[:-1], y[:-1])
-    message = "labels that are new, 'Red', besides those of fit, 'red', 'rose', 'white'"
+    message = "new labels, 'Red', besides those of fit, 'red', 'rose', 'white'"
     with pytest.warns(UserWarning, match=message) as caught:
         model.partial_refit(X[-1:], ["Red"])
     assert caught[0].filename == __file__
