@@ -13,7 +13,6 @@ from skdeltagrad import _kernels
 from skdeltagrad._data.fingerprints import Fingerprints
 from skdeltagrad._data.rows import AbstractRows
 from skdeltagrad._objective import second_derivatives
-from skdeltagrad._objective.moments import standardised_squares
 from skdeltagrad._optimum.subsample import importance
 from skdeltagrad._path import checkpoint_replay, engine, replay_error
 from skdeltagrad._reports import digests
@@ -174,7 +173,7 @@ def data_term(model):
 
 def importance_of_rows(objective, slots):
     """The importance by which rows are sampled."""
-    return importance(standardised_squares(objective, slots), np.zeros(len(slots), int))
+    return importance(objective.standardised_squares(slots), np.zeros(len(slots), int))
 
 
 @contextmanager

@@ -1,17 +1,23 @@
-"""Loss x rows x intercept: derivatives of the data term, as plain sums.
+"""The data term of the objective: sums over rows of the loss and its derivatives.
 
     F(W, b) = sum_i s_i loss(y_i, (x_i - c) @ W' + b) + sum_k alpha_k / 2 ||W_k||^2
 
-c is the centre of the columns (zero without an intercept); the penalty is applied in
-the loop (`_descent`), exactly and once, so what is summed here is the first term only.
+c is the centre of the columns (zero without an intercept). The data term is the first
+sum; the solvers add the penalty themselves, exactly and once.
+
+This is the seam between the solvers and the rows. Solvers ask an `AbstractDataTerm` for
+sums over rows that they name by storage index, and do not know where the rows are.
+`DataTerm` computes the sums from rows in memory.
 
 Groups
 ------
 With ``class_weight="balanced"`` the weight of every row of a class changes when one
-row leaves. Gradients are therefore summed per *group* of rows that share such a
-factor, without the factor: one group per class then, one group of all rows otherwise.
+row leaves. Sums are therefore returned for each *group* of rows that share such a
+factor, without the factor: one group for each class then, and one group of all rows
+otherwise.
 """
 
+from abc import ABC, abstractmethod
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -19,28 +25,36 @@ from functools import partial
 import numpy as np
 
 from .._utils import threads
+from .losses import HalfSquaredLoss
 from .second_derivatives import add_grams, add_hessians, curvature_blocks
 
-# Work is cut into at most this many parts of at least so many multiplications, whatever
-# the number of threads: see `_threads`. A part costs a buffer of the gradient's size.
+# A cost: a pass is cut into at most this many parts, each of at least so many
+# multiplications, whatever the number of threads is (see `_utils.threads`). Every part
+# needs a buffer of the gradient's size.
 _MAX_PARTS = 16
 _PART_WORK = 2**19
-# These buffers take at most so many bytes together, but for a few.
+# A cost: the buffers of all parts take at most so many bytes together, but there may
+# always be a few parts.
 _PARTS_BYTES = 2**28
 _FEWEST_PARTS = 4
-# What the loss of a row costs per output, in multiplications: an exponential, and a
-# target and a weight from somewhere in memory.
+# A cost: the loss of a row takes as long as so many multiplications for each output:
+# an exponential, and a target and a weight from somewhere in memory.
 _LOSS_WORK = 64
-# Raw predictions of a block take at most so many bytes: they are read a second time.
+# A cost: the raw predictions of a block of rows take at most so many bytes, because
+# they are read a second time and should still be in the cache.
 _RAW_BYTES = 2**20
 _LEAST_IN_BLOCK = 2**5
-# What is kept of rows for products with the Hessian takes at most so many bytes.
+# A cost: what is kept of the rows for products with the Hessian takes at most so many
+# bytes.
 _MOST_STATE_BYTES = 2**28
+# A cost: the standard deviations that `standardised_squares` divides by are those of
+# about so many rows.
+_N_SPREAD = 2**15
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one pass over some rows tells about an iterate.
+    """What one pass over some rows returns for an iterate.
 
     Attributes
     ----------
@@ -48,7 +62,7 @@ class Measurement:
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
     largest_change : float
         Largest distance of a row (`AbstractLoss.distances`) from another iterate to
-        this one.
+        this one; zero where no other iterate was given.
     """
 
     loss_sums: np.ndarray
@@ -56,35 +70,211 @@ class Measurement:
     largest_change: float
 
 
-class DataTerm:
-    """The data term of the objective on stored rows.
+class AbstractDataTerm(ABC):
+    """Sums over rows, which is all that the solvers know of them.
+
+    A subclass implements the abstract methods; everything else follows from them. Rows
+    are named by `indices`, an int64 array of storage indices, shape (n_rows,). A row
+    means ``[x - centre, 1]`` with an intercept and ``x`` without. Iterates and
+    directions have shape (n_outputs, n_dof), with the intercept last. All sums are in
+    float64, without the factors of groups, and do not depend on the number of threads.
 
     Parameters
     ----------
-    rows : AbstractRows
-    y, weight : ndarray
-        Of every storage index, as the loss reads them.
+    n_features : int
+    y : ndarray of shape (n_stored,) or (n_stored, n_outputs)
+        Targets of every storage index, as the loss reads them.
+    weight : ndarray of shape (n_stored,)
     loss : AbstractLoss
     centre : ndarray of shape (n_features,) or None
-        None: no intercept.
-    group : ndarray of shape (n_stored,) or None
-        Group of every storage index; None where ``n_groups`` is 1.
-    n_groups : int
+        What is subtracted from the columns. None: there is no intercept.
+    group : ndarray of shape (n_stored,) or None, default=None
+        Group of every storage index. None where there is one group.
+    n_groups : int, default=1
     """
 
-    def __init__(self, rows, y, weight, loss, centre, group=None, n_groups=1):
-        self.rows = rows
+    def __init__(self, n_features, y, weight, loss, centre, group=None, n_groups=1):
+        self.n_features = n_features
         self.y = y
         self.weight = weight
         self.loss = loss
-        self.centre = centre if centre is None or centre.any() else None
+        self.centre = centre
         self.group = group
         self.n_groups = n_groups
-        self.fit_intercept = centre is not None
-        self.n_features = rows.n_features
-        self.n_outputs = loss.n_outputs
-        self.n_dof = rows.n_features + self.fit_intercept
-        self._accumulators = []
+
+    # Sums that a subclass computes.
+
+    @abstractmethod
+    def measure(self, iterate, indices, origin=None) -> Measurement:
+        """Return losses and gradients of some rows, in one pass.
+
+        Parameters
+        ----------
+        iterate : ndarray of shape (n_outputs, n_dof)
+        indices : ndarray of shape (n_rows,)
+        origin : ndarray of shape (n_outputs, n_dof), optional
+            Another iterate. Where it is given, `largest_change` is measured from it.
+        """
+
+    @abstractmethod
+    def add_gradient_sums(self, iterate, indices, sums_out, sign=1.0):
+        """Add the gradients of some rows, times a sign, to the sums of their groups.
+
+        Parameters
+        ----------
+        iterate : ndarray of shape (n_outputs, n_dof)
+        indices : ndarray of shape (n_rows,)
+        sums_out : ndarray of shape (n_groups, n_outputs, n_dof)
+        sign : float, default=1.0
+        """
+
+    @abstractmethod
+    def gradient_change(self, anchor, drift, indices):
+        """Return the change of the gradient sums from an anchor to anchor + drift.
+
+        It is computed row by row, because the difference of two sums would lose digits.
+
+        Parameters
+        ----------
+        anchor, drift : ndarray of shape (n_outputs, n_dof)
+        indices : ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        changes : ndarray of shape (n_groups, n_outputs, n_dof)
+        """
+
+    @abstractmethod
+    def add_hessian_sums(self, iterate, indices, sums_out, factor):
+        """Add the Hessians of some rows, each times a factor, to sums by group.
+
+        Parameters
+        ----------
+        iterate : ndarray of shape (n_outputs, n_dof)
+        indices : ndarray of shape (n_rows,)
+        sums_out : ndarray of shape (n_groups, q, q)
+            See `hessian_sums`. Symmetric.
+        factor : ndarray of shape (n_rows,)
+            May be negative.
+        """
+
+    @abstractmethod
+    def hessian_states(self, iterate, indices):
+        """Return what `hessian_products` should know of some rows at an iterate.
+
+        Only the same data term reads it.
+        """
+
+    @abstractmethod
+    def hessian_products(self, states, iterate, direction, indices):
+        """Return the Hessian's product with a direction, by one pass.
+
+        Parameters
+        ----------
+        states : object
+            What `hessian_states` returned for the same iterate and rows.
+        iterate, direction : ndarray of shape (n_outputs, n_dof)
+        indices : ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        products : ndarray of shape (n_groups, n_outputs, n_dof)
+        """
+
+    @abstractmethod
+    def hessian_diagonals(self, iterate, indices):
+        """Return diagonals of the Hessians: (n_groups, n_coordinates, n_dof)."""
+
+    @abstractmethod
+    def second_derivative_sums(self, iterate, indices):
+        """Return weighted sums of second derivatives: (n_groups, m, m).
+
+        m is `AbstractLoss.n_curvatures`.
+        """
+
+    @abstractmethod
+    def second_moments(self, indices):
+        """Return ``sum_i s_i x_i x_i'`` for each group: (n_groups, n_dof, n_dof)."""
+
+    @abstractmethod
+    def column_squares(self, indices):
+        """Return the diagonals of `second_moments`: (n_groups, n_dof)."""
+
+    @abstractmethod
+    def column_sums(self, indices):
+        """Return weighted sums over all groups of the columns as they are stored.
+
+        Returns
+        -------
+        sums, squares : ndarray of shape (n_features,)
+            Of the entries and of their squares, neither centred nor with an intercept.
+        """
+
+    @abstractmethod
+    def largest_change(self, change, indices):
+        """Return the largest distance of a row along a step, 0.0 without rows.
+
+        Distances are those of `AbstractLoss.distances`; `change` has the shape of an
+        iterate.
+        """
+
+    # Numbers of single rows that a subclass computes.
+
+    @abstractmethod
+    def raw_predictions(self, directions, indices):
+        """Return products of rows with directions, for example an iterate.
+
+        Parameters
+        ----------
+        directions : ndarray of shape (n_directions, n_dof)
+        indices : ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        raw_predictions : ndarray of shape (n_rows, n_directions)
+        """
+
+    @abstractmethod
+    def squared_distances(self, indices, centre=None, scale=None):
+        """Return ``sum_j scale_j (x_ij - centre_j)^2`` of some rows, shape (n_rows,).
+
+        Parameters
+        ----------
+        indices : ndarray of shape (n_rows,)
+        centre, scale : ndarray of shape (n_features,), optional
+            The centre of the columns, and ones, by default.
+        """
+
+    @abstractmethod
+    def extended(self, indices):
+        """Return dense copies of some rows, shape (n_rows, n_dof), dtype float64."""
+
+    @abstractmethod
+    def work_per_row(self, indices):
+        """Return the mean cost of one product with a row.
+
+        Its unit is the time of one multiplication with an entry of a dense row.
+        """
+
+    @property
+    @abstractmethod
+    def entry_cost(self):
+        """Cost of a product with one stored entry, in the same unit (float)."""
+
+    # What follows from these.
+
+    @property
+    def fit_intercept(self):
+        return self.centre is not None
+
+    @property
+    def n_outputs(self):
+        return self.loss.n_outputs
+
+    @property
+    def n_dof(self):
+        """Number of coefficients of an output, with its intercept."""
+        return self.n_features + self.fit_intercept
 
     @property
     def n_curvatures(self):
@@ -93,11 +283,11 @@ class DataTerm:
 
     @property
     def shape(self):
-        """Shape of an iterate, (n_outputs, n_dof); the intercept comes last."""
+        """Shape of an iterate, (n_outputs, n_dof)."""
         return self.n_outputs, self.n_dof
 
     def origin(self, indices):
-        """Where a fit of some rows starts: no coefficients, a constant prediction."""
+        """Return where a fit of some rows starts: coefficients of zero."""
         origin = np.zeros(self.shape)
         if self.fit_intercept:
             constant = self.loss.constant_prediction(
@@ -107,45 +297,171 @@ class DataTerm:
         return origin
 
     def gradient_sums(self, iterate, indices):
-        """Sum of the gradients of some rows at an iterate, for each group.
-
-        Parameters
-        ----------
-        iterate : ndarray of shape (n_outputs, n_dof)
-        indices : ndarray of shape (n_rows,)
-
-        Returns
-        -------
-        gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
-        """
+        """Return the sums of the gradients: (n_groups, n_outputs, n_dof)."""
         sums = np.zeros((self.n_groups, *self.shape))
         self.add_gradient_sums(iterate, indices, sums)
         return sums
 
-    def add_gradient_sums(self, iterate, indices, sums_out, sign=1.0):
-        """Add the gradients of some rows, times a sign, to the sums of their groups.
+    def hessian_sums(self, iterate, indices):
+        """Return the sums of the Hessians of some rows at an iterate.
 
-        A few rows cost what they touch: nothing of the gradient's size is made.
+        Returns
+        -------
+        hessian_sums : ndarray of shape (n_groups, q, q)
+            In the coordinates of the loss, q = n_coordinates * n_dof; where outputs
+            are not coupled, q = n_dof: all outputs have the same Hessian.
         """
-        if not len(indices):
-            return
+        q = self.n_curvatures * self.n_dof
+        sums = np.zeros((self.n_groups, q, q))
+        self.add_hessian_sums(iterate, indices, sums, np.ones(len(indices)))
+        return sums
 
+    def row_gradients(self, iterate, indices):
+        """Return the gradient of every row: (n_rows, n_outputs, n_dof)."""
+        pointwise = self.raw_predictions(iterate, indices)
+        self.loss.differentiate(pointwise, self.y, self.weight, indices)
+        return pointwise[:, :, np.newaxis] * self.extended(indices)[:, np.newaxis]
+
+    def second_derivatives(self, iterate, indices):
+        """Return second derivatives of rows, weights included: (n_rows, m, m)."""
+        raw = np.broadcast_to(0.0, (len(indices), self.n_outputs))
+        if not self.loss.is_quadratic:
+            raw = self.raw_predictions(iterate, indices)
+        found = self.loss.second_derivatives(raw, self.y[indices])
+        return found * self.weight[indices, np.newaxis, np.newaxis]
+
+    def largest_square(self, indices, scale):
+        """Return the largest ``sum_j scale_j x_ij^2`` of some rows, intercept included.
+
+        Parameters
+        ----------
+        indices : ndarray of shape (n_rows,)
+        scale : ndarray of shape (n_dof,)
+        """
+        squares = self.squared_distances(indices, scale=scale[: self.n_features])
+        return float(squares.max(initial=0.0) + scale[self.n_features :].sum())
+
+    @np.errstate(over="ignore", invalid="ignore")  # such rows are infinitely far away
+    def standardised_squares(self, indices):
+        """Return the mean squared entry of each row, its columns standardised.
+
+        The standard deviations are those of some of the rows.
+
+        Returns
+        -------
+        squares : ndarray of shape (n_rows,)
+            May be infinite or NaN.
+        """
+        some = indices[:: max(1, len(indices) // _N_SPREAD)]
+        sums, squares = self.column_sums(some)
+        total = self.weight[some].sum()
+        mean = sums / total if self.fit_intercept else np.zeros(self.n_features)
+        # Rounding: a constant column has a variance of about one unit in the last
+        # place of its squared mean, and a column of zeros has none.
+        least = np.fmax(np.finfo(float).eps * mean**2, np.finfo(float).tiny)
+        variance = np.fmax(squares / total - mean**2, least)
+        return self.squared_distances(indices, mean, 1 / variance) / self.n_dof
+
+    def row_sum(self, indices):
+        """Return the weighted sum of some rows, shape (n_dof,)."""
+        sums, _ = self.column_sums(indices)
+        if not self.fit_intercept:
+            return sums
+        total = self.weight[indices].sum()
+        return np.append(sums - total * self.centre, total)
+
+    def by_group(self, indices):
+        """Return the storage indices of some rows, group by group."""
+        if self.n_groups == 1:
+            return [indices]
+        group = self.group[indices]
+        return [indices[group == number] for number in range(self.n_groups)]
+
+    def weight_by_group(self, indices):
+        """Return the total weight of some rows, shape (n_groups,)."""
+        return np.array([self.weight[some].sum() for some in self.by_group(indices)])
+
+    def merged(self, group_weight):
+        """Return the data term with one group, whose weights contain the factors.
+
+        It is for sums that nobody needs by group: with a group for each of many
+        classes they would take that many times the memory.
+
+        Parameters
+        ----------
+        group_weight : ndarray of shape (n_groups,)
+            Factors of the groups.
+        """
+        if self.n_groups == 1:
+            return self.reweighted(self.weight * group_weight[0])
+        weight = self.weight * group_weight[self.group]
+        return self.replaced(weight=weight, group=None, n_groups=1)
+
+    def reweighted(self, weight):
+        """Return the data term with other weights, shape (n_stored,)."""
+        return self.replaced(weight=weight)
+
+    def half_squares(self):
+        """Return half of the weighted sum of squared raw predictions as a data term.
+
+        Its gradient is the product of the second moments with the iterate, shape
+        (1, n_dof).
+        """
+        targets = np.zeros((len(self.weight), 1))
+        return self.replaced(loss=HalfSquaredLoss(1), y=targets)
+
+    def replaced(self, **attributes):
+        """Return the data term of the same rows with other attributes.
+
+        The two can be used by different threads at the same time.
+        """
+        other = copy(self)
+        for name, value in attributes.items():
+            setattr(other, name, value)
+        return other
+
+
+class DataTerm(AbstractDataTerm):
+    """The data term of rows in memory.
+
+    Parameters
+    ----------
+    rows : AbstractRows
+    y, weight, loss, centre, group, n_groups
+        See `AbstractDataTerm`.
+    """
+
+    def __init__(self, rows, y, weight, loss, centre, group=None, n_groups=1):
+        super().__init__(rows.n_features, y, weight, loss, centre, group, n_groups)
+        self._rows = rows
+        # The centre, or None where nothing has to be subtracted: then a few sparse
+        # rows can be added to a gradient without reading all of it.
+        self._offset = None if centre is None or not centre.any() else centre
+        self._accumulators = []
+
+    def replaced(self, **attributes):
+        other = super().replaced(**attributes)
+        other._accumulators = []
+        return other
+
+    @property
+    def entry_cost(self):
+        return self._rows.entry_cost
+
+    def work_per_row(self, indices):
+        entries = self._rows.n_entries(indices) / len(indices)
+        return entries * self._rows.entry_cost
+
+    def add_gradient_sums(self, iterate, indices, sums_out, sign=1.0):
         def differentiate(raw, block):
             self.loss.differentiate(raw, self.y, self.weight, block)
             if sign != 1.0:
                 raw *= sign
 
-        affine = self.affine(iterate)
-        for members, gradient_out in zip(self.by_group(indices), sums_out, strict=True):
-            if len(members):
-                self._add_products(affine, members, differentiate, gradient_out)
+        if len(indices):
+            self._add_by_group(iterate, indices, differentiate, sums_out)
 
     def measure(self, iterate, indices, origin=None):
-        """Losses and gradients of some rows, in one pass: a `Measurement`.
-
-        Changes are counted from `origin`, another iterate, where it is given.
-        """
-        affine = self.affine(iterate)
         change = None if origin is None else self.affine(iterate - origin)
 
         def evaluate(raw, block):
@@ -154,52 +470,13 @@ class DataTerm:
                 largest = self.loss.distances(self._raw(change, block)).max()
             return self.loss.evaluate(raw, self.y, self.weight, block), largest
 
-        losses = np.zeros(self.n_groups)
         sums = np.zeros((self.n_groups, *self.shape))
-        largest = 0.0
-        for number, members in enumerate(self.by_group(indices)):
-            if len(members):
-                seen = self._add_products(affine, members, evaluate, sums[number])
-                losses[number] = sum(loss for loss, _ in seen)
-                largest = max(largest, *(change for _, change in seen))
+        seen = self._add_by_group(iterate, indices, evaluate, sums)
+        losses = np.array([sum(loss for loss, _ in blocks) for blocks in seen], float)
+        largest = max((change for _, change in sum(seen, [])), default=0.0)
         return Measurement(losses, sums, float(largest))
 
-    def largest_change(self, change, indices):
-        """Largest distance (`AbstractLoss.distances`) of a row along a step."""
-        affine, blocks = self.affine(change), self.blocks(indices)
-        largest = np.zeros(len(blocks))
-
-        def take(number):
-            distances = self.loss.distances(self._raw(affine, blocks[number]))
-            largest[number] = distances.max()
-
-        threads.run(take, len(blocks))
-        return float(largest.max(initial=0.0))
-
-    def largest_square(self, indices, scale):
-        """Largest ``sum_j scale_j x_ij^2`` of some rows, as `extended` gives them.
-
-        Parameters
-        ----------
-        indices : ndarray of shape (n_rows,)
-        scale : ndarray of shape (n_dof,)
-        """
-        n_features, blocks = self.n_features, self.blocks(indices)
-        centre = np.zeros(n_features) if self.centre is None else self.centre
-        largest = np.zeros(len(blocks))
-
-        def take(number):
-            squares = self.rows.squared_distances(
-                blocks[number], centre, scale[:n_features]
-            )
-            largest[number] = squares.max()
-
-        threads.run(take, len(blocks))
-        return float(largest.max(initial=0.0) + scale[n_features:].sum())
-
     def gradient_change(self, anchor, drift, indices):
-        """Change of the gradient sums from an anchor to anchor + drift, by group."""
-
         def differentiate(raw, block):
             before = self._raw(here, block)
             raw += before
@@ -207,18 +484,12 @@ class DataTerm:
             self.loss.differentiate(before, self.y, self.weight, block)
             raw -= before
 
-        here, along = self.affine(anchor), self.affine(drift)
-        sums = np.zeros((self.n_groups, *self.shape))
-        for members, change in zip(self.by_group(indices), sums, strict=True):
-            if len(members):
-                self._add_products(along, members, differentiate, change)
-        return sums
+        here = self.affine(anchor)
+        changes = np.zeros((self.n_groups, *self.shape))
+        self._add_by_group(drift, indices, differentiate, changes)
+        return changes
 
     def hessian_states(self, iterate, indices):
-        """What `hessian_products` needs to know of rows at an iterate, by index.
-
-        None where that is so much that it is rather made again for every product.
-        """
         if 8 * len(self.weight) * self.n_outputs > _MOST_STATE_BYTES:
             return None
         affine = self.affine(iterate)
@@ -229,21 +500,6 @@ class DataTerm:
         return states
 
     def hessian_products(self, states, iterate, direction, indices):
-        """``H v`` of some rows at an iterate, for each group: one pass.
-
-        Parameters
-        ----------
-        states : ndarray of shape (n_stored, n_outputs) or None
-            See `hessian_states`, of the same iterate.
-        iterate : ndarray of shape (n_outputs, n_dof)
-        direction : ndarray of shape (n_outputs, n_dof)
-        indices : ndarray of shape (n_rows,)
-
-        Returns
-        -------
-        products : ndarray of shape (n_groups, n_outputs, n_dof)
-        """
-
         def multiply(along, block):
             if states is None:
                 raw = self._raw(here, block)
@@ -255,22 +511,13 @@ class DataTerm:
 
         here = self.affine(iterate) if states is None else None
         products = np.zeros((self.n_groups, *self.shape))
-        along = self.affine(direction)
-        for members, product in zip(self.by_group(indices), products, strict=True):
-            if len(members):
-                self._add_products(along, members, multiply, product)
+        self._add_by_group(direction, indices, multiply, products)
         return products
 
     def hessian_diagonals(self, iterate, indices):
-        """Diagonals of the Hessians of some rows, for each group.
-
-        Returns
-        -------
-        diagonals : ndarray of shape (n_groups, n_coordinates, n_dof)
-        """
         m, loss = self.loss.n_coordinates, self.loss
         diagonals = np.zeros((self.n_groups, m, self.n_dof))
-        affine, shift = self.affine(iterate), self.shift()
+        affine = self.affine(iterate)
         for members, diagonal in zip(self.by_group(indices), diagonals, strict=True):
             for block in curvature_blocks(len(members), loss):
                 some = members[block]
@@ -278,11 +525,10 @@ class DataTerm:
                 weights = loss.second_derivative_diagonals(raw, self.y[some])
                 weights = np.broadcast_to(weights, (len(some), m))
                 weights = weights * self.weight[some, np.newaxis]
-                self.rows.add_squares(some, weights, shift, diagonal)
+                self._rows.add_squares(some, weights, self.centre, diagonal)
         return diagonals
 
     def second_derivative_sums(self, iterate, indices):
-        """Sums of second derivatives, for each group: (n_groups, m, m)."""
         m, loss = self.n_curvatures, self.loss
         sums = np.zeros((self.n_groups, m, m))
         affine = self.affine(iterate)
@@ -297,37 +543,16 @@ class DataTerm:
         return sums
 
     def second_moments(self, indices):
-        """Sums of ``s_i x_i x_i'`` for each group: (n_groups, n_dof, n_dof)."""
         moments = np.zeros((self.n_groups, self.n_dof, self.n_dof))
         for members, moment in zip(self.by_group(indices), moments, strict=True):
             weight = self.weight[members][np.newaxis]
             add_grams(
-                self.rows, members, lambda block, w=weight: w[:, block], 1,
-                self.shift(), moment[np.newaxis],
+                self._rows, members, lambda block, w=weight: w[:, block], 1,
+                self.centre, moment[np.newaxis],
             )  # fmt: skip
         return moments
 
-    def hessian_sums(self, iterate, indices):
-        """Sum of the Hessians of some rows at an iterate, for each group.
-
-        Parameters
-        ----------
-        iterate : ndarray of shape (n_outputs, n_dof)
-        indices : ndarray of shape (n_rows,)
-
-        Returns
-        -------
-        hessian_sums : ndarray of shape (n_groups, q, q)
-            In the coordinates of the loss, q = n_coordinates * n_dof; where outputs
-            are not coupled, q = n_dof: that of every output.
-        """
-        q = self.n_curvatures * self.n_dof
-        sums = np.zeros((self.n_groups, q, q))
-        self.add_hessian_sums(iterate, indices, sums, np.ones(len(indices)))
-        return sums
-
     def add_hessian_sums(self, iterate, indices, sums_out, factor):
-        """Add the Hessians of some rows, each times a factor, to the sums of groups."""
         raw_of = partial(self._raw_for_hessian, self.affine(iterate))
         group = np.zeros(len(indices), np.int64)
         if self.n_groups > 1:
@@ -337,87 +562,104 @@ class DataTerm:
             members = indices[mine]
             weight = self.weight[members] * factor[mine]
             add_hessians(
-                self.rows, members, self.y, weight, self.loss, raw_of, self.shift(),
+                self._rows, members, self.y, weight, self.loss, raw_of, self.centre,
                 total,
             )  # fmt: skip
 
-    def merged(self, group_weight):
-        """This objective with one group, whose weights contain the groups' factors.
+    def largest_change(self, change, indices):
+        affine, blocks = self.affine(change), self.blocks(indices)
+        largest = np.zeros(len(blocks))
 
-        For sums that nobody asks for by group: with a group for each of many classes
-        they would take that many times the memory.
-        """
-        if self.n_groups == 1:
-            return self.reweighted(self.weight * group_weight[0])
-        other = self.reweighted(self.weight * group_weight[self.group])
-        other.group, other.n_groups = None, 1
-        return other
+        def take(number):
+            distances = self.loss.distances(self._raw(affine, blocks[number]))
+            largest[number] = distances.max()
 
-    def reweighted(self, weight):
-        """This objective with other weights, by storage index."""
-        other = copy(self)
-        other.weight = weight
-        return other
-
-    def weight_by_group(self, indices):
-        """Total weight of some rows, shape (n_groups,)."""
-        return np.array([self.weight[some].sum() for some in self.by_group(indices)])
-
-    def row_gradients(self, iterate, indices):
-        """Gradient of every row alone: (n_rows, n_outputs, n_dof)."""
-        pointwise = self._raw(self.affine(iterate), indices)
-        self.loss.differentiate(pointwise, self.y, self.weight, indices)
-        return pointwise[:, :, np.newaxis] * self.extended(indices)[:, np.newaxis]
-
-    def second_derivatives(self, iterate, indices):
-        """Second derivatives of rows, weights included: (n_rows, m, m)."""
-        raw = self._raw_for_hessian(self.affine(iterate), indices)
-        found = self.loss.second_derivatives(raw, self.y[indices])
-        return found * self.weight[indices, np.newaxis, np.newaxis]
+        threads.run(take, len(blocks))
+        return float(largest.max(initial=0.0))
 
     def extended(self, indices):
-        """Dense copies of rows, centred, with a column of ones for the intercept."""
-        return self.rows.extended(indices, self.shift())
+        return self._rows.extended(indices, self.centre)
 
-    def shift(self):
-        """What `AbstractRows` calls the centre: None without an intercept."""
-        if self.fit_intercept and self.centre is None:
-            return np.zeros(self.n_features)
-        return self.centre
+    def column_squares(self, indices):
+        squares = np.zeros((self.n_groups, 1, self.n_dof))
+        for members, total in zip(self.by_group(indices), squares, strict=True):
+            weight = self.weight[members, np.newaxis]
+            self._rows.add_squares(members, weight, self.centre, total)
+        return squares[:, 0]
 
-    def by_group(self, indices):
-        """Storage indices of some rows, group by group."""
-        if self.n_groups == 1:
-            return [indices]
-        group = self.group[indices]
-        return [indices[group == number] for number in range(self.n_groups)]
+    def column_sums(self, indices):
+        _, sums, squares = self._rows.column_moments(indices, self.weight[indices])
+        return sums, squares
+
+    def raw_predictions(self, directions, indices):
+        affine, blocks = self.affine(directions), self.blocks(indices)
+        products = np.empty((len(indices), len(directions)))
+        bounds = np.cumsum([0, *map(len, blocks)])
+
+        def take(number):
+            mine = products[bounds[number] : bounds[number + 1]]
+            self._rows.matvec(*affine, blocks[number], mine)
+
+        threads.run(take, len(blocks))
+        return products
+
+    def squared_distances(self, indices, centre=None, scale=None):
+        if centre is None:
+            centre = np.zeros(self.n_features) if self.centre is None else self.centre
+        distances = np.empty(len(indices))
+        bounds = self.cut(len(indices), self._rows.n_entries(indices))
+
+        def add_part(number):
+            mine = slice(bounds[number], bounds[number + 1])
+            distances[mine] = self._rows.squared_distances(indices[mine], centre, scale)
+
+        threads.run(add_part, len(bounds) - 1)
+        return distances
 
     def blocks(self, indices):
-        """Rows that stay in cache, with their raw predictions."""
+        """Return the indices in blocks of rows that stay in the cache."""
         size = max(_RAW_BYTES // (8 * self.n_outputs), _LEAST_IN_BLOCK)
-        size = min(size, self.rows.block_size())
+        size = min(size, self._rows.block_size())
         return [indices[first : first + size] for first in range(0, len(indices), size)]
 
     def affine(self, iterate):
-        """What `AbstractRows.matvec` reads: coefficients and uncentred intercepts."""
-        coef = self.rows.layout(iterate)
+        """Return what `AbstractRows.matvec` reads: coefficients and intercepts.
+
+        The intercepts are those of columns that are not centred.
+        """
+        coef = self._rows.layout(iterate)
         if not self.fit_intercept:
             return coef, np.zeros(len(iterate))
         intercept = iterate[:, self.n_features].copy()
-        if self.centre is not None:
-            intercept -= iterate[:, : self.n_features] @ self.centre
+        if self._offset is not None:
+            intercept -= iterate[:, : self.n_features] @ self._offset
         return coef, intercept
 
     def _raw(self, affine, indices):
+        """Return raw predictions of a few rows, without threads."""
         raw = np.empty((len(indices), len(affine[1])))
-        self.rows.matvec(*affine, indices, raw)
+        self._rows.matvec(*affine, indices, raw)
         return raw
 
     def _raw_for_hessian(self, affine, indices):
-        """The same, or zeros for a quadratic loss, so that no row need be read."""
+        """Return raw predictions, or zeros for a quadratic loss, which ignores them."""
         if self.loss.is_quadratic:
             return np.broadcast_to(0.0, (len(indices), self.n_outputs))
         return self._raw(affine, indices)
+
+    def _add_by_group(self, iterate, indices, pointwise, sums_out):
+        """Call `_add_products` for the rows of every group that has some.
+
+        Returns
+        -------
+        seen : list of list
+            What `pointwise` returned for each group, block by block.
+        """
+        affine = self.affine(iterate)
+        return [
+            self._add_products(affine, some, pointwise, out) if len(some) else []
+            for some, out in zip(self.by_group(indices), sums_out, strict=True)
+        ]
 
     def _add_products(self, affine, indices, pointwise, gradient_out):
         """Add ``sum_i pointwise(raw prediction of row i) x_i`` to a gradient.
@@ -429,7 +671,7 @@ class DataTerm:
         indices : ndarray of shape (n_rows,)
         pointwise : callable
             ``pointwise(raw, block)`` overwrites the raw predictions of a block of
-            rows; may run in several threads.
+            rows. It may be called by several threads.
         gradient_out : ndarray of shape (n_outputs, n_dof)
 
         Returns
@@ -437,13 +679,13 @@ class DataTerm:
         seen : list
             What `pointwise` returned, block by block.
         """
-        work = self.rows.n_entries(indices) * self.n_outputs
+        work = self._rows.n_entries(indices) * self.n_outputs
         bounds = self.cut(len(indices), work)
         n_parts = len(bounds) - 1
         # A few rows are added in place. Many are summed in buffers that stay in cache.
         own = None
         if work < self.n_outputs * self.n_dof:
-            own = self.rows.as_accumulator(gradient_out)
+            own = self._rows.as_accumulator(gradient_out)
         accumulators = [own]
         if own is None:
             accumulators = self._cleared(n_parts)
@@ -461,41 +703,51 @@ class DataTerm:
             total = accumulators[0]
             for other in accumulators[1:]:
                 total += other
-            self.rows.deposit(total, gradient_out)
+            self._rows.deposit(total, gradient_out)
         if self.fit_intercept:
             residual = residual.sum(axis=0)
             gradient_out[:, self.n_features] += residual
-            if self.centre is not None:
-                gradient_out[:, : self.n_features] -= np.outer(residual, self.centre)
+            if self._offset is not None:
+                gradient_out[:, : self.n_features] -= np.outer(residual, self._offset)
         return sum(seen, [])
 
     def _cleared(self, n_parts):
-        """So many zeros, the same for every pass: fresh memory costs more."""
+        """Return so many buffers of zeros.
+
+        They are the same in every pass, because new memory would cost more.
+        """
         for accumulator in self._accumulators[:n_parts]:
             accumulator.fill(0.0)
         while len(self._accumulators) < n_parts:
-            self._accumulators.append(self.rows.accumulator(self.shape))
+            self._accumulators.append(self._rows.accumulator(self.shape))
         return self._accumulators[:n_parts]
 
     def cut(self, n_rows, work):
-        """Bounds of the parts that may run at the same time."""
-        # A part must outweigh clearing and adding its buffer, too.
+        """Return bounds of the parts that may run at the same time.
+
+        Parameters
+        ----------
+        n_rows : int
+        work : int
+            Multiplications of a pass over the rows, without those of the loss.
+        """
+        # A part must also outweigh the clearing and adding of its buffer.
         work += _LOSS_WORK * n_rows * self.n_outputs
         n_parts = work // max(_PART_WORK, 4 * self.n_outputs * self.n_dof)
         most = max(_PARTS_BYTES // (8 * self.n_outputs * self.n_dof), _FEWEST_PARTS)
-        n_parts = min(max(n_parts, 1), most, _MAX_PARTS, n_rows)
+        n_parts = max(min(n_parts, most, _MAX_PARTS, n_rows), 1)
         return [n_rows * i // n_parts for i in range(n_parts + 1)]
 
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
     def _accumulate(self, affine, indices, pointwise, accumulator, residual_out):
-        """Add the products of some rows, block by block while they are in cache."""
+        """Add the products of some rows, block by block."""
         blocks = self.blocks(indices)
         buffer = np.empty((len(blocks[0]), self.n_outputs))
         seen = []
         for block in blocks:
             raw = buffer[: len(block)]
-            self.rows.matvec(*affine, block, raw)
+            self._rows.matvec(*affine, block, raw)
             seen.append(pointwise(raw, block))
-            self.rows.rmatvec(raw, block, accumulator)
+            self._rows.rmatvec(raw, block, accumulator)
             residual_out += raw.sum(axis=0)
         return seen

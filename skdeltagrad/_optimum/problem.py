@@ -13,7 +13,6 @@ from time import perf_counter
 
 import numpy as np
 
-from .._objective.moments import standardised_squares
 from .conjugate_gradient import (
     PRECONDITIONERS,
     Diagonal,
@@ -162,7 +161,7 @@ class Problem:
         if self.objective.loss.is_quadratic or 2 * n_expected > n_rows:
             return None
         objective = self.objective
-        squares = standardised_squares(objective, self.indices)
+        squares = objective.standardised_squares(self.indices)
         kind = np.zeros(len(self.indices), np.int64)
         if objective.loss.targets_are_classes:
             kind = objective.y[self.indices]

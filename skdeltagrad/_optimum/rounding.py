@@ -247,7 +247,7 @@ class Rounding:
 def offsets(objective, hessian):
     """How far from zero the columns' centres are, in standard deviations."""
     found = np.zeros(objective.n_dof)
-    if objective.centre is not None:
+    if objective.fit_intercept and objective.centre.any():
         spreads = hessian.spreads()[0][: objective.n_dof]
         found[:-1] = np.abs(objective.centre) * spreads[-1] / spreads[:-1]
     return found

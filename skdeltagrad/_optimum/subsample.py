@@ -15,7 +15,7 @@ def importance(squares, group):
     Parameters
     ----------
     squares : ndarray of shape (n_rows,)
-        See `_moments.standardised_squares`. May be beyond all numbers, or none.
+        See `AbstractDataTerm.standardised_squares`. May be infinite or NaN.
     group : ndarray of shape (n_rows,)
 
     Returns

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.linalg import eigh
 
 from .._data.group_weights import LARGEST_PART
-from .._objective.moments import column_squares, project, row_sum
 from .._objective.second_derivatives import curvature_blocks
 from .._utils import progress
 
@@ -139,7 +138,7 @@ class DirectedView:
         blocks = hessians.reshape(*hessians.shape[:2], m, n_directions, m, n_directions)
         moments = np.zeros((objective.n_groups, n_directions, n_directions))
         for group, members in enumerate(objective.by_group(indices)):
-            rows = project(objective, self.basis, members)
+            rows = objective.raw_predictions(self.basis, members)
             moments[group] = _moments_of(rows, objective.weight[members])
             for at, place in enumerate(progress.each("Hessians", places)):
                 for some in curvature_blocks(len(members), objective.loss):
@@ -158,14 +157,15 @@ class DirectedView:
         return np.stack(
             [
                 _moments_of(
-                    project(objective, self.basis, members), objective.weight[members]
+                    objective.raw_predictions(self.basis, members),
+                    objective.weight[members],
                 )
                 for members in objective.by_group(indices)
             ]
         )
 
     def squares(self, indices):
-        return column_squares(self._objective, indices)
+        return self._objective.column_squares(indices)
 
 
 def leading_directions(objective, indices):
@@ -184,7 +184,7 @@ def direction_of_mean(objective, indices):
     It stays when rows leave, and from an exact one n times the mean less the other rows
     would be the rows that left. So it is rounded, to a few parts of its largest entry.
     """
-    mean = row_sum(objective, indices)
+    mean = objective.row_sum(indices)
     grain = np.abs(mean).max() / _GRAINS
     if grain > 0.0:
         mean = np.rint(mean / grain)

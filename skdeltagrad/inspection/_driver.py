@@ -177,7 +177,7 @@ class Driver:
         """Check rows that a user passed: `EvaluationRows`."""
         X = validate_data(self.estimator, X, reset=False, **ROW_CHECKS)
         rows = AbstractRows.of(canonical(X))
-        return EvaluationRows(rows, self._problem.objective.shift())
+        return EvaluationRows(rows, self._problem.objective.centre)
 
     def _block_size(self, size):
         """How many units of so many rows make a block; 0 where each is an edit."""

@@ -27,7 +27,7 @@ class EvaluationRows:
     ----------
     rows : AbstractRows
     shift : ndarray of shape (n_features,) or None
-        See `DataTerm.shift`.
+        See `AbstractDataTerm.centre`.
     """
 
     rows: AbstractRows

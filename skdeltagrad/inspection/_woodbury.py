@@ -26,7 +26,7 @@ class Downdate:
 
     Parameters
     ----------
-    objective : DataTerm
+    objective : AbstractDataTerm
     hessian : Hessian
         Of all rows, with the factors of the groups' weights without a unit.
     iterate : ndarray of shape (n_outputs, n_dof)

@@ -11,15 +11,14 @@ from scipy.special import expit, logsumexp, softmax
 
 from skdeltagrad._data.rows import AbstractRows
 from skdeltagrad._objective import data_term, second_derivatives
+from skdeltagrad._objective import data_term as _data_term
 from skdeltagrad._objective import losses as _losses
-from skdeltagrad._objective import moments as _moments
 from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
     HalfSquaredLoss,
     MultinomialLoss,
 )
-from skdeltagrad._objective.moments import standardised_squares
 from skdeltagrad._utils.threads import limit_threads
 
 LOSSES = {
@@ -199,14 +198,8 @@ def test_taking_back_what_was_added():
     """Several parts, on top of what was there."""
     problem = Problem("multinomial", "csr", "centred", 1, 20_000, 60, 0.9)
     objective, indices = problem.objective, problem.indices
-    assert (
-        len(
-            objective.cut(
-                len(indices), objective.rows.n_entries(indices) * objective.n_outputs
-            )
-        )
-        > 2
-    )
+    work = problem.rows.n_entries(indices) * objective.n_outputs
+    assert len(objective.cut(len(indices), work)) > 2
     sums = objective.gradient_sums(problem.iterate, indices)
     largest = abs(sums).max()
     objective.add_gradient_sums(problem.iterate, indices, sums, sign=-1.0)
@@ -217,8 +210,8 @@ def test_taking_back_what_was_added():
 @pytest.mark.parametrize("storage", STORAGES)
 def test_no_rows(storage, n_groups):
     problem = Problem("multinomial", storage, "centred", n_groups)
-    nobody = np.zeros(0, np.int64)
-    sums = problem.objective.gradient_sums(problem.iterate, nobody)
+    no_rows = np.zeros(0, np.int64)
+    sums = problem.objective.gradient_sums(problem.iterate, no_rows)
     assert_array_equal(sums, np.zeros((n_groups, *problem.objective.shape)))
 
 
@@ -277,7 +270,7 @@ def test_the_same_bits_for_any_number_of_threads(loss, n_features, n_groups, sto
     problem = Problem(loss, storage, "centred", n_groups, 40_000, n_features, 0.9)
     objective = problem.objective
     members = problem.members(0)
-    work = objective.rows.n_entries(members) * objective.n_outputs
+    work = problem.rows.n_entries(members) * objective.n_outputs
     n_parts = len(objective.cut(len(members), work)) - 1
     assert n_parts >= 2
     found = []
@@ -491,24 +484,24 @@ def test_curvatures_and_rows_make_up_the_hessian(problem):
 
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_nobody_adds_nothing(loss, storage):
+def test_no_rows_adds_nothing(loss, storage):
     problem = Problem(loss, storage, "centred", 3)
     objective, iterate = problem.objective, problem.iterate
-    nobody = np.zeros(0, np.int64)
-    measured = objective.measure(iterate, nobody, np.zeros_like(iterate))
+    no_rows = np.zeros(0, np.int64)
+    measured = objective.measure(iterate, no_rows, np.zeros_like(iterate))
     assert not measured.loss_sums.any()
     assert not measured.gradient_sums.any()
     assert measured.largest_change == 0.0
-    assert objective.largest_change(iterate, nobody) == 0.0
-    assert not objective.hessian_sums(iterate, nobody).any()
-    states = objective.hessian_states(iterate, nobody)
-    assert not objective.hessian_products(states, iterate, iterate, nobody).any()
-    assert not objective.hessian_diagonals(iterate, nobody).any()
-    assert not objective.second_derivative_sums(iterate, nobody).any()
-    assert not objective.second_moments(nobody).any()
-    assert objective.row_gradients(iterate, nobody).shape == (0, *objective.shape)
+    assert objective.largest_change(iterate, no_rows) == 0.0
+    assert not objective.hessian_sums(iterate, no_rows).any()
+    states = objective.hessian_states(iterate, no_rows)
+    assert not objective.hessian_products(states, iterate, iterate, no_rows).any()
+    assert not objective.hessian_diagonals(iterate, no_rows).any()
+    assert not objective.second_derivative_sums(iterate, no_rows).any()
+    assert not objective.second_moments(no_rows).any()
+    assert objective.row_gradients(iterate, no_rows).shape == (0, *objective.shape)
     m = objective.n_curvatures
-    assert objective.second_derivatives(iterate, nobody).shape == (0, m, m)
+    assert objective.second_derivatives(iterate, no_rows).shape == (0, m, m)
 
 
 @pytest.mark.parametrize("n_groups", N_GROUPS)
@@ -557,7 +550,7 @@ def test_the_same_hessian_for_any_number_of_threads(loss, storage):
 def test_hessian_sums_in_parts_and_at_once(loss, monkeypatch):
     problem = Problem(loss, "dense", "centred", 2, 4_000, 20)
     arguments = problem.iterate, problem.indices
-    work = problem.objective.rows.n_entries(problem.indices) * 20
+    work = problem.rows.n_entries(problem.indices) * 20
     assert work > 2 * second_derivatives._PART_WORK
     monkeypatch.setattr(second_derivatives, "_FEWEST_GRAM_PARTS", 2)
     parts = problem.objective.hessian_sums(*arguments)
@@ -574,7 +567,7 @@ def test_standardised_squares(intercept, storage):
     mean = np.zeros(5) if intercept == "without" else weight @ X / weight.sum()
     variance = weight @ X**2 / weight.sum() - mean**2
     expected = ((X - mean) ** 2 / variance).sum(axis=1) / problem.objective.n_dof
-    found = standardised_squares(problem.objective, np.arange(60))
+    found = problem.objective.standardised_squares(np.arange(60))
     assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -587,8 +580,8 @@ def test_a_row_alone_in_a_column_stands_out(storage, monkeypatch):
     X[123, 2] = 1e-3
     rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
     objective = DataTerm(rows, problem.y, np.ones(500), problem.loss, problem.centre)
-    monkeypatch.setattr(_moments, "_N_SPREAD", 50)  # 123 is not among them
-    squares = standardised_squares(objective, np.arange(500))
+    monkeypatch.setattr(_data_term, "_N_SPREAD", 50)  # 123 is not among them
+    squares = objective.standardised_squares(np.arange(500))
     assert squares[123] >= 500
     assert np.delete(squares, 123).max() < 20
 
@@ -597,7 +590,7 @@ def test_a_row_alone_in_a_column_stands_out(storage, monkeypatch):
 def test_the_same_measurement_for_any_number_of_threads(storage):
     problem = Problem("multinomial", storage, "centred", 1, 20_000, 40, 0.9)
     objective, indices = problem.objective, problem.indices
-    work = objective.rows.n_entries(indices) * objective.n_outputs
+    work = problem.rows.n_entries(indices) * objective.n_outputs
     assert len(objective.cut(len(indices), work)) > 2
     origin = np.zeros(objective.shape)
     found = []

@@ -10,7 +10,6 @@ from scipy import sparse
 from skdeltagrad._data.rows import AbstractRows
 from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import BinomialLoss
-from skdeltagrad._objective.moments import column_squares, project, row_sum
 from skdeltagrad._utils.threads import limit_threads
 
 STORAGES = ["dense", "csr", "dense32"]
@@ -62,14 +61,14 @@ def problem(request):
 
 
 def test_row_sum(problem):
-    found = row_sum(problem.objective, problem.indices)
+    found = problem.objective.row_sum(problem.indices)
     expected = problem.weight[problem.indices] @ problem.design[problem.indices]
     assert found.shape == (problem.objective.n_dof,)
     assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_column_squares(problem):
-    found = column_squares(problem.objective, problem.indices)
+    found = problem.objective.column_squares(problem.indices)
     assert found.shape == (problem.n_groups, problem.objective.n_dof)
     groups = problem.by_group(problem.indices)
     for squares, (members, weight) in zip(found, groups, strict=True):
@@ -78,58 +77,59 @@ def test_column_squares(problem):
 
 
 def test_column_squares_are_the_diagonal_of_the_second_moments(problem):
-    squares = column_squares(problem.objective, problem.indices)
+    squares = problem.objective.column_squares(problem.indices)
     moments = problem.objective.second_moments(problem.indices)
     expected = np.diagonal(moments, axis1=1, axis2=2)
     assert_allclose(squares, expected, rtol=1e-11, atol=1e-12)
 
 
-def test_project(problem):
-    """Rows as they are, not by their weight."""
+def test_raw_predictions(problem):
+    """Rows are not multiplied by their weights."""
     assert not problem.weight[problem.indices].all()
-    found = project(problem.objective, problem.basis, problem.indices)
+    found = problem.objective.raw_predictions(problem.basis, problem.indices)
     expected = problem.design[problem.indices] @ problem.basis.T
     assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_rows_that_leave_and_join_add_up(problem):
-    """By such sums a seed follows edits."""
+    """Hessian checkpoints follow edits by such sums."""
     indices, cut = problem.indices, 17
-    for function in (row_sum, column_squares):
-        parts = [function(problem.objective, part) for part in np.split(indices, [cut])]
-        whole = function(problem.objective, indices)
+    objective = problem.objective
+    for method in (objective.row_sum, objective.column_squares):
+        parts = [method(part) for part in np.split(indices, [cut])]
+        whole = method(indices)
         assert_allclose(sum(parts), whole, rtol=1e-11, atol=1e-12)
 
 
-def test_nobody(problem):
-    nobody = np.zeros(0, np.int64)
+def test_sums_over_no_rows(problem):
+    no_rows = np.zeros(0, np.int64)
     objective = problem.objective
-    assert not row_sum(objective, nobody).any()
-    assert row_sum(objective, nobody).shape == (objective.n_dof,)
-    squares = column_squares(objective, nobody)
+    assert not objective.row_sum(no_rows).any()
+    assert objective.row_sum(no_rows).shape == (objective.n_dof,)
+    squares = objective.column_squares(no_rows)
     assert squares.shape == (problem.n_groups, objective.n_dof)
     assert not squares.any()
-    assert project(objective, problem.basis, nobody).shape == (0, 3)
+    assert objective.raw_predictions(problem.basis, no_rows).shape == (0, 3)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_group_without_rows_has_no_squares(storage):
     problem = Problem(storage, "centred", 3)
     indices = problem.indices[problem.group[problem.indices] != 1]
-    squares = column_squares(problem.objective, indices)
+    squares = problem.objective.column_squares(indices)
     assert squares[0].all()
     assert not squares[1].any()
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_many_rows_are_projected_by_any_number_of_threads(storage):
+def test_many_rows_have_the_same_predictions_with_any_number_of_threads(storage):
     problem = Problem(storage, "centred", n_rows=9_000, n_features=30)
     objective, indices = problem.objective, problem.indices
     assert len(objective.blocks(indices)) > 2
     found = []
     for n_threads in (1, 2, 3):
         with limit_threads(n_threads):
-            found.append(project(objective, problem.basis, indices))
+            found.append(objective.raw_predictions(problem.basis, indices))
     expected = problem.design[indices] @ problem.basis.T
     assert_allclose(found[0], expected, rtol=1e-11, atol=1e-11)
     for products in found[1:]:
@@ -138,7 +138,7 @@ def test_many_rows_are_projected_by_any_number_of_threads(storage):
 
 @pytest.mark.parametrize("storage", ["dense", "csr"])
 def test_row_sum_far_from_the_centre_that_is_subtracted(storage):
-    """As of a column of years: what is left of it is not lost to rounding."""
+    """For example a column of years: its deviations are not lost to rounding."""
     problem = Problem(storage, "plain")
     X = problem.design[:, :-1] + 2000.0
     rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
@@ -147,5 +147,5 @@ def test_row_sum_far_from_the_centre_that_is_subtracted(storage):
         rows, problem.objective.y, problem.weight, BinomialLoss(), centre
     )
     expected = problem.weight[problem.indices] @ (X - centre)[problem.indices]
-    found = row_sum(objective, problem.indices)[:-1]
+    found = objective.row_sum(problem.indices)[:-1]
     assert_allclose(found, expected, rtol=1e-9)
