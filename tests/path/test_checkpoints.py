@@ -535,7 +535,7 @@ def test_nbytes():
 # What can be afforded
 # ---------------------------------------------------------------------------
 
-SIZES = {"n_dof": 20, "n_rows": 50_000, "n_epochs": 100, "is_sparse": False}
+SIZES = {"n_dof": 20, "n_rows": 50_000, "n_epochs": 100, "entry_cost": 1.0}
 
 
 def kind_of(loss="multinomial", **sizes):
@@ -555,22 +555,22 @@ def test_a_long_fit_of_few_columns_affords_whole_hessians_of_all_rows(loss):
     assert kind == SeedKind("whole", 1.0, n_points)
 
 
-@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("entry_cost", [1.0, 16.0])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_whole_hessians_are_no_larger_than_can_be_kept(loss, is_sparse, monkeypatch):
+def test_whole_hessians_are_no_larger_than_can_be_kept(loss, entry_cost, monkeypatch):
     monkeypatch.setattr(checkpoints, "_MOST_COEFFICIENTS", 60)
     m = {"binomial": 1, "multinomial": 3, "half_squared": 1}[loss]
-    sizes = {"n_rows": 10_000, "n_epochs": 100_000, "is_sparse": is_sparse}
+    sizes = {"n_rows": 10_000, "n_epochs": 100_000, "entry_cost": entry_cost}
     assert kind_of(loss, n_dof=60 // m, **sizes).name == "whole"
     larger = kind_of(loss, n_dof=60 // m + 1, **sizes).name
-    assert larger == ("mean" if is_sparse else "block")
+    assert larger == ("mean" if entry_cost > 1.0 else "block")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_short_fit_affords_the_mean_alone_and_only_where_rows_are_sparse(loss):
     sizes = {"n_dof": 500, "n_rows": 2_000, "n_epochs": 1}
     assert kind_of(loss, **sizes) is None
-    kind = kind_of(loss, **sizes, is_sparse=True)
+    kind = kind_of(loss, **sizes, entry_cost=16.0)
     assert kind == SeedKind("mean", 1.0, checkpoints._N_POINTS)
 
 
@@ -582,7 +582,7 @@ def test_what_costs_nothing_is_whole_and_what_costs_all_is_not_bought(
     assert kind_of(loss, n_epochs=1).name == "whole"
     monkeypatch.setattr(checkpoints, "_MOST_FITS", 0.0)
     assert kind_of(loss) is None
-    assert kind_of(loss, is_sparse=True).name == "mean"
+    assert kind_of(loss, entry_cost=16.0).name == "mean"
 
 
 def cost_of(kind, loss, n_dof, n_rows):
@@ -604,7 +604,7 @@ def test_it_costs_no_more_than_the_fit_and_has_rows_enough(loss, n_dof):
     best = {}
     for n_rows in (300, 20_000, 1_000_000, 100_000_000):
         for n_epochs in (1, 3, 30, 1_000):
-            kind = affordable_kind(loss, n_dof, n_rows, n_epochs, is_sparse=False)
+            kind = affordable_kind(loss, n_dof, n_rows, n_epochs, entry_cost=1.0)
             if kind is None:
                 assert n_rows not in best  # a longer fit affords no less
                 continue
