@@ -92,7 +92,7 @@ def _add_mixed(frame, parts, mixed_out):
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
-def respond(drift, step, hessian, products_out):
+def hessian_product(drift, step, hessian, products_out):
     """``B drift`` for each group, per unit of weight."""
     frame, basis, tail, bends, blocks, point, progress = hessian
     before, share = point[step], progress[step]
@@ -132,7 +132,7 @@ def respond(drift, step, hessian, products_out):
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
-def coast(
+def predict_steps(
     first, last, iterate, drift, touched, residual, n_features, cached, sizes, old_run,
     new_run, weight, hessian, work, lengths_out, moves_out,
     bends_out,
@@ -171,7 +171,7 @@ def coast(
             square = _square(drift)
             moves_out[step] = math.sqrt(square_of_move)
             continue
-        respond(drift, step, hessian, responses)
+        hessian_product(drift, step, hessian, responses)
         if n_groups > 1:
             others[:] = 0.0
             gradient[:] = 0.0
@@ -230,11 +230,11 @@ def coast(
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
-def carry(
+def propagate(
     first, last, change, sources, growth, n_features, sizes, new_run, weight, hessian,
     work, record,
 ):  # fmt: skip
-    """Carry a change of the new iterate on, by the word of the Hessians.
+    """Propagate a change of the new iterate through the steps, by the Hessians.
 
     `sources`, (n_sources, n_groups, n_outputs, n_dof), add to the gradients, per unit
     of weight, times `growth`, (n_sources, n_steps). `change` is OUT. If `record`, the
@@ -248,7 +248,7 @@ def carry(
     for step in range(first, last):
         if rate[step] == 0.0:
             continue
-        respond(change, step, hessian, responses)
+        hessian_product(change, step, hessian, responses)
         for group in range(n_groups):
             response = responses[group]
             for number in range(sources.shape[0]):

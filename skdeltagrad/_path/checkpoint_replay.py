@@ -252,7 +252,7 @@ class SeededReplay:
         bounds = np.unique([first, *inside, last])
         for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
             replay.touched(begin, self._iterate, self._drift, self._touched)
-            reached = _kernels.replay.coast(
+            reached = _kernels.replay.predict_steps(
                 begin, end, self._iterate, self._drift, self._touched, self._residual,
                 replay.objective.n_features,
                 (base.rate, base.shrinkage, base.group_weight), replay.sizes,

@@ -355,7 +355,7 @@ def respond(arrays, step, drift):
     response : ndarray of shape (n_groups, n_outputs, n_dof)
     """
     response = np.empty((arrays[4].shape[1], *drift.shape))
-    _kernels.replay.respond(drift, step, arrays, response)
+    _kernels.replay.hessian_product(drift, step, arrays, response)
     return response
 
 

@@ -58,7 +58,7 @@ class Propagation:
         replay, trajectory = self.replay, self.trajectory
         if not len(sources) and not change.any():
             return
-        _kernels.replay.carry(
+        _kernels.replay.propagate(
             first, last, change, np.reshape(sources, (-1, *self._by_group)),
             np.reshape(growth, (-1, trajectory.n_steps)), replay.objective.n_features,
             replay.sizes, (trajectory.steps, trajectory.group_sums),

@@ -135,11 +135,13 @@ class Case:
         run = Run(self)
         for first, last in zip(bounds[:-1], bounds[1:], strict=True):
             touched = self.touched if first == bounds[0] else 0.0 * self.touched
-            run.reached = replay.coast(*self.arguments(run, first, last, touched))
+            run.reached = replay.predict_steps(
+                *self.arguments(run, first, last, touched)
+            )
         return run
 
     def arguments(self, run, first, last, touched):
-        """Those of `coast`."""
+        """Those of `predict_steps`."""
         n_outputs = self.shape[0]
         cached, sizes = (
             (rate, np.ascontiguousarray(shrinkage[:, :n_outputs]), group_weight)
@@ -159,7 +161,7 @@ class Case:
         *_, sizes, _, new_run, weight, hessian, work, _, _, _ = self.arguments(
             run, 0, N_STEPS, self.touched
         )
-        replay.carry(
+        replay.propagate(
             0, N_STEPS, change, sources, growth, N_FEATURES, sizes, new_run, weight,
             hessian, work, record,
         )  # fmt: skip
@@ -294,7 +296,7 @@ def test_a_response_is_a_dense_matrix_times_the_drift(case):
     for step in range(N_STEPS):
         found = np.full_like(case.touched, np.nan)
         before = case.drift.copy()
-        replay.respond(case.drift, step, case.hessians.arrays(), found)
+        replay.hessian_product(case.drift, step, case.hessians.arrays(), found)
         expected = [case.respond(step, group, before) for group in range(len(found))]
         assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
         assert_array_equal(case.drift, before)
@@ -306,7 +308,7 @@ def test_between_two_points_it_is_between_their_responses():
     hessians.point[:] = 1
     for number, share in enumerate((0.0, 0.25, 1.0)):
         hessians.progress[:] = share
-        replay.respond(case.drift, 0, hessians.arrays(), found[number])
+        replay.hessian_product(case.drift, 0, hessians.arrays(), found[number])
     here, between, there = found
     assert np.abs(here - there).max() > 0.1
     assert_allclose(between, 0.75 * here + 0.25 * there, rtol=1e-12, atol=1e-13)
@@ -318,7 +320,7 @@ def test_what_lies_across_the_directions_meets_the_tail_alone():
     tail[:] = 0.7
     across = case.drift - case.drift @ basis.T @ basis
     found = np.zeros_like(case.touched)
-    replay.respond(across, 0, case.hessians.arrays(), found)
+    replay.hessian_product(across, 0, case.hessians.arrays(), found)
     bends = case.hessians.bends[case.hessians.point[0], 0]
     assert_allclose(found[0], 0.7 * bends @ across, rtol=1e-11, atol=1e-13)
 
@@ -330,7 +332,7 @@ def test_what_lies_across_the_coordinates_of_the_loss_meets_nothing(form):
     found = np.full_like(case.touched, np.nan)
     across = case.drift - frame @ frame.T @ case.drift
     assert np.linalg.norm(across) > 0.1
-    replay.respond(across, 0, case.hessians.arrays(), found)
+    replay.hessian_product(across, 0, case.hessians.arrays(), found)
     assert_allclose(found, 0.0, atol=1e-14)
 
 
@@ -617,11 +619,11 @@ import numba
 from skdeltagrad._kernels import replay
 assert numba.config.DISABLE_JIT
 with open("arguments", "rb") as file:
-    of_coast, of_carry = pickle.load(file)
-reached = replay.coast(*of_coast)
-replay.carry(*of_carry)
+    of_steps, of_change = pickle.load(file)
+reached = replay.predict_steps(*of_steps)
+replay.propagate(*of_change)
 with open("found", "wb") as file:
-    pickle.dump((reached, of_coast, of_carry), file)
+    pickle.dump((reached, of_steps, of_change), file)
 """
 
 
@@ -630,12 +632,12 @@ def test_the_same_without_the_compiler(tmp_path):
     case.without_batch(5, of_cached=False, of_new=True)
     sources, growth = some_sources(case, 1)
     run = Run(case)
-    of_coast = case.arguments(run, 0, N_STEPS, case.touched)
-    of_carry = (
-        0, N_STEPS, case.drift, sources, growth, *of_coast[6:7], of_coast[8],
-        *of_coast[10:14], True,
+    of_steps = case.arguments(run, 0, N_STEPS, case.touched)
+    of_change = (
+        0, N_STEPS, case.drift, sources, growth, *of_steps[6:7], of_steps[8],
+        *of_steps[10:14], True,
     )  # fmt: skip
-    (tmp_path / "arguments").write_bytes(pickle.dumps((of_coast, of_carry)))
+    (tmp_path / "arguments").write_bytes(pickle.dumps((of_steps, of_change)))
     package = str(Path(skdeltagrad.__file__).parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     finished = subprocess.run(
@@ -648,10 +650,10 @@ def test_the_same_without_the_compiler(tmp_path):
     )
     assert finished.returncode == 0, finished.stderr
     reached, *found = pickle.loads((tmp_path / "found").read_bytes())
-    assert reached == replay.coast(*of_coast)
-    replay.carry(*of_carry)
+    assert reached == replay.predict_steps(*of_steps)
+    replay.propagate(*of_change)
     assert found[0][10][0] is found[1][7][0]  # the steps that both wrote
-    for arguments, expected in zip(found, (of_coast, of_carry), strict=True):
+    for arguments, expected in zip(found, (of_steps, of_change), strict=True):
         for one, other in zip(flat(arguments), flat(expected), strict=True):
             if np.shape(one) != np.shape(case.work()):  # but for scratch
                 assert_allclose(one, other, rtol=1e-11, atol=1e-12)
