@@ -188,7 +188,7 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
             alpha=self.alpha / self._engine.total_weight,
             fit_intercept=self.fit_intercept,
         )
-        # It needs attributes of its own that only `fit` gives.
+        # scikit-learn's model can predict only after its own `fit`.
         model.fit(sparse.csr_matrix((2, self.n_features_in_)), np.ones(2))
         return self._hand_over(model)
 
@@ -206,9 +206,9 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
         n_positive += _count_positive(y, weight)
         if self.fit_intercept and not n_positive:
             raise ValueError(
-                "No row of positive weight has a positive target, or would have one: "
-                "there is no optimum, because the lower the intercept the better. Keep "
-                "such a row, or use fit_intercept=False."
+                "At least one row of positive weight must have a positive target: "
+                "without it there is no optimum, because the loss falls for as long as "
+                "the intercept does. Keep such a row, or use fit_intercept=False."
             )
         return Targets(
             y, np.ones(len(y)), Model(PoissonLoss(), np.full(1, float(self.alpha))),

@@ -27,7 +27,7 @@ _LEAST_IN_BLOCK = 2**4
 # A cost: largest number of columns for each coordinate with which the second way is
 # taken. With more columns the first one was measured to be up to twice as fast.
 _MOST_OF_FACTORED = 2
-# A cost: how many arrays of the size of a row's second derivative its computation makes.
+# A cost: how many arrays of the size of a row's second derivative computing it takes.
 _N_TEMPORARY = 5
 # Costs: sums of outer products are computed in parts, one for each thread at a time. A
 # part takes at least _PART_WORK multiplications and _LEAST_GRAM_PART rows, and the sums
