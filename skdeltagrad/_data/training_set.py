@@ -45,6 +45,10 @@ class TrainingSet:
         self.spread = spread
         self._content = None
 
+    @property
+    def n_features(self):
+        return self.rows.n_features
+
     @classmethod
     def of(cls, X, y, weight, ids, fit_intercept, given_weight=None):
         """Copy rows into storage of our own.

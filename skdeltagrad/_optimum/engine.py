@@ -82,7 +82,7 @@ def _with_few_threads(method):
     @wraps(method)
     def inside(self, training_set, *arguments):
         # Where no Hessian is kept, the largest is the preconditioner's.
-        n_features = training_set.rows.n_features
+        n_features = training_set.n_features
         largest = {"diagonal": 1, "kronecker": n_features + 1}
         largest["exact"] = order(self.model.loss, n_features)
         with threads.blas_for(largest[self.kind]):
@@ -164,7 +164,7 @@ class OptimumEngine(AbstractEngine):
 
     @classmethod
     def _of(cls, settings, model, training_set):
-        size = model.loss, model.alpha, training_set.rows.n_features, model.n_groups
+        size = model.loss, model.alpha, training_set.n_features, model.n_groups
         kind = settings.curvature
         if kind == "auto":
             kind = cheapest_curvature(*size)

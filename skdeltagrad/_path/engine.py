@@ -113,7 +113,7 @@ class PathEngine(AbstractEngine):
             cache_folder=settings.cache_folder,
         )  # fmt: skip
         if settings.verbose:
-            n_bytes = engine.bytes_needed(training_set.rows.n_features)
+            n_bytes = engine.bytes_needed(training_set.n_features)
             where = "memory" if settings.cache_folder is None else "cache_folder"
             print(f"cached run: {n_bytes:,} bytes in {where}")
         return engine
@@ -403,21 +403,20 @@ class PathEngine(AbstractEngine):
 
     def _seed_kind(self, training_set, n_rows, edit):
         """What is kept of Hessians of `n_rows`; None where it is too dear to replay."""
-        rows, loss = training_set.rows, self.model.loss
-        n_dof, n_groups = self.model.n_dof(rows.n_features), self.model.n_groups
+        objective, loss = self.model.data_term(training_set), self.model.loss
+        n_dof, n_groups = objective.n_dof, objective.n_groups
         n_epochs, n_steps = self.n_epochs, self.schedule.n_steps
         kind = None if self.seed is None else self.seed.kind
         if kind is None:
             kind = affordable_kind(
-                loss, n_dof, n_rows, n_epochs, rows.entry_cost, n_groups
+                loss, n_dof, n_rows, n_epochs, objective.entry_cost, n_groups
             )
         if kind is None:
             return None
         some = training_set.table.first_indices(_N_LOOKED_AT)
         if not len(some):  # every row is replaced
             return None
-        of_row = 2 * loss.n_outputs * rows.n_entries(some) / len(some)
-        of_row *= rows.entry_cost
+        of_row = 2 * loss.n_outputs * objective.work_per_row(some)
         n_after = n_rows - len(edit.removed) + len(edit.added)
         retrain = n_epochs * n_after * of_row + n_steps * _CALL
         touched_steps = min(n_steps, n_epochs * len(edit))

@@ -282,14 +282,11 @@ def schedule_of(settings, model, training_set, seed, edit=NO_EDIT, n_positions=N
     make = _SCHEDULES[settings.solver]
     rates = settings.check_learning_rates()
     if rates is None:
-        weight = table.weight
-        if model.n_groups > 1:
-            by_group = np.bincount(table.y[indices], weight[indices], model.n_groups)
-            weight = weight * model.group_factors(by_group)[table.y]
+        objective = model.data_term(training_set)
+        factors = model.group_factors(objective.weight_by_group(indices))
         rate = automatic_learning_rate(
-            training_set.rows, indices, weight, model.centre,
-            model.loss.curvature_bound, model.alpha.max(),
-            make.fraction_of_rows(settings.batch_size, n_positions),
+            objective.merged(factors), indices, model.loss.curvature_bound,
+            model.alpha.max(), make.fraction_of_rows(settings.batch_size, n_positions),
         )  # fmt: skip
         rates = np.full(settings.max_iter, rate)
     return make(rates, n_positions, seed, settings.batch_size)

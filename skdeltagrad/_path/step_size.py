@@ -3,16 +3,12 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from .._objective.data_term import DataTerm
-from .._objective.losses import HalfSquaredLoss
 from .._utils import threads
 from .._utils.few_digits import rounded_down
 
 
-def automatic_learning_rate(
-    rows, indices, weight, centre, curvature_bound, alpha, share
-):
-    """1 / L to two significant digits, rounded down.
+def automatic_learning_rate(objective, indices, curvature_bound, alpha, fraction):
+    """Return 1 / L, rounded down to two significant digits.
 
     L is the smoothness of a mini-batch of the mean objective,
 
@@ -26,17 +22,21 @@ def automatic_learning_rate(
 
     Parameters
     ----------
-    rows : AbstractRows
+    objective : AbstractDataTerm
+        With one group; its loss is not read.
     indices : ndarray of shape (n_samples,)
-    weight : ndarray of shape (n_stored,)
-    centre : ndarray of shape (n_features,) or None
-        None: no intercept.
     curvature_bound : float or None
         Of the loss; None where its second derivative is unbounded, which is refused.
     alpha : float
         The largest penalty.
-    share : float
-        Batch size over number of rows.
+    fraction : float
+        Batch size divided by the number of rows.
+
+    Raises
+    ------
+    ValueError
+        If the second derivative of the loss is unbounded, or squares of entries
+        overflow.
     """
     if curvature_bound is None:
         raise ValueError(
@@ -44,33 +44,30 @@ def automatic_learning_rate(
             "unbounded, and so is the smoothness of the objective. Give a number, and "
             'lower it where the run diverges; or use solver="newton", which needs none.'
         )
-    total = weight[indices].sum()
-    moment = _second_moment(rows, indices, weight, centre) / total
-    n_samples = np.count_nonzero(weight[indices])
-    batch_size = max(1.0, share * n_samples)
+    weight = objective.weight[indices]
+    total = weight.sum()
+    moment = _second_moment(objective, indices) / total
+    n_samples = np.count_nonzero(weight)
+    batch_size = max(1.0, fraction * n_samples)
     together = 1.0
     if n_samples > 1:
         together = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
     if together < 1.0:
-        offset = np.zeros(rows.n_features) if centre is None else centre
-        squared = rows.squared_distances(indices, offset) + (centre is not None)
-        largest = (weight[indices] * squared).max() * n_samples / total
+        squared = objective.squared_distances(indices) + objective.fit_intercept
+        largest = (weight * squared).max() * n_samples / total
         moment = together * moment + (1 - together) * largest
     smoothness = curvature_bound * moment + alpha / total
-    # All digits would tell of a row that left; below it steps are stable.
+    # All digits would identify a row that left. Smaller steps are stable, too.
     return rounded_down(1.0 / smoothness) if smoothness > 0 else 1.0
 
 
-def _second_moment(rows, indices, weight, centre):
-    """Largest eigenvalue of sum_i s_i x_i x_i'.
+def _second_moment(objective, indices):
+    """Return the largest eigenvalue of sum_i s_i x_i x_i'.
 
-    The gradient of the half squared error with targets zero *is* the product of that
-    matrix with the iterate. Lanczos iterations approach the eigenvalue from below, by
-    less than 1% here; gradient descent is stable up to twice the step.
+    Lanczos iterations approach the eigenvalue from below, by less than 1% here.
+    Gradient descent is stable up to twice the step.
     """
-    targets = np.zeros((len(weight), 1))
-    squares = DataTerm(rows, targets, weight, HalfSquaredLoss(1), centre)
-    n_dof = squares.n_dof
+    squares, n_dof = objective.half_squares(), objective.n_dof
 
     def product(vector):
         iterate = np.ascontiguousarray(vector, dtype=float).reshape(1, n_dof)
