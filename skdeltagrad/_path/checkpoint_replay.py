@@ -1,19 +1,19 @@
-"""Replay of a path with no exact step: predicted by a seed, measured at a few nodes.
+"""Replay of a path without exact steps: predicted from checkpoints, then corrected.
 
     gradient at w'_t  =  g_t - g_t of rows that leave + S_b (B_t drift + r_t |drift|)
 
-with S_b, B and r of the rows that stay: what a row does that leaves, however large its
-entries are, is known and not predicted. Rows that join are computed at w'_t.
+with S_b, B and r of the rows that stay. What a row contributes that leaves is computed
+and not predicted, however large its entries are. Gradients of rows that join are
+computed at w'_t. B is the Hessian from the checkpoints, in place of the quasi-Hessian
+of `periodic_replay`, and r, the *residual*, is its error per length of the drift.
 
-Otherwise it is as in `_periodic_replay`, with the seed's Hessian in place of the
-quasi-Hessian, and with a residual r of what it gets wrong per length of the drift.
-
-At a *node* c of the path the change of the gradient along the drift is measured over
-some of these rows, or all: r_c = (change / S - B_c drift) / |drift|. What would have
-come of r growing towards r_c on the way, from a quarter of it at the start of the run,
-is then added to the steps that led there (*repaired*): to first order the change of an
-iterate obeys the run's own recursion, so that no row is read twice. What that tells of
-the error at the end, and what else there is to it, is in `_replay_error`.
+At a *correction point* c of the path, the change of the gradient along the drift is
+measured over the *evaluation rows*: all of the rows that stay, or those in the sample.
+That gives r_c = (change / S - B_c drift) / |drift|. The steps before it are then
+corrected as if r had grown towards r_c on the way, from a quarter of it at the start of
+the path. To first order, the change of an iterate obeys the recursion of the path
+itself, so that no row is read twice. The size of the corrections is a part of the
+estimated error, which `replay_error` describes.
 """
 
 from dataclasses import dataclass
@@ -23,62 +23,73 @@ from scipy.linalg import helmert
 
 from .. import _kernels
 from .._data.group_weights import per_weight
-from .._objective.data_term import DataTerm
+from .._objective.data_term import AbstractDataTerm
 from .._utils import progress
-from . import correction_points, replay_error
-from .checkpoint_sums import draw
-from .checkpoints import respond
+from . import replay_error
 from .descent import raise_diverged, take_out
-from .propagation import Propagation
-from .trajectory import Playback, Trajectory
+from .propagation import propagation_of
+from .splitmix import draw
+from .trajectory import Playback
 
-# An accuracy threshold: how much of what the first node finds was there from the start.
-# What a drift bends was not, what a sample or a block lacks was. With a quarter of it
-# errors are a tenth smaller than with none, in the mean of 14 data sets; with half, by
-# another tenth, but what is left is told less well.
+# An accuracy threshold: how much of what the first correction point finds was there
+# from the start. What a second derivative misses was not; what a sample or a block
+# misses was. With a quarter, errors are a tenth smaller than with none, in the mean of
+# 14 data sets; with half, by another tenth, but the estimate is less accurate.
 _FROM_START = 0.25
-# How far to the first node a check before it may be.
+# An accuracy threshold: an early check is made before this fraction of the way to the
+# first correction point. Close to that it would measure what is corrected.
 _EARLY = 0.7
-# Parts of the witnesses whose differences tell of the noise of batches.
+# A cost: number of parts of the evaluation rows; their differences show the noise of
+# batches.
 _N_PARTS = 16
-# What is drawn for storage indices has nothing to do with what is drawn for positions.
-_OTHER_NUMBERS = 2**40
+# Mathematics: offset that makes the numbers drawn for storage indices independent of
+# those that are drawn for positions.
+_OFFSET_OF_INDICES = 2**40
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A cached run, and the run that an edit makes of it.
+    """A cached path, and the new one that an edit makes of it.
 
     Attributes
     ----------
-    objective : DataTerm
+    objective : AbstractDataTerm
     removed, added : object with ``at(step)`` and ``where(n_steps)``
         Rows that leave and rows that join.
     base : Playback
-        The cached run.
+        The cached path.
     sizes : tuple
-        Rate, shrinkage and group_weight of the new run: see `_descent.descend`.
+        Rate, shrinkage and group_weight of the new path: see `descent.descend`.
     kept_weight : ndarray of shape (n_steps, n_groups)
-        Weights of the batches' rows that stay.
+        Weight of the rows that stay in each batch.
     batch_rows : float
-        Rows in a batch, on average.
-    batch_share : float
-        Of all rows.
+        Mean number of rows in a batch.
+    batch_fraction : float
+        Fraction of all rows in a batch.
     n_epochs : int
     """
 
-    objective: DataTerm
+    objective: AbstractDataTerm
     removed: object
     added: object
     base: Playback
     sizes: tuple
     kept_weight: np.ndarray
     batch_rows: float
-    batch_share: float
+    batch_fraction: float
     n_epochs: int
 
     def touched(self, step, iterate, drift, sums_out):
-        """Gradient sums of rows that join, less what rows that leave had."""
+        """Compute gradient sums of rows that join, minus those of rows that leave.
+
+        Parameters
+        ----------
+        step : int
+        iterate, drift : ndarray of shape (n_outputs, n_dof)
+            Of the cached path, and from there to the new one.
+        sums_out : ndarray of shape (n_groups, n_outputs, n_dof)
+            OUT.
+        """
         sums_out[:] = 0.0
         kept_weight = self.kept_weight[step]
         take_out(self.objective, self.removed.at(step), iterate, kept_weight, sums_out)
@@ -86,265 +97,261 @@ class Replay:
         self.objective.add_gradient_sums(iterate + drift, added, sums_out)
 
 
-@dataclass(frozen=True)
-class Witnesses:
-    """Rows that nodes are measured on: of those that stay.
-
-    Attributes
-    ----------
-    indices : ndarray of shape (n_rows,)
-    are_sample : bool
-        Whether they are the seed's sample, or all rows.
-    """
-
-    indices: np.ndarray
-    are_sample: bool
-
-
-class SeededReplay:
-    """Makes the new run of a `Replay`.
+class CheckpointReplay:
+    """Computes the new path of a `Replay`.
 
     Parameters
     ----------
     replay : Replay
-    seed : Seed
-    witnesses : Witnesses
+    checkpoints : Checkpoints
+    attempt : Attempt
+        The number of correction points, and which checks are made.
+    evaluation_rows : ndarray of shape (n_rows,)
+        Storage indices of rows that stay: all of them, or those in the sample.
     trajectory : Trajectory
-        OUT; one that stands still.
-    checks : tuple of {"early", "after"}
-        See `_replay_error` and `correction_points.checks`.
+        OUT; zero on input.
 
     Attributes
     ----------
     parts : dict of str to float
-        Parts of the estimate before their factors, as shares of how far the edit moves
-        the end of the path.
+        Parts of the estimated error before they are multiplied by their factors, as
+        fractions of how far the edit moves the end of the path.
     """
 
-    def __init__(
-        self, replay, seed, witnesses, trajectory: Trajectory, checks=("early", "after")
-    ):
-        self._replay = replay
-        self._seed = seed
-        self._witnesses = witnesses
-        self._trajectory = trajectory
-        self._checks = checks
+    def __init__(self, replay, checkpoints, attempt, evaluation_rows, trajectory):
+        self.attempt = attempt
         self.parts = {}
-        self._propagation = Propagation(replay, seed, trajectory)
+        self._replay = replay
+        self._checkpoints = checkpoints
+        self._evaluation_rows = evaluation_rows
+        self._trajectory = trajectory
+        self._propagation = propagation_of(replay, checkpoints, trajectory)
         self._hessians = self._propagation.hessians
         self._iterate = np.zeros(trajectory.end.shape)
         self._drift = np.zeros(trajectory.end.shape)
-        self._tally = replay_error.Tally(*np.zeros((3, trajectory.n_steps)))
+        self._record = replay_error.StepRecord(*np.zeros((3, trajectory.n_steps)))
         by_group = (replay.objective.n_groups, *trajectory.end.shape)
         self._touched, self._residual = np.zeros((2, *by_group))
         self._work = np.zeros((by_group[0] + 2, *trajectory.end.shape))
         n_steps = trajectory.n_steps
-        there = replay.removed.where(n_steps) | replay.added.where(n_steps)
-        self._stops = np.flatnonzero(there)
-        # What the sample, and what one row, adds to the residual: see `_replay_error`.
+        self._stops = np.flatnonzero(
+            replay.removed.where(n_steps) | replay.added.where(n_steps)
+        )
+        # What the sample, and what one row, adds to the residual: see `by_chance`.
         self._of_sample, self._of_rows = np.zeros(by_group), {}
-        self._tell = None
+        self._show_progress = None
 
-    def run(self, n_nodes):
-        """Make the run; return an estimate of its error.
+    def run(self):
+        """Compute the path and estimate its error.
 
         Returns
         -------
         estimate : float
-            As a share of how far the edit moves the end of the path.
-        parts : dict of str to float
+            As a fraction of how far the edit moves the end of the path.
+
+        Raises
+        ------
+        Diverged
+            When the predicted iterates are not finite.
         """
-        n_steps, lengths = self._trajectory.n_steps, self._tally.lengths
-        self._tell = progress.begin("replayed steps", n_steps)
-        gap = correction_points.gap(self._seed.kind, n_nodes, n_steps)
-        nodes = np.unique(np.rint(gap * np.arange(1, n_nodes + 1)).astype(int))
+        n_steps, lengths = self._trajectory.n_steps, self._record.lengths
+        corrects_path = self._checkpoints.plan.properties.corrects_path
+        self._show_progress = progress.begin("replayed steps", n_steps)
+        gap, corrected = self._correction_points()
         first, error = 0, np.zeros_like(self._drift)
         news = np.zeros_like(self._residual)
-        advanced = self._propagation.advanced
-        nodes = nodes[(nodes > 0) & (nodes < n_steps)]
-        for node in nodes:
-            self._coast(first, node)
-            news = self._measure(node)
-            grown = lengths.copy()
-            if self._seed.repairs:
+        for last in corrected:
+            self._predict(first, last)
+            news = self._measure(last)
+            growth = lengths.copy()
+            if corrects_path:
                 start = 0.0 if first > 0 else _FROM_START
-                grown[first:node] *= np.linspace(
-                    start, 1.0, node - first, endpoint=False
+                growth[first:last] *= np.linspace(
+                    start, 1.0, last - first, endpoint=False
                 )
-                error = self._corrected(first, node, error, news, grown)
+                error = self._corrected(first, last, error, news, growth)
             else:
-                if first > 0:  # what no Hessian tells is there from the start
-                    grown[first:node] *= np.arange(node - first) / (node - first)
-                error = advanced(first, node, error, news, grown)
-            first = node
-        self._coast(first, n_steps)
+                if first > 0:  # what the mean direction misses is there from the start
+                    growth[first:last] *= np.arange(last - first) / (last - first)
+                error = self._propagation.advanced(first, last, error, news, growth)
+            first = last
+        self._predict(first, n_steps)
         self._trajectory.end[:] = self._iterate + self._drift
         self._trajectory.exact[:] = False
         moved = np.linalg.norm(self._drift)
         if not moved > 0.0:
-            return 0.0, {}
-        is_checked = self._seed.repairs and "after" in self._checks
-        # After the last node the residual may go on as it did, unless that is checked.
-        grown = lengths.copy()
-        grown[first:] *= 0.0 if is_checked else np.arange(n_steps - first) / gap
-        error = advanced(first, n_steps, error, news, grown)
-        of_nodes = np.linalg.norm(error)
-        if self._seed.repairs:
-            of_nodes *= replay_error.LEFT_BY_NODES[is_checked]
-        parts = self._parts_of_error(nodes, of_nodes)
+            return 0.0
+        is_checked = corrects_path and "after" in self.attempt.checks
+        # After the last correction point the residual may continue to grow as before,
+        # unless that is checked.
+        growth = lengths.copy()
+        growth[first:] *= 0.0 if is_checked else np.arange(n_steps - first) / gap
+        error = self._propagation.advanced(first, n_steps, error, news, growth)
+        of_corrections = np.linalg.norm(error)
+        if corrects_path:
+            of_corrections *= replay_error.FRACTION_OF_CORRECTIONS[is_checked]
+        parts = {"corrections": of_corrections} | self._other_parts(corrected)
         self.parts = {name: float(part / moved) for name, part in parts.items()}
-        return replay_error.combined(self.parts), self.parts
+        return replay_error.combined(self.parts)
 
-    def _corrected(self, first, node, error, news, grown):
-        """Correct the steps up to a node; return what was corrected in all."""
-        nothing = np.zeros_like(news)
-        error = self._propagation.advanced(first, node, error, nothing, grown)
-        repair = np.zeros_like(self._drift)
-        self._propagation.carry(
-            first, node, repair, news[np.newaxis], grown, record=True
+    def _correction_points(self):
+        """Return the distance between correction points, and their steps."""
+        n_steps, n_corrections = self._trajectory.n_steps, self.attempt.n_corrections
+        gap = self._checkpoints.plan.properties.gap(n_corrections, n_steps)
+        steps = np.rint(gap * np.arange(1, n_corrections + 1)).astype(int)
+        steps = np.unique(steps)
+        return gap, steps[(steps > 0) & (steps < n_steps)]
+
+    def _corrected(self, first, last, error, news, growth):
+        """Correct the steps up to a correction point; return the sum of corrections."""
+        propagation, nothing = self._propagation, np.zeros_like(news)
+        error = propagation.advanced(first, last, error, nothing, growth)
+        correction = np.zeros_like(self._drift)
+        propagation.propagate(
+            first, last, correction, news[np.newaxis], growth[np.newaxis], record=True
         )
-        self._drift += repair
-        return error + repair
+        self._drift += correction
+        return error + correction
 
-    def _parts_of_error(self, nodes, of_nodes):
-        """Norms of the parts of the estimate, by name."""
-        propagation, tally = self._propagation, self._tally
-        residuals, shapes = [], []
-        for step, shape in self._steps_to_check(nodes):
-            residuals.append(self._residual_at(step))
-            shapes.append(shape)
+    def _other_parts(self, corrected):
+        """Return the parts of the error besides that of corrections: norms by name."""
+        propagation, record = self._propagation, self._record
+        checks = list(self._steps_to_check(corrected))
+        residuals = [self._residual_at(step) for step, _ in checks]
+        shapes = [shape for _, shape in checks]
         return {
-            "nodes": of_nodes,
-            "checks": replay_error.astray(propagation, tally, residuals, shapes),
-            "between": replay_error.between_points(propagation, tally),
+            "checks": replay_error.by_residuals(propagation, record, residuals, shapes),
+            "between": replay_error.between_checkpoints(propagation, record),
             "noise": replay_error.by_chance(
-                propagation, tally, self._of_sample, self._of_rows
+                propagation, record, self._of_sample, self._of_rows
             ),
         }
 
-    def _steps_to_check(self, nodes):
-        """Steps of the checks, and how much of their residual every step has.
+    def _steps_to_check(self, corrected):
+        """Yield the steps of checks, with the shape of the residual over all steps.
 
-        Steps in whose batches every group has rows. The early one is at a point of the
-        seed, if it can be: what is wrong between points is another part.
+        In their batches every group has rows. The early check is made at a checkpoint
+        if possible, because the error between checkpoints is another part.
         """
         n_steps, rate = self._trajectory.n_steps, self._replay.sizes[0]
-        possible = (rate > 0.0) & (self._replay.base.rate > 0.0)
+        possible = (rate > 0.0) & (self._replay.base.sizes[0] > 0.0)
         possible &= (self._replay.kept_weight > 0.0).all(axis=1)
         steps = np.flatnonzero(possible)
-        if not len(nodes):
+        if not len(corrected):
             return
-        before = steps[(steps > 0) & (steps < _EARLY * nodes[0])]
-        points = before[self._seed.progress[before] == 0.0]
-        if "early" in self._checks and len(before):
-            some = points if len(points) else before
-            step = int(some[np.argmin(np.abs(some - nodes[0] / 3))])
-            yield step, replay_error.until_node(n_steps, step, nodes[0])
-        if "after" in self._checks and len(steps) and steps[-1] > nodes[-1]:
+        before = steps[(steps > 0) & (steps < _EARLY * corrected[0])]
+        if "early" in self.attempt.checks and len(before):
+            at_checkpoints = before[self._checkpoints.progress[before] == 0.0]
+            some = at_checkpoints if len(at_checkpoints) else before
+            step = int(some[np.argmin(np.abs(some - corrected[0] / 3))])
+            yield step, replay_error.until_correction(n_steps, step, corrected[0])
+        if "after" in self.attempt.checks and len(steps) and steps[-1] > corrected[-1]:
             step = int(steps[-1])
-            yield step, replay_error.since_node(n_steps, nodes[-1], step)
+            yield step, replay_error.since_correction(n_steps, corrected[-1], step)
 
-    def _coast(self, first, last):
-        """Make steps; those that a removed or added row takes part in one by one."""
+    def _predict(self, first, last):
+        """Predict the steps [first, last).
+
+        Steps in which a removed or added row takes part are predicted one by one.
+        """
         replay, base, trajectory = self._replay, self._replay.base, self._trajectory
-        inside = self._stops[np.searchsorted(self._stops, [first, last])[0] :]
-        inside = inside[inside < last]
+        inside = self._stops[(first <= self._stops) & (self._stops < last)]
         bounds = np.unique([first, *inside, last])
         for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
             replay.touched(begin, self._iterate, self._drift, self._touched)
             reached = _kernels.replay.predict_steps(
                 begin, end, self._iterate, self._drift, self._touched, self._residual,
-                replay.objective.n_features,
-                (base.rate, base.shrinkage, base.group_weight), replay.sizes,
+                replay.objective.n_features, base.sizes, replay.sizes,
                 (base.trajectory.steps, base.trajectory.group_sums),
                 (trajectory.steps, trajectory.group_sums),
-                replay.kept_weight, self._hessians, self._work,
-                *vars(self._tally).values(),
+                replay.kept_weight, tuple(self._hessians), self._work,
+                *vars(self._record).values(),
             )  # fmt: skip
             if reached < end:
                 raise_diverged(reached - 1, trajectory.n_steps)
-            if self._tell is not None:
-                self._tell(int(end))
+            if self._show_progress is not None:
+                self._show_progress(int(end))
 
     def _measure(self, step):
-        """Make a node: renew the residual, and return what is new of it."""
+        """Measure the residual at a correction point; return its change."""
         length = np.linalg.norm(self._drift)
         if not length > 0.0:
             return np.zeros_like(self._residual)
-        wrong, by_half = self._look(step, self._iterate, self._drift)
+        wrong, by_half = self._error_of_hessians(step, self._iterate, self._drift)
         news = wrong / length - self._residual
         self._residual = self._residual + news
         if by_half:
-            # A sample of half of the rows errs less than one of a few of many.
-            unseen = np.sqrt(1.0 - self._seed.kind.share)
+            # A sample of half of the rows has a smaller error than a small fraction.
+            unseen = np.sqrt(1.0 - self._checkpoints.plan.fraction)
             self._of_sample = unseen * (by_half[0] - by_half[1]) / (2.0 * length)
         return news
 
-    def _predicted(self, step, drift):
-        """What a node is held against; and of all rows, by either half of a sample.
+    def _predicted_changes(self, step, drift):
+        """Return the change that a measured one is compared with, and by halves.
 
-        Predicted by its own Hessians, a sample shows what is wrong with them but for
-        being those of a sample; that, the halves show.
+        Changes of the sample are compared with Hessians of the sample, which shows
+        their error apart from that of sampling. The latter shows in the difference
+        between its halves: the list has no more entries if all rows are measured.
         """
-        if not self._witnesses.are_sample:
-            return [respond(self._hessians, step, drift)]
-        seed, loss = self._seed.at(step), self._replay.objective.loss
-        arrays = [seed.of_sample(loss), *seed.of_halves(loss)]
-        return [respond(some, 0, drift) for some in arrays]
+        if self.attempt.on_all_rows:
+            return [self._hessians.product(step, drift)]
+        alone, loss = self._checkpoints.at(step), self._replay.objective.loss
+        hessians = [alone.for_sample(loss), *alone.for_halves(loss)]
+        return [some.product(0, drift) for some in hessians]
 
-    def _look(self, step, iterate, drift):
-        """What the Hessians get wrong of the gradient's change along a drift.
+    def _error_of_hessians(self, step, iterate, drift):
+        """Return the error of the predicted change of the gradient along a drift.
 
-        What the rows differ by is remembered.
+        The differences between the rows are recorded.
 
         Returns
         -------
         wrong : ndarray of shape (n_groups, n_outputs, n_dof)
             Per unit of weight.
         by_half : list of ndarray
-            What the Hessians of either half of a sample tell, if there is a sample.
+            What the Hessians of each half of the sample predict, if there is a sample.
         """
-        objective, indices = self._replay.objective, self._witnesses.indices
-        # At random, not every sixteenth: rows may come in turns.
-        part_of = (_N_PARTS * draw(indices + _OTHER_NUMBERS)).astype(int)
+        objective, indices = self._replay.objective, self._evaluation_rows
+        # Parts are random, because the order of the rows may be periodic.
+        part_of = (_N_PARTS * draw(indices + _OFFSET_OF_INDICES)).astype(int)
         parts = [indices[part_of == number] for number in range(_N_PARTS)]
         changes = [objective.gradient_change(iterate, drift, part) for part in parts]
         weights = [objective.weight_by_group(part) for part in parts]
-        predicted, *by_half = self._predicted(step, drift)
+        predicted, *by_half = self._predicted_changes(step, drift)
         measured = per_weight(sum(changes), sum(weights))
-        # The parts differ by what the rows differ by, the halves by their sample.
+        # Parts differ because rows differ, and the halves because samples differ.
         means = np.stack(list(map(per_weight, changes, weights)))
         contrasts = np.tensordot(helmert(_N_PARTS), means, axes=1)
-        bend = np.linalg.norm(predicted)
-        if bend > 0.0:
-            self._of_rows[step] = contrasts / bend * np.sqrt(len(indices) / _N_PARTS)
+        length = np.linalg.norm(predicted)
+        if length > 0.0:
+            scale = np.sqrt(len(indices) / _N_PARTS)
+            self._of_rows[step] = contrasts / length * scale
         return measured - predicted, by_half
 
     def _residual_at(self, step):
-        """What a recorded step got wrong for the rows that nodes are measured on.
+        """Return the residual of a recorded step for the evaluation rows.
 
-        Per unit of weight and length of the drift, of the run as it is now.
+        Per unit of weight and length of the drift, of the path as it is now.
         """
         replay, n_features = self._replay, self._replay.objective.n_features
         base = replay.base
-        old_sizes = base.rate, base.shrinkage, base.group_weight
-        old = Playback(base.trajectory, *old_sizes, n_features)
-        new = Playback(self._trajectory, *replay.sizes, n_features)
+        old = Playback(base.trajectory, base.sizes, n_features)
+        new = Playback(self._trajectory, replay.sizes, n_features)
         ends = self._iterate, self._trajectory.end
         for playback, end in zip((old, new), ends, strict=True):
             steps = playback.trajectory.steps
             if 2 * step < len(steps):
                 playback.go_to(step)
-            else:  # from the end it is not so far
+            else:  # the end is nearer
                 playback.jump_to(step, end - steps[step:].sum(axis=0, dtype=float))
         drift = new.iterate - old.iterate
         length = np.linalg.norm(drift)
         if not length > 0.0:
             return np.zeros_like(self._residual)
-        # What the step took the rows that stay to change by: see `_kernels.replay`.
+        # What the step assumed of the rows that stay: see `_kernels.replay`.
         replay.touched(step, old.iterate, drift, self._touched)
-        taken = new.gradient_sums() - old.gradient_sums() - self._touched
-        taken = per_weight(taken, replay.kept_weight[step])
-        added = taken - respond(self._hessians, step, drift)
-        wrong, _ = self._look(step, old.iterate, drift)
+        assumed = new.gradient_sums() - old.gradient_sums() - self._touched
+        assumed = per_weight(assumed, replay.kept_weight[step])
+        added = assumed - self._hessians.product(step, drift)
+        wrong, _ = self._error_of_hessians(step, old.iterate, drift)
         return (wrong - added) / length

@@ -34,7 +34,7 @@ class ExactOracle(AbstractOracle):
 
     Parameters
     ----------
-    objective : DataTerm
+    objective : AbstractDataTerm
     batches : object with ``at(step)``
         Rows that are there.
     added : object with ``at(step)``

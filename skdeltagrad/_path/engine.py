@@ -1,9 +1,10 @@
-"""DeltaGrad along the path: a training run, kept, and replayed after an edit.
+"""DeltaGrad along the path: a cached training run that is replayed after an edit.
 
-Which replay it is, is decided here. With a number as period it is the paper's, whose
-exact steps make curvature pairs (`_periodic_replay`). With ``period="auto"`` it is by
-Hessians that are kept at a few points of the path (`_seeded_replay`), where they can be
-afforded and save time, and to an estimated error of `edit_tol`; else an exact retrain.
+This module decides how a path is replayed. With a number as period, it is the replay of
+the paper, whose exact steps give curvature pairs (`periodic_replay`). With
+``period="auto"`` the replay predicts from Hessian checkpoints (`checkpoint_replay`), to
+an estimated error of `edit_tol`, if they are affordable and save time; otherwise the
+path is retrained exactly.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,36 +16,26 @@ from .._data.edit import NO_EDIT
 from .._data.group_weights import RowCounts
 from .._engine import AbstractEngine, Model
 from .._utils import threads
-from . import correction_points, replay_error
-from .checkpoint_replay import Replay, SeededReplay, Witnesses
-from .checkpoints import Seed, affordable_kind
+from . import cost, replay_error
+from .checkpoint_replay import CheckpointReplay, Replay
+from .checkpoints import Checkpoints
 from .descent import Diverged, ExactOracle, descend
 from .periodic_replay import PeriodicOracle, is_exact
 from .schedule import AbstractSchedule, schedule_of
 from .trajectory import Playback, Trajectory
 
-# Rows whose time tells that of a pass.
+# A cost: number of rows whose gradient is timed in order to predict the time of a pass.
 _N_TIMED = 2**14
-# In multiplications of dense rows by a kernel: what Python takes
-# around a step that reads rows, and around a replay. Runs that a replay makes of what
-# it predicts, if it repairs; and the share of a retrain that it may take.
-_CALL = 4e5
-_OVERHEAD = 4e7
-_RUNS = 3
-_WORTHWHILE = 0.8
-# Noise of an edit, over what is allowed, after which the next one is not tried; half as
-# much of it is remembered every time.
+# An accuracy threshold: if the noise of an edit was three times its tolerance, the next
+# one is not attempted. Half of the noise is remembered each time, so that one edit in
+# about log2(noise / 3 edit_tol) is attempted again.
 _HOPELESS = 3.0
-# A cost: nodes that are remembered of an edit that was too hard, over epochs; half as
-# many every time.
+# A cost: most correction points, relative to epochs, that are remembered of an edit
+# that needed too many. Half of them are remembered each time.
 _MOST_REMEMBERED = 2
-# Rows whose entries tell those of all.
-_N_LOOKED_AT = 2**10
-# Rows that a replay may read, in retrains. With exact steps it reads removed rows in
-# every step; what reads that many more is retrained.
-_MOST_READ = 2.0
-_TOO_HARD = "the estimated error is above edit_tol, at any price below a retrain's"
-_TOO_DEAR = "a replay within edit_tol would take as long"
+
+_TOO_HARD = "the estimated error is above edit_tol, at any cost below a retrain's"
+_TOO_EXPENSIVE = "a replay within edit_tol would take as long"
 _TOO_MANY = "a replay would read many more rows than a retrain"
 _TOO_COARSE = "edit_tol is below the error of Hessians between their points of the path"
 _TOO_NOISY = "edit_tol is below the noise of batches, or of the rows that are sampled"
@@ -52,46 +43,48 @@ _TOO_NOISY = "edit_tol is below the noise of batches, or of the rows that are sa
 
 @dataclass(frozen=True)
 class PathEngine(AbstractEngine):
-    """A training run and all that its replay needs besides the rows. Never mutated.
+    """A training run, and all that its replay needs besides the rows. Immutable.
 
     Attributes
     ----------
     model : Model
-        The path depends on where it has its columns centred.
+        The path depends on where its columns are centred.
     schedule : AbstractSchedule
     row_counts : RowCounts
     trajectory : Trajectory
-    seed : Seed or None
-        None until an edit needs it.
-    n_nodes : int or None
-        How many the next edit begins with: of one that was replayed as many as it took,
-        of one that was too hard as many as it would have taken.
-    on_all : bool
-        Whether the last edit's nodes were measured on all rows, not on a sample.
+    checkpoints : Checkpoints or None
+        None until an edit needs them.
+    n_corrections : int or None
+        With how many correction points the next edit begins: as many as the last edit
+        needed, or would have needed if it was retrained. None: no edit has been made.
+    on_all_rows : bool
+        Whether the last edit measured its correction points on all rows instead of a
+        sample.
     noise : float
-        What no node could mend in the last edit, if that was too much.
-    ledger : dict
-        What the report says of the last edit besides the steps.
+        The part of the last edit's error that no correction point reduces, if that was
+        above its tolerance.
+    facts : dict
+        What the report says about the last edit, except for numbers of steps.
     cache_dtype : {"float64", "float32"}
-        Of the steps that are kept.
+        Data type of the cached steps.
     cache_folder : path-like or None
-        Where they are kept; None: in memory.
+        Where they are cached; None: in memory.
     """
 
     model: Model
     schedule: AbstractSchedule
     row_counts: RowCounts | None = None
     trajectory: Trajectory | None = None
-    seed: Seed | None = None
-    n_nodes: int | None = None
-    on_all: bool = False
+    checkpoints: Checkpoints | None = None
+    n_corrections: int | None = None
+    on_all_rows: bool = False
     noise: float = 0.0
-    ledger: dict = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
     cache_dtype: str = "float64"
     cache_folder: str | None = None
 
     keeps_path = True
-    converged = True  # it runs as long as it was told to
+    converged = True  # the number of epochs is given
 
     @classmethod
     def untrained(cls, settings, model, training_set, seed):
@@ -126,7 +119,7 @@ class PathEngine(AbstractEngine):
         return engine.rescheduled(training_set, settings, edit)
 
     def rescheduled(self, training_set, settings, edit=NO_EDIT):
-        """Return an untrained engine of the same batches; "auto" rates are renewed."""
+        """Return an untrained engine with the same batches and new "auto" rates."""
         schedule = schedule_of(
             settings, self.model, training_set, self.schedule.seed, edit,
             self.schedule.n_positions,
@@ -138,12 +131,12 @@ class PathEngine(AbstractEngine):
 
     @property
     def iterate(self):
-        """Where the run ended, shape (n_outputs, n_dof)."""
+        """Last iterate of the path, shape (n_outputs, n_dof)."""
         return self.trajectory.end
 
     @property
     def random_seed(self):
-        """What deals rows to batches."""
+        """Seed of the assignment of rows to batches."""
         return self.schedule.seed
 
     @property
@@ -171,17 +164,17 @@ class PathEngine(AbstractEngine):
         return {
             "n_steps": self.trajectory.n_steps,
             "n_exact_steps": int(self.trajectory.exact.sum()),
-            "checkpoint_bytes": 0 if self.seed is None else self.seed.nbytes,
-            **self.ledger,
+            "checkpoint_bytes": 0 if self.checkpoints is None else self.checkpoints.nbytes,
+            **self.facts,
         }
 
     @property
     def nbytes(self):
-        """Size of the cached run."""
+        """Size of the cached path."""
         return self.trajectory.nbytes
 
     def bytes_needed(self, n_features):
-        """Size of the cached run, before there is one."""
+        """Return the size of the cached path before it is allocated."""
         shape = self.model.loss.n_outputs, self.model.n_dof(n_features)
         return Trajectory.bytes_needed(
             self.schedule.n_steps, self.model.n_groups, shape, self.cache_dtype
@@ -201,247 +194,233 @@ class PathEngine(AbstractEngine):
         return self._run(oracle, row_counts)
 
     def edited(self, training_set, edit, settings):
-        """The path after an edit by DeltaGrad.
-
-        `settings` has the attributes burn_in, period and history_size: see
-        `PeriodicOracle`. With period="auto" the path is replayed by a seed, to an
-        estimated error of edit_tol, or trained anew.
-        """
         table = training_set.table
-        if settings.period == "auto":
-            reason = self._why_hopeless(settings.edit_tol)
-            if reason is not None:
-                return self._untried(training_set, edit, reason)
-            n_rows = table.n_live + len(edit.removed)
-            kind = self._seed_kind(training_set, n_rows, edit)
-            if kind is None:
-                ledger = {"refit": True, "reason": _TOO_DEAR}
-                return replace(self.fit(training_set, edit), ledger=ledger)
-        elif self._reads_too_many(table.n_live, edit, settings):
-            ledger = {"refit": True, "reason": _TOO_MANY}
-            return replace(self.fit(training_set, edit), ledger=ledger)
+        n_before = table.n_live + len(edit.removed)
+        plan, reason = self._plan_or_reason(training_set, n_before, edit, settings)
+        if reason is not None:
+            return self._retrained(training_set, edit, reason)
         kept = self.row_counts.minus(
             self._count(table, edit.removed, edit.removed_positions)
         )
         if kept is None:
             kept = self._count_live(table)
         row_counts = kept.plus(self._count(table, edit.added, edit.added_positions))
-        by_step = (self.schedule.n_steps, self.model.n_groups)
-        cached_run = {
+        common = {
             "objective": self.model.data_term(training_set),
             "removed": self.schedule.members(edit.removed_positions, edit.removed),
             "added": self.schedule.members(edit.added_positions, edit.added),
             "base": self.playback(),
-            "kept_weight": _by_step(kept.weight, by_step),
+            "kept_weight": self._by_step(kept.weight),
         }
-        if settings.period == "auto":
-            replay = Replay(**cached_run, **self._shape_of_batches(row_counts))
-            return self._edited_by_seed(
-                replay, kind, training_set, edit, row_counts, settings.edit_tol
+        if plan is None:
+            oracle = PeriodicOracle(
+                **common,
+                batches=self.schedule.batches(table),
+                base_weight=self._by_step(self.row_counts.weight),
+                burn_in=settings.burn_in,
+                period=settings.period,
+                history_size=settings.history_size,
             )
-        oracle = PeriodicOracle(
-            **cached_run,
-            batches=self.schedule.batches(table),
-            base_weight=_by_step(self.row_counts.weight, by_step),
-            burn_in=settings.burn_in,
-            period=settings.period,
-            history_size=settings.history_size,
+            return self._run(oracle, row_counts)
+        n_batches = self.schedule.steps_per_epoch
+        fraction = 1.0 / n_batches
+        replay = Replay(
+            **common,
+            sizes=self._sizes(row_counts),
+            batch_rows=fraction * row_counts.count[:n_batches].sum(),
+            batch_fraction=fraction,
+            n_epochs=self.n_epochs,
         )
-        return self._run(oracle, row_counts)
+        return self._edited_by_checkpoints(
+            replay, plan, training_set, edit, row_counts, settings.edit_tol
+        )
 
     def prepared(self, training_set, settings):
-        """With the Hessians along the path that the first edit would make, if any."""
-        if settings.period != "auto" or self.seed is not None:
+        """Return the engine with the checkpoints that its first edit would compute."""
+        if self.checkpoints is not None:
             return self
-        kind = self._seed_kind(training_set, training_set.table.n_live, NO_EDIT)
-        if kind is None:
+        n_rows = training_set.table.n_live
+        plan, _ = self._plan_or_reason(training_set, n_rows, NO_EDIT, settings)
+        if plan is None:
             return self
-        return replace(self, seed=self._survey(kind, training_set))
+        return replace(self, checkpoints=self._build_checkpoints(plan, training_set))
 
-    def _reads_too_many(self, n_kept, edit, settings):
-        """Whether the paper's replay reads far more rows than a retrain."""
-        share = self._n_exact(settings) / self.schedule.n_steps
-        replay = share * n_kept + len(edit)
-        return replay > _MOST_READ * (n_kept + len(edit.added))
+    def _plan_or_reason(self, training_set, n_before, edit, settings):
+        """Decide how to follow an edit.
+
+        Returns
+        -------
+        plan : CheckpointPlan or None
+            Of the checkpoints to replay from; None for the replay of the paper.
+        reason : str or None
+            Why the path is retrained instead.
+        """
+        if settings.period != "auto":
+            too_many = cost.reads_too_many(
+                self._n_exact(settings) / self.schedule.n_steps,
+                n_before - len(edit.removed), edit,
+            )  # fmt: skip
+            return None, _TOO_MANY if too_many else None
+        reason = self._why_hopeless(settings.edit_tol)
+        if reason is not None:
+            return None, reason
+        term = self.model.data_term(training_set)
+        if self.checkpoints is not None:
+            plan = self.checkpoints.plan
+        else:
+            plan = cost.affordable_plan(
+                term.loss, term.n_dof, n_before, self.n_epochs, term.entry_cost,
+                term.n_groups,
+            )  # fmt: skip
+        if plan is not None and cost.is_worthwhile(
+            plan, term, training_set.table, n_before, edit, self.n_epochs,
+            self.schedule.n_steps,
+        ):  # fmt: skip
+            return plan, None
+        return None, _TOO_EXPENSIVE
 
     def _n_exact(self, settings):
         steps = np.arange(self.schedule.n_steps)
         return int(np.sum(is_exact(steps, settings.burn_in, settings.period)))
 
     def _why_hopeless(self, edit_tol):
-        """Why the last edit shows that the next one is not to be tried, or None."""
-        if self.seed is None:
+        """Return why the last edit shows that the next one would fail, or None."""
+        if self.checkpoints is None:
             return None
         if self.noise > _HOPELESS * edit_tol:
             return _TOO_NOISY
-        kind, n_nodes = self.seed.kind, self.n_nodes or 0
-        passes = correction_points.passes(kind, n_nodes, self.on_all, self.n_epochs)
-        most = correction_points.most_passes(kind, self.n_epochs)
-        return _TOO_HARD if passes > most else None
+        attempt = cost.Attempt(
+            self.checkpoints.plan, self.n_epochs, self.n_corrections or 0,
+            self.on_all_rows,
+        )  # fmt: skip
+        return _TOO_HARD if attempt.passes > attempt.most_passes else None
 
-    def _untried(self, training_set, edit, reason):
-        """The path trained anew where the last edit was too hard to be replayed.
+    def _retrained(self, training_set, edit, reason):
+        """Return the path retrained.
 
-        Half of what the last one wanted is remembered, so that in a while one is tried.
+        If the last edit was too hard to be replayed, half of what it needed is
+        remembered, so that an edit is attempted again after a while.
         """
-        seed = self.seed.changed(self.model.data_term(training_set), edit)
-        n_nodes = None if self.n_nodes is None else max(1, self.n_nodes // 2)
+        fitted = self.fit(training_set, edit)
+        facts = {"refit": True, "reason": reason}
+        if reason not in (_TOO_HARD, _TOO_NOISY):
+            return replace(fitted, facts=facts)
+        n_corrections = self.n_corrections
+        if n_corrections is not None:
+            n_corrections = max(1, n_corrections // 2)
         return replace(
-            self.fit(training_set, edit), seed=seed, noise=self.noise / 2.0,
-            n_nodes=n_nodes, on_all=self.on_all,
-            ledger={"refit": True, "reason": reason},
+            fitted, facts=facts, noise=self.noise / 2.0, n_corrections=n_corrections,
+            on_all_rows=self.on_all_rows,
+            checkpoints=self.checkpoints.changed(
+                self.model.data_term(training_set), edit
+            ),
         )  # fmt: skip
 
-    def _edited_by_seed(self, replay, kind, training_set, edit, row_counts, edit_tol):
-        """The path after an edit, by as many nodes as it takes."""
-        objective, seed, n_hessians = replay.objective, self.seed, 0.0
-        if seed is not None:
-            seed = seed.changed(objective, edit.removal())
-        if seed is None:
-            seed = self._survey(kind, training_set)
-            n_hessians = self._hessians_of(kind)
-        with threads.blas_for(order=1):  # its threads spin next to ours
-            found, facts = self._with_nodes(
-                replay, seed, training_set.table, edit, edit_tol
+    def _edited_by_checkpoints(
+        self, replay, plan, training_set, edit, row_counts, edit_tol
+    ):
+        """Return the path replayed within a tolerance, or else retrained."""
+        objective, checkpoints, n_hessians = replay.objective, self.checkpoints, 0.0
+        if checkpoints is not None:
+            checkpoints = checkpoints.changed(objective, edit.removal())
+        if checkpoints is None:
+            checkpoints = self._build_checkpoints(plan, training_set)
+            n_hessians = cost.hessians_to_build(plan, self.model.loss)
+        with threads.blas_for(order=1):  # its idle threads would slow down ours
+            found, changes = self._replayed(
+                replay, checkpoints, training_set.table, edit, edit_tol
             )
-        seed = seed.changed(objective, edit.addition())
-        if found is not None:
-            facts = {"ledger": found.ledger, "row_counts": row_counts, "noise": 0.0}
-        else:
+        checkpoints = checkpoints.changed(objective, edit.addition())
+        if found is None:
             found = self.fit(training_set, edit)
-        facts["ledger"] = facts["ledger"] | {"n_hessians": n_hessians}
-        return replace(found, seed=seed, **facts)
+        else:
+            changes |= {"row_counts": row_counts, "noise": 0.0}
+        changes["facts"] |= {"n_hessians": n_hessians}
+        return replace(found, checkpoints=checkpoints, **changes)
 
-    def _hessians_of(self, kind):
-        """What a seed is made of, in Hessians of all rows."""
-        n_points = 1 if self.model.loss.is_quadratic else kind.n_points
-        return n_points * kind.share
+    def _replayed(self, replay, checkpoints, table, edit, edit_tol):
+        """Replay the path with as many correction points as the tolerance needs.
 
-    def _with_nodes(self, replay, seed, table, edit, edit_tol):
-        """The path by as many nodes as it takes, or None; and facts of why none."""
-        kind, shape = seed.kind, replay.objective.shape
-        least = correction_points.first_nodes(kind)
-        n_nodes, on_all = self._first_try(kind)
+        Returns
+        -------
+        found : PathEngine or None
+            None if no attempt was accurate enough.
+        changes : dict
+            What the engine remembers of the attempts, by attribute.
+        """
+        attempt = cost.Attempt.first(
+            checkpoints.plan, self.n_epochs, self.n_corrections, self.on_all_rows
+        )
+        n_before = table.n_live + len(edit.removed)
+        n_after = table.n_live + len(edit.added)
+        most = attempt.most_passes * n_after / n_before
+        # Every attempt reads the rows that leave and join, in every step.
+        touched = self.n_epochs * len(edit) / n_before
         n_passes = noise = read = 0.0
         reason = _TOO_HARD
-        witnesses = self._witnesses(seed, table, on_all)
-        n_rows = table.n_live + len(edit.removed)
-        n_after = table.n_live + len(edit.added)
-        # Every try reads the rows that leave and join, in every step.
-        touched = self.n_epochs * len(edit) / n_rows
-        most = correction_points.most_passes(kind, self.n_epochs) * n_after / n_rows
-        while True:
-            passes = correction_points.passes(kind, n_nodes, on_all, self.n_epochs)
-            if n_passes + passes + read > most:
-                # Of a few epochs even the first try may be: then nothing is estimated.
-                reason = reason if n_passes else _TOO_DEAR
+        while attempt is not None:
+            if n_passes + attempt.passes + read > most:
+                # If that is the first attempt, nothing is known about the error.
+                reason = reason if n_passes else _TOO_EXPENSIVE
                 break
-            n_passes += passes
+            n_passes += attempt.passes
             read += touched
-            trajectory = self._allocate(shape)
+            trajectory = self._allocate(replay.objective.shape)
+            rows = self._evaluation_rows(checkpoints, table, attempt.on_all_rows)
+            run = CheckpointReplay(replay, checkpoints, attempt, rows, trajectory)
             try:
-                checks = correction_points.checks(kind, on_all, self.n_epochs)
-                run = SeededReplay(replay, seed, witnesses, trajectory, checks)
-                estimate, by_part = run.run(n_nodes)
-            except Diverged:  # predictions run away
+                estimate = run.run()
+            except Diverged:
                 break
             if estimate <= edit_tol:
-                # What half as many nodes would do, they do the next time.
-                fewer = max(least, n_nodes // 2)
-                enough = estimate * (n_nodes / fewer) ** 2 <= edit_tol
-                found = replace(
-                    self,
-                    trajectory=trajectory,
-                    n_nodes=fewer if enough else n_nodes,
-                    on_all=on_all,
-                    ledger={"n_passes": n_passes, "error_estimate": estimate},
-                )
-                return found, {}
+                # Half as many correction points have four times the error.
+                fewer = attempt.fewer()
+                enough = estimate * (attempt.n_corrections / fewer) ** 2 <= edit_tol
+                changes = {
+                    "n_corrections": fewer if enough else attempt.n_corrections,
+                    "on_all_rows": attempt.on_all_rows,
+                    "facts": {"n_passes": n_passes, "error_estimate": estimate},
+                }
+                return replace(self, trajectory=trajectory), changes
             if not np.isfinite(estimate):
                 break
-            noise = replay_error.combined(by_part, ("between", "noise"))
-            if noise <= edit_tol:
-                # The error falls with the square of the gap between nodes.
-                needed = n_nodes * min(np.sqrt(estimate / edit_tol), 2.0**20)
-                n_nodes = max(n_nodes + 1, int(np.ceil(needed)))
-                reason = _TOO_HARD
-                continue
-            by_chance = replay_error.combined(by_part, ("noise",))
-            reason = _TOO_NOISY if by_chance > edit_tol else _TOO_COARSE
-            if on_all or reason == _TOO_COARSE:
-                break
-            # What a sample gets wrong is repaired where all rows are measured; and the
-            # next edit begins with that.
-            on_all, n_nodes = True, least
-            witnesses = self._witnesses(seed, table, on_all)
-        ledger = {"n_passes": n_passes, "refit": True, "reason": reason}
-        facts = {"ledger": ledger, "noise": noise, "on_all": on_all}
-        # The next edit begins with what this one lacked; where that is too dear, it and
-        # a few more are not tried.
+            noise = replay_error.combined(run.parts, ("between", "noise"))
+            last, (attempt, reason) = (
+                attempt,
+                _next_attempt(attempt, run.parts, edit_tol),
+            )
+        last = attempt or last
+        changes = {
+            "facts": {"n_passes": n_passes, "refit": True, "reason": reason},
+            "noise": noise,
+            "on_all_rows": last.on_all_rows,
+        }
+        # The next edit begins with what this one needed. If that is too expensive, it
+        # and a few more are not attempted.
         if reason == _TOO_HARD:
-            wanted = n_nodes if n_passes > 0.0 else n_nodes // 2
-            facts["n_nodes"] = min(wanted, _MOST_REMEMBERED * self.n_epochs)
-        return None, facts
+            most = _MOST_REMEMBERED * self.n_epochs
+            changes["n_corrections"] = min(last.n_corrections, most)
+        return None, changes
 
-    def _first_try(self, kind):
-        """How many nodes an edit begins with, and whether on all rows."""
-        on_all = self.on_all or correction_points.begins_on_all(kind, self.n_epochs)
-        return self.n_nodes or correction_points.first_nodes(kind), on_all
-
-    def _survey(self, kind, training_set):
-        """Hessians along the path, of the rows that stay."""
+    def _build_checkpoints(self, plan, training_set):
+        """Return Hessian checkpoints from the current training rows."""
         table, objective = training_set.table, self.model.data_term(training_set)
         live = table.live_indices()
-        return Seed.survey(kind, objective, self.trajectory, live, table.position[live])
+        return Checkpoints.build(
+            plan, objective, self.trajectory, live, table.position[live]
+        )
 
-    def _witnesses(self, seed, table, on_all):
-        """Rows that stay, that nodes are measured on: all of them, or the sample."""
-        if on_all:
-            return Witnesses(table.live_indices(), are_sample=False)
-        indices = table.indices_of(seed.positions)
-        return Witnesses(indices[indices >= 0], are_sample=True)
-
-    def _seed_kind(self, training_set, n_rows, edit):
-        """What is kept of Hessians of `n_rows`; None where it is too dear to replay."""
-        objective, loss = self.model.data_term(training_set), self.model.loss
-        n_dof, n_groups = objective.n_dof, objective.n_groups
-        n_epochs, n_steps = self.n_epochs, self.schedule.n_steps
-        kind = None if self.seed is None else self.seed.kind
-        if kind is None:
-            kind = affordable_kind(
-                loss, n_dof, n_rows, n_epochs, objective.entry_cost, n_groups
-            )
-        if kind is None:
-            return None
-        some = training_set.table.first_indices(_N_LOOKED_AT)
-        if not len(some):  # every row is replaced
-            return None
-        of_row = 2 * loss.n_outputs * objective.work_per_row(some)
-        n_after = n_rows - len(edit.removed) + len(edit.added)
-        retrain = n_epochs * n_after * of_row + n_steps * _CALL
-        touched_steps = min(n_steps, n_epochs * len(edit))
-        passes = correction_points.first_passes(kind, self.n_epochs) * n_rows
-        ours = (n_epochs * len(edit) + passes) * of_row + touched_steps * _CALL
-        n_runs = 1 if kind.name == "mean" else _RUNS
-        ours += n_runs * n_steps * kind.work_of_step(loss, n_dof, n_groups)
-        return kind if ours + _OVERHEAD <= _WORTHWHILE * retrain else None
-
-    def _shape_of_batches(self, row_counts):
-        """What `Replay` is told of the new run."""
-        share = 1.0 / self.schedule.steps_per_epoch
-        return {
-            "sizes": self._sizes(row_counts),
-            "batch_rows": share
-            * row_counts.count[: self.schedule.steps_per_epoch].sum(),
-            "batch_share": share,
-            "n_epochs": self.n_epochs,
-        }
+    def _evaluation_rows(self, checkpoints, table, on_all_rows):
+        """Return the rows that stay, or those of them that are in the sample."""
+        if on_all_rows:
+            return table.live_indices()
+        indices = table.indices_of(checkpoints.positions)
+        return indices[indices >= 0]
 
     def playback(self):
-        """The run from its start on."""
-        sizes = self._sizes(self.row_counts)
+        """Return the path from its start on."""
         n_features = self.trajectory.end.shape[1] - self.model.n_dof(0)
-        return Playback(self.trajectory, *sizes, n_features)
+        return Playback(self.trajectory, self._sizes(self.row_counts), n_features)
 
     def purged(self, training_set, settings, exact):
         model = replace(self.model, centre=training_set.centre())
@@ -452,58 +431,55 @@ class PathEngine(AbstractEngine):
         return self.playback().gradients(n_features)
 
     def plan(self, training_set, edit, settings, is_refit):
-        table = training_set.table
+        table, term = training_set.table, self.model.data_term(training_set)
         n_steps, n_live = self.schedule.n_steps, table.n_live
-        objective = self.model.data_term(training_set)
         some = table.first_indices(_N_TIMED)
-        of_pass = self._seconds(objective, some) * max(1.0, n_live / len(some))
-        retrain = self.n_epochs * of_pass
-        facts = {"n_steps": n_steps, "n_exact_steps": n_steps, "seconds": retrain}
-        facts |= {"n_exact_steps_at_most": n_steps}
+        pass_seconds = self._seconds(term, some) * max(1.0, n_live / len(some))
+        facts = {
+            "n_steps": n_steps,
+            "n_exact_steps": n_steps,
+            "n_exact_steps_at_most": n_steps,
+            "seconds": self.n_epochs * pass_seconds,
+        }
         if is_refit:
             return facts
-        if settings.period != "auto":
-            n_kept = n_live - len(edit.removed)
-            if self._reads_too_many(n_kept, edit, settings):
-                return facts | {"refit": True, "reason": _TOO_MANY}
+        plan, reason = self._plan_or_reason(training_set, n_live, edit, settings)
+        if reason is not None:
+            return facts | {"refit": True, "reason": reason}
+        if plan is None:
             n_exact = self._n_exact(settings)
-            seconds = retrain * n_exact / n_steps
+            seconds = facts["seconds"] * n_exact / n_steps
             return facts | {"n_exact_steps": n_exact, "seconds": seconds}
-        reason = self._why_hopeless(settings.edit_tol)
-        kind = None if reason else self._seed_kind(training_set, n_live, edit)
-        if kind is None:
-            return facts | {"refit": True, "reason": reason or _TOO_DEAR}
-        passes = correction_points.passes(kind, *self._first_try(kind), self.n_epochs)
-        most = correction_points.most_passes(kind, self.n_epochs)
-        facts |= {"n_exact_steps": 0, "n_passes": passes, "n_passes_at_most": most}
-        if self.seed is None:
-            facts |= self._announced(kind, objective, table)
-            passes += kind.work_of_survey(self.model.loss, objective.n_dof)
-        return facts | {"seconds": passes * of_pass}
-
-    def _announced(self, kind, objective, table):
-        """What a seed that is not there yet is going to be."""
-        size = (
-            objective.n_dof,
-            self.model.n_groups,
-            self.schedule.n_steps,
-            table.n_live,
+        attempt = cost.Attempt.first(
+            plan, self.n_epochs, self.n_corrections, self.on_all_rows
         )
-        n_hessians = self._hessians_of(kind)
-        return {
-            "n_hessians": n_hessians,
-            "n_hessians_at_most": n_hessians,
-            "checkpoint_bytes": kind.nbytes(self.model.loss, *size),
+        passes = attempt.passes
+        facts |= {
+            "n_exact_steps": 0,
+            "n_passes": passes,
+            "n_passes_at_most": attempt.most_passes,
         }
+        if self.checkpoints is None:
+            n_hessians = cost.hessians_to_build(plan, term.loss)
+            n_bytes = cost.bytes_of(
+                plan, term.loss, term.n_dof, term.n_groups, n_steps, n_live
+            )
+            facts |= {
+                "n_hessians": n_hessians,
+                "n_hessians_at_most": n_hessians,
+                "checkpoint_bytes": n_bytes,
+            }
+            passes += cost.passes_to_build(plan, term.loss, term.n_dof)
+        return facts | {"seconds": passes * pass_seconds}
 
     def _seconds(self, objective, indices):
-        """What a gradient of some rows takes now."""
+        """Return the time that the gradient of some rows takes now."""
         started = perf_counter()
         objective.gradient_sums(self.iterate, indices)
         return perf_counter() - started
 
     def group_weight(self, row_counts):
-        """The factor of each group's gradients: 1, or those of "balanced"."""
+        """Return the factor of each group's gradients: 1, or those of "balanced"."""
         weight = row_counts.weight[: self.schedule.steps_per_epoch].sum(axis=0)
         return self.model.group_factors(weight)
 
@@ -512,30 +488,32 @@ class PathEngine(AbstractEngine):
         return self._count(table, live, table.position[live])
 
     def _count(self, table, indices, positions):
-        group = (
-            table.y[indices]
-            if self.model.n_groups > 1
-            else np.zeros(len(indices), np.int64)
-        )
+        """Return the `RowCounts` of some rows."""
+        n_groups = self.model.n_groups
+        group = table.y[indices] if n_groups > 1 else np.zeros(len(indices), np.int64)
         return self.schedule.row_counts(
-            positions, table.weight[indices], group, self.model.n_groups
+            positions, table.weight[indices], group, n_groups
         )
 
     def _run(self, oracle, row_counts):
         trajectory = self._allocate(oracle.objective.shape)
-        descend(
-            oracle, *self._sizes(row_counts), oracle.objective.n_features, trajectory
-        )
-        return replace(
-            self, row_counts=row_counts, trajectory=trajectory, seed=None, n_nodes=None,
-            on_all=False, noise=0.0, ledger={},
+        sizes = self._sizes(row_counts)
+        descend(oracle, *sizes, oracle.objective.n_features, trajectory)
+        return type(self)(
+            self.model, self.schedule, row_counts, trajectory,
+            cache_dtype=self.cache_dtype, cache_folder=self.cache_folder,
         )  # fmt: skip
 
     def _sizes(self, row_counts):
-        """Step sizes and factors of groups: see `descend`."""
+        """Return rate, shrinkage and group_weight: see `descend`."""
         group_weight = self.group_weight(row_counts)
         sizes = self.schedule.step_sizes(row_counts, group_weight, self.model.alpha)
         return *sizes, group_weight
+
+    def _by_step(self, weight):
+        """Return weights for every step, also where they are the same for all."""
+        shape = (self.schedule.n_steps, self.model.n_groups)
+        return np.ascontiguousarray(np.broadcast_to(weight, shape))
 
     def _allocate(self, shape):
         return Trajectory.allocate(
@@ -544,6 +522,30 @@ class PathEngine(AbstractEngine):
         )  # fmt: skip
 
 
-def _by_step(weight, shape):
-    """Weights of all steps, also where they are the same."""
-    return np.ascontiguousarray(np.broadcast_to(weight, shape))
+def _next_attempt(attempt, parts, edit_tol):
+    """Return what to attempt after an error above the tolerance, if anything, and why.
+
+    Parameters
+    ----------
+    attempt : Attempt
+    parts : dict of str to float
+        Of the estimated error: see `replay_error`.
+    edit_tol : float
+
+    Returns
+    -------
+    attempt : Attempt or None
+    reason : str
+        The obstacle.
+    """
+    if replay_error.combined(parts, ("between", "noise")) <= edit_tol:
+        # The error falls with the square of the number of correction points. The limit
+        # keeps the number finite where edit_tol is next to zero.
+        factor = np.sqrt(replay_error.combined(parts) / edit_tol)
+        needed = int(np.ceil(attempt.n_corrections * min(factor, 2.0**20)))
+        n_corrections = max(attempt.n_corrections + 1, needed)
+        return replace(attempt, n_corrections=n_corrections), _TOO_HARD
+    if replay_error.combined(parts, ("noise",)) <= edit_tol:
+        return None, _TOO_COARSE
+    # All rows do not have the noise of a sample; and the next edit begins with them.
+    return None if attempt.on_all_rows else attempt.on_all(), _TOO_NOISY

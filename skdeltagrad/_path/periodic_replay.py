@@ -31,7 +31,7 @@ class PeriodicOracle(AbstractOracle):
 
     Parameters
     ----------
-    objective : DataTerm
+    objective : AbstractDataTerm
     batches, removed, added : object with ``at(step)``
         Rows that stay, that leave and that join.
     base : Playback

@@ -1,27 +1,30 @@
-"""Which rows each step reads, and how far it goes.
+"""Which rows each step reads, and how large the step is.
 
-A *schedule* is fixed by `fit` and never edited: it says which batch a position belongs
-to in each epoch, for positions of `fit` and for those given out later. A *row counts* says
-how many rows, of what weight, each batch holds now. Batches are looked up both ways:
-`batches` lists the rows of a step that are there now, `members` the steps of a few
-rows; both answer ``at(step)`` with storage indices.
+A *schedule* is made by `fit` and never edited. It assigns every position, of `fit` or
+later, to a batch in each epoch. `RowCounts` hold how many current rows are in each
+batch, and their weight. Batches are looked up in two ways: `batches` returns the
+current rows of each step, and `members` the steps of a few given rows. Both return an
+object whose ``at(step)`` gives storage indices.
 
-With 5 rows, batches of 2 and 2 epochs, there are 6 steps; an epoch might deal the
-positions as [3, 0], [4, 1], [2]. If row 4 leaves, the second batch holds row 1 alone;
-if that leaves too, the step is skipped. A row that is added joins one of the three.
+With 5 rows, batches of 2 and 2 epochs, there are 6 steps. The batches of an epoch may
+be the positions [3, 0], [4, 1] and [2]. If row 4 leaves, the second batch holds row 1
+alone; if row 1 leaves too, the step is skipped. A row that is added joins one of the
+three batches.
 """
 
 import math
 from abc import ABC, abstractmethod
-from functools import cached_property
 
 import numpy as np
 
 from .. import _kernels
 from .._data.edit import NO_EDIT
 from .._data.group_weights import RowCounts
+from .splitmix import splitmix64
 from .step_size import automatic_learning_rate
 
+# Mathematics: two keys for each of the four rounds of the Feistel network that permutes
+# the positions (`_kernels.shuffle`).
 _N_ROUND_KEYS = 8
 
 
@@ -33,11 +36,11 @@ class BatchMembers:
         self._bounds = bounds
 
     def at(self, step):
-        """Storage indices of the rows that belong to this step's batch."""
+        """Return the storage indices of those in the batch of a step."""
         return self._indices[self._bounds[step] : self._bounds[step + 1]]
 
     def where(self, n_steps):
-        """Whether each step has any: shape (n_steps,)."""
+        """Return whether each step has any: shape (n_steps,)."""
         return np.diff(self._bounds) > 0
 
 
@@ -48,31 +51,16 @@ class EveryStep:
         self._indices = indices
 
     def at(self, step):
-        """Storage indices of the rows: the same for every step."""
+        """Return the storage indices of the rows, the same for every step."""
         return self._indices
 
     def where(self, n_steps):
-        """Whether each step has any: shape (n_steps,)."""
+        """Return whether each step has any: shape (n_steps,)."""
         return np.full(n_steps, len(self._indices) > 0)
 
 
-class AllRows:
-    """All rows that are there, for every step; looked for when first asked."""
-
-    def __init__(self, table):
-        self._table = table
-
-    def at(self, step):
-        """Storage indices of the rows: the same for every step."""
-        return self._indices
-
-    @cached_property
-    def _indices(self):
-        return self._table.live_indices()
-
-
 class AbstractSchedule(ABC):
-    """A fixed number of epochs, each with its learning rate.
+    """The epochs of a fit, each with its learning rate, and their batches.
 
     Parameters
     ----------
@@ -80,7 +68,9 @@ class AbstractSchedule(ABC):
     n_positions : int
         Number of rows in `fit`.
     seed : int
-        Decides what is random.
+        Random seed.
+    batch_size : int, optional
+        Ignored by `FullBatch`.
     """
 
     def __init__(self, learning_rates, n_positions, seed, batch_size=None):
@@ -95,7 +85,7 @@ class AbstractSchedule(ABC):
     @property
     @abstractmethod
     def steps_per_epoch(self):
-        """Number of batches."""
+        """Number of batches in an epoch."""
 
     @property
     def n_steps(self):
@@ -103,24 +93,35 @@ class AbstractSchedule(ABC):
 
     @abstractmethod
     def row_counts(self, positions, weight, group, n_groups):
-        """RowCounts of some rows alone: one position, weight and group for each."""
+        """Return the `RowCounts` of some rows.
+
+        Parameters
+        ----------
+        positions, weight, group : ndarray of shape (n_rows,)
+        n_groups : int
+        """
 
     @abstractmethod
     def members(self, positions, indices):
-        """Where a few rows take part, in O(n_rows n_epochs).
+        """Return the steps in which a few rows take part, in O(n_rows n_epochs).
+
+        Parameters
+        ----------
+        positions, indices : ndarray of shape (n_rows,)
 
         Returns
         -------
         members : object
-            ``at(step)`` gives storage indices, ``where(n_steps)`` whether there are any.
+            ``at(step)`` gives storage indices, and ``where(n_steps)`` whether each step
+            has any.
         """
 
     @abstractmethod
     def batches(self, table):
-        """Who takes part in each step now, as an object with ``at(step)``."""
+        """Return the current rows of each step, as an object with ``at(step)``."""
 
     def step_sizes(self, row_counts, group_weight, alpha):
-        """What the loop multiplies with, for every step.
+        """Return the factors of every step.
 
             w <- w - rate * gradient_sum - shrinkage * w
 
@@ -162,11 +163,11 @@ class FullBatch(AbstractSchedule):
         return EveryStep(indices)
 
     def batches(self, table):
-        return AllRows(table)
+        return EveryStep(table.live_indices())
 
 
 class MiniBatches(AbstractSchedule):
-    """Stochastic gradient descent: the rows are dealt anew in every epoch.
+    """Stochastic gradient descent: rows are assigned to other batches in every epoch.
 
     Parameters
     ----------
@@ -212,9 +213,13 @@ class MiniBatches(AbstractSchedule):
         return DealtBatches(self, table)
 
     def dealt(self, step, index_of):
-        """Storage indices of the rows of `fit` that belong to the batch of a step.
+        """Return the storage indices of the rows of `fit` in the batch of a step.
 
-        `index_of` holds the storage index of every position, GONE (negative) for rows that left.
+        Parameters
+        ----------
+        step : int
+        index_of : ndarray of shape (n_positions,)
+            Storage index of every position, GONE (negative) for rows that left.
         """
         epoch, batch = divmod(step, self.steps_per_epoch)
         first = batch * self.batch_size
@@ -225,7 +230,7 @@ class MiniBatches(AbstractSchedule):
         return indices[:n_found]
 
     def joined(self, epoch, positions, indices):
-        """Later rows by the batch of one epoch that they joined, ``at(batch)``."""
+        """Return rows that joined later, by their batch in one epoch: ``at(batch)``."""
         place = np.empty((1, len(positions)), np.int64)
         keys = self._keys[epoch : epoch + 1]
         _kernels.shuffle.places_of(positions, *self._domain(), keys, place)
@@ -236,7 +241,7 @@ class MiniBatches(AbstractSchedule):
 
 
 class DealtBatches:
-    """The rows that are there, by the batches of `MiniBatches`."""
+    """The current rows, by the batches of `MiniBatches`."""
 
     def __init__(self, schedule, table):
         self._schedule = schedule
@@ -246,7 +251,7 @@ class DealtBatches:
         self._epoch = None
 
     def at(self, step):
-        """Storage indices of the rows that belong to this step's batch."""
+        """Return the storage indices of the rows in the batch of a step."""
         indices = self._schedule.dealt(step, self._table.index_of_first)
         if not len(self._later):
             return indices
@@ -272,7 +277,7 @@ def schedule_of(settings, model, training_set, seed, edit=NO_EDIT, n_positions=N
     training_set : TrainingSet
     seed : int
     edit : Edit
-        Staged, with rows that join.
+        A staged edit, whose rows that join are counted in.
     n_positions : int, optional
         Number of rows in `fit`; by default that of the current training rows.
     """
@@ -293,19 +298,14 @@ def schedule_of(settings, model, training_set, seed, edit=NO_EDIT, n_positions=N
 
 
 def _group_by(number, indices, n_numbers):
+    """Return `BatchMembers` of storage indices, by the number of each."""
     order = np.argsort(number, kind="stable")
     bounds = np.searchsorted(number[order], np.arange(n_numbers + 1))
     return BatchMembers(indices[order], bounds)
 
 
 def _round_keys(seed, n_epochs):
-    """32-bit keys from a seed by splitmix64 (Steele, Lea and Flood 2014)."""
-    mask = 2**64 - 1
-    state = seed
-    keys = np.empty((n_epochs, _N_ROUND_KEYS), np.int64)
-    for place in np.ndindex(keys.shape):
-        state = (state + 0x9E3779B97F4A7C15) & mask
-        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-        keys[place] = (z ^ (z >> 31)) >> 32
-    return keys
+    """Return 32-bit keys that follow from a seed, shape (n_epochs, n_keys)."""
+    numbers = np.arange(n_epochs * _N_ROUND_KEYS)
+    keys = splitmix64(numbers, seed) >> np.uint64(32)
+    return keys.astype(np.int64).reshape(n_epochs, _N_ROUND_KEYS)

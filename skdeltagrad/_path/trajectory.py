@@ -1,4 +1,4 @@
-"""The cached training run: its steps, from which all else follows."""
+"""The cached path of a training run: its steps, from which all else follows."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import numpy as np
 from .._utils import html as _html
 from .._utils import memory
 
-# What rounding may do to a gradient that is found from a step.
+# Rounding: error of a gradient that is computed from a step, in units of eps.
 _ULPS = 16.0
 
 
 class Trajectory:
     """Every step of a training run that starts at zero.
 
-    The paper keeps every iterate and every gradient. Each follows from the steps, at
-    half the size: an iterate is the sum of the steps before it, and a step is minus its
-    learning rate times the gradient of its batch, penalty included.
+    The paper keeps every iterate and every gradient. Both follow from the steps, which
+    take half the memory: an iterate is the sum of the steps before it, and a step is
+    minus its learning rate times the gradient of its batch, penalty included.
 
     Parameters
     ----------
     steps : ndarray of shape (n_steps, n_outputs, n_dof), dtype float64 or float32
         Change of the iterate by every step. The last column is the intercept, if there
-        is one, of columns centred at `centre`. In single precision steps are rounded
-        as they are made: what is kept is the run itself, not a copy with an error.
+        is one, in centred columns. In single precision, steps are rounded when they are
+        made: what is kept is the path itself, not a copy with an error.
     group_sums : ndarray of shape (n_steps, n_groups - 1, n_outputs, n_dof)
-        With ``class_weight="balanced"`` a step is made of the gradients of several
-        groups, one for each class: those of all but the last, summed over the rows of
-        the batch without the class's weight and without the penalty.
+        Gradients of all groups but the last, summed over the rows of the batch, without
+        the factor of the group and without the penalty. There are several groups with
+        ``class_weight="balanced"`` only: one for each class.
     exact : ndarray of shape (n_steps,), dtype bool
-        Whether the gradient was computed, or predicted by the last edit.
+        Whether the gradient was computed; otherwise the last edit predicted it.
     end : ndarray of shape (n_outputs, n_dof)
         The last iterate.
     """
@@ -54,17 +54,24 @@ class Trajectory:
 
     @classmethod
     def allocate(cls, n_steps, n_groups, shape, dtype="float64", folder=None):
-        """A run that stands still; shape is (n_outputs, n_dof).
+        """Return a trajectory of zeros.
 
-        With a folder, steps and sums are kept in files there that have no name and are
-        gone when nobody reads them any more.
+        Parameters
+        ----------
+        n_steps, n_groups : int
+        shape : tuple
+            (n_outputs, n_dof).
+        dtype : {"float64", "float32"}, default="float64"
+        folder : path-like, optional
+            Where steps and sums are kept, in files without a name. The operating system
+            removes them when they are no longer used. By default they are in memory.
 
         Raises
         ------
         MemoryError
-            When there is not so much memory.
+            When the available memory is too small.
         OSError
-            When there is no such folder, or no space in it.
+            When the folder does not exist, or has too little space.
         """
         needed = cls.bytes_needed(n_steps, n_groups, shape, dtype)
         if folder is None:
@@ -85,7 +92,7 @@ class Trajectory:
     def bytes_needed(
         n_steps: int, n_groups: int, shape: tuple[int, int], dtype: str = "float64"
     ) -> int:
-        """Bytes that `allocate` asks for."""
+        """Return the number of bytes that `allocate` needs."""
         n_coef = shape[0] * shape[1]
         item = np.dtype(dtype).itemsize
         return item * n_coef * n_steps * n_groups + n_steps + 8 * n_coef
@@ -97,20 +104,20 @@ class Trajectory:
 
     @property
     def iterates(self) -> np.ndarray:
-        """All iterates, made anew: shape (n_steps + 1, n_outputs, n_dof)."""
+        """All iterates, in a new array: shape (n_steps + 1, n_outputs, n_dof)."""
         iterates = np.zeros((self.n_steps + 1, *self.end.shape))
         np.cumsum(self.steps, axis=0, dtype=float, out=iterates[1:])
         return iterates
 
     def iterates_at(self, steps: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Some iterates, by increasing step: shape (len(steps), n_outputs, n_dof)."""
+        """Return iterates of increasing steps: (len(steps), n_outputs, n_dof)."""
         found = np.zeros((len(steps), *self.end.shape))
         for number, iterate in enumerate(self.walk(steps)):
             found[number] = iterate
         return found
 
     def walk(self, steps: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """Some iterates one by one, by increasing step; each is overwritten."""
+        """Yield iterates of increasing steps, each in the same array."""
         first, iterate = 0, np.zeros(self.end.shape)
         for step in steps:
             for between in self.steps[first:step]:
@@ -142,82 +149,83 @@ class Trajectory:
 
 
 class Playback:
-    """A cached run from its start on: its iterates, and the gradients of its steps.
+    """A cached path from its start on: its iterates, and the gradients of its steps.
 
     Parameters
     ----------
     trajectory : Trajectory
-    rate, shrinkage, group_weight : ndarray
-        Those of the run: see `_descent.descend`.
+    sizes : tuple
+        Rate, shrinkage and group_weight of the path: see `descent.descend`.
     n_features : int
         Coefficients from here on are intercepts.
 
     Attributes
     ----------
     iterate : ndarray of shape (n_outputs, n_dof)
-        At the step that it went to last.
+        The iterate at the current step, which is the first one at the beginning.
     """
 
-    def __init__(self, trajectory, rate, shrinkage, group_weight, n_features):
+    def __init__(self, trajectory, sizes, n_features):
         self.trajectory = trajectory
-        self.rate, self.shrinkage, self.group_weight = rate, shrinkage, group_weight
+        self.sizes = sizes
         self.n_features = n_features
         self.iterate = np.zeros(trajectory.end.shape)
         self._step = 0
 
     def go_to(self, step):
-        """Go on to a step."""
+        """Go on to a later step."""
         for between in self.trajectory.steps[self._step : step]:
             self.iterate += between
         self._step = step
 
     def jump_to(self, step, iterate):
-        """Go to a step of which the iterate is known."""
+        """Go to a step whose iterate is known."""
         self._step, self.iterate = step, iterate
 
     def gradient_sums(self):
-        """Gradient sums of the step that comes next, by group, without the penalty.
+        """Return the gradient sums of the current step, by group, without the penalty.
 
         Returns
         -------
         gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         """
         step, n_features = self._step, self.n_features
-        *others, last_weight = self.group_weight
-        sums = np.zeros((len(self.group_weight), *self.iterate.shape))
-        if self.rate[step] == 0.0:
+        rate, shrinkage, (*others, last_weight) = self.sizes
+        sums = np.zeros((len(others) + 1, *self.iterate.shape))
+        if rate[step] == 0.0:
             return sums
         last = -self.trajectory.steps[step].astype(float)
-        penalty = self.shrinkage[step][:, np.newaxis] * self.iterate[:, :n_features]
+        penalty = shrinkage[step][:, np.newaxis] * self.iterate[:, :n_features]
         last[:, :n_features] -= penalty
-        last /= self.rate[step]
+        last /= rate[step]
         sums[:-1] = self.trajectory.group_sums[step]
         if last_weight > 0.0:
             sums[-1] = (last - np.tensordot(others, sums[:-1], axes=1)) / last_weight
         return sums
 
     def gradients(self, n_features):
-        """Yield the gradients of all steps from here on, with what they are off by.
+        """Yield the gradients of all steps from here on, with their rounding errors.
 
         Yields
         ------
         place : str
-            What they are.
+            Where the gradients were found.
         gradients : ndarray of shape (n_groups n_outputs, n_features)
             Without the intercept.
         noise : ndarray of shape (n_groups n_outputs,)
-            What rounding may have done to each, in length.
+            Limit to the norm of each gradient's rounding error.
         """
         eps = _ULPS * np.finfo(self.trajectory.steps.dtype).eps
+        rate, shrinkage, _ = self.sizes
         for step in range(self._step, self.trajectory.n_steps):
             self.go_to(step)
             sums = self.gradient_sums()
             if not sums.any():
                 continue
-            # A gradient is what is left of a step and its penalty.
+            # A gradient is the difference of a step and its penalty.
             terms = np.linalg.norm(self.trajectory.steps[step].astype(float), axis=-1)
-            terms += self.shrinkage[step] * np.linalg.norm(self.iterate, axis=-1)
-            noise = np.linalg.norm(sums, axis=-1) + terms / self.rate[step]
+            terms += shrinkage[step] * np.linalg.norm(self.iterate, axis=-1)
+            noise = np.linalg.norm(sums, axis=-1) + terms / rate[step]
             yield (
                 f"the gradient of step {step}",
                 sums[..., :n_features].reshape(-1, n_features),
@@ -226,23 +234,23 @@ class Playback:
 
 
 def _zeros(shape, dtype, folder):
-    """In memory, or mapped into it from a file without a name."""
+    """Return zeros in memory, or mapped into memory from a file without a name."""
     if folder is None or 0 in shape:
         return np.zeros(shape, dtype)
     n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
     with tempfile.TemporaryFile(dir=folder) as file:
-        # Space that is promised only would end the process when it is not there.
+        # Without this, a full disk would end the process when the array is written.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, n_bytes)
         else:
             file.truncate(n_bytes)
         mapped = mmap.mmap(file.fileno(), n_bytes)
-    # Not a np.memmap, which joblib would open by its name in another process.
+    # A np.memmap would be opened by its name in another process by joblib.
     return np.frombuffer(mapped, dtype).reshape(shape)
 
 
 def _purpose(n_steps, n_groups, shape):
-    """What the memory is for, and what to do without it."""
+    """Return what the memory is for, and what to do if it is too small."""
     groups = f" and {n_groups} classes" if n_groups > 1 else ""
     return (
         f"the training run of {n_steps} steps x {shape[0] * shape[1]} coefficients"

@@ -8,7 +8,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.preprocessing import scale
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
-from skdeltagrad._path import engine
+from skdeltagrad._path import checkpoint_replay
 from skdeltagrad._path.descent import Diverged
 
 pytestmark = pytest.mark.usefixtures("replay_always")
@@ -35,7 +35,7 @@ def load(case):
 
 
 def error_of(edit, X, y, parameters, **auto):
-    """Distance from an exact retrain as a share of doing nothing, and the model."""
+    """Distance from an exact retrain as a fraction of doing nothing, and the model."""
     model = DeltaGradLogisticRegression(**parameters, **auto).fit(X, y)
     before = model.coef_.copy()
     exact = DeltaGradLogisticRegression(**parameters, period=1).fit(X, y)
@@ -105,7 +105,7 @@ def test_additions_and_corrections():
     assert error < 1e-2
 
 
-def test_a_hard_edit_is_trained_anew_and_says_so():
+def test_a_hard_edit_is_retrained_and_says_so():
     X, y, parameters = load("two classes")
     hard = np.flatnonzero(y == 0)[:190]
 
@@ -121,7 +121,7 @@ def test_a_hard_edit_is_trained_anew_and_says_so():
     assert error < 1e-12
 
 
-def test_a_tighter_tolerance_takes_more_nodes_and_comes_nearer():
+def test_a_tighter_tolerance_takes_more_correction_points_and_comes_nearer():
     X, y, parameters = load("three classes")
     parameters = {**GD, **parameters}
 
@@ -155,11 +155,11 @@ def test_nothing_of_removed_rows_is_left(search_unpurged):
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
     model.unlearn(X[:5], y[:5])
     model.unlearn(X[5:6], y[5:6])
-    assert model._engine.seed is not None
+    assert model._engine.checkpoints is not None
     assert assert_erased(model, X[:6]).n_checked == 6
 
 
-def test_what_no_hessians_can_be_afforded_for_is_trained_anew(monkeypatch):
+def test_where_no_hessians_can_be_afforded_the_path_is_retrained(monkeypatch):
     """Few rows of many columns, and a fit of one epoch."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2_000, 300))
@@ -179,15 +179,15 @@ def test_a_replay_that_takes_longer_than_a_retrain_is_not_made(monkeypatch):
     report = model.unlearn(position=[1, 2]).update_report_
     assert report.refit
     assert "as long" in report.reason
-    assert model._engine.seed is None
+    assert model._engine.checkpoints is None
 
 
 def test_where_a_sample_is_too_noisy_all_rows_are_measured(monkeypatch):
-    monkeypatch.setattr("skdeltagrad._path.checkpoints._SAMPLE", 250)
-    monkeypatch.setattr("skdeltagrad._path.checkpoints._SAMPLE_OF_FIT", 0.0)
-    monkeypatch.setattr("skdeltagrad._path.checkpoints._ROWS_PER_COEFFICIENT", 1)
+    monkeypatch.setattr("skdeltagrad._path.cost.SAMPLE", 250)
+    monkeypatch.setattr("skdeltagrad._path.cost.SAMPLE_OF_FIT", 0.0)
+    monkeypatch.setattr("skdeltagrad._path.cost.ROWS_PER_COEFFICIENT", 1)
     X, y, parameters = load("two classes")
-    parameters = {**GD, **parameters, "max_iter": 25}  # all rows are dear
+    parameters = {**GD, **parameters, "max_iter": 25}  # reading all rows is expensive
     loose, sampled = error_of(remove, X, y, parameters, edit_tol=1.0)
     report = sampled.update_report_
     assert report.n_passes < 2.0
@@ -219,7 +219,7 @@ HEAVY_SGD = {**SGD, "batch_size": 1_000, "max_iter": 40, "learning_rate": 0.1}
 @pytest.mark.parametrize("schedule", [GD, HEAVY_SGD], ids=["gd", "sgd"])
 @pytest.mark.parametrize("which", ["the largest", "the large ones", "others"])
 def test_rows_with_entries_of_a_hundred_deviations(schedule, which):
-    """What such a row does that leaves is known; what others do shows in checks."""
+    """The gradient of such a row is computed if it leaves; checks show the others."""
     X, y, large = heavy_tailed()
     assert np.abs(X).max() > 50.0
     rows = {"the largest": large[:1], "the large ones": large[::2]}
@@ -254,8 +254,8 @@ def test_the_estimate_is_near_the_error(case, schedule):
         assert estimate / 6.0 <= error <= 4.0 * estimate, (n_rows, error, estimate)
 
 
-def test_between_points_no_node_can_help():
-    """Two points are made of Hessians that the path between them belies."""
+def test_no_correction_point_reduces_the_error_between_checkpoints():
+    """Between two checkpoints the Hessians are far from those at both."""
     X, y, _ = heavy_tailed()
     schedule = {**GD, "learning_rate": 1.0}
     error, model = error_of(remove, X, y, schedule, edit_tol=1e-9)
@@ -267,7 +267,7 @@ FEW_EPOCHS = {**GD, "max_iter": 15, "learning_rate": 0.3}
 
 
 def test_an_edit_after_one_that_was_too_hard_begins_with_what_that_lacked():
-    """Half of fifteen epochs pay for one try, and one node is not enough."""
+    """Half of 15 epochs allow one attempt, and one correction point is too few."""
     X, y, parameters = load("three classes")
     model = DeltaGradLogisticRegression(**FEW_EPOCHS, **parameters, edit_tol=0.01)
     first = model.fit(X, y).unlearn(position=range(40)).update_report_
@@ -280,21 +280,21 @@ def test_an_edit_after_one_that_was_too_hard_begins_with_what_that_lacked():
     assert second.error_estimate <= 0.01
 
 
-def test_what_would_take_too_many_nodes_is_not_tried_every_time():
+def test_edits_that_need_too_many_corrections_are_not_attempted_every_time():
     X, y, parameters = load("three classes")
     model = DeltaGradLogisticRegression(**FEW_EPOCHS, **parameters, edit_tol=1e-3)
     model.fit(X, y).unlearn(position=range(40))
-    tried = []
+    attempted = []
     for position in range(50, 58):
         report = model.unlearn(position=position).update_report_
         assert report.refit
         assert report.seed_bytes > 0
-        tried.append(report.n_passes > 0.0)
-    assert 1 <= sum(tried) <= 5
+        attempted.append(report.n_passes > 0.0)
+    assert 1 <= sum(attempted) <= 5
 
 
-def test_an_edit_after_one_that_was_too_noisy_is_not_tried():
-    """Small batches at a tolerance that no node can meet."""
+def test_an_edit_after_one_that_was_too_noisy_is_not_attempted():
+    """Small batches at a tolerance that no correction point can meet."""
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**SGD, **parameters, edit_tol=1e-5).fit(X, y)
     first = model.unlearn(position=1).update_report_
@@ -306,32 +306,33 @@ def test_an_edit_after_one_that_was_too_noisy_is_not_tried():
     assert second.n_passes == 0
     assert plan.reason == second.reason == first.reason
     assert 0 < second.seed_bytes < first.seed_bytes
-    # With another tolerance it is.
+    # With another tolerance it is attempted.
     third = model.set_params(edit_tol=0.5).unlearn(position=3).update_report_
     assert not third.refit
     assert 0.0 < third.error_estimate <= 0.5
 
 
-def test_after_a_noisy_edit_that_cost_the_seed_its_digits_one_can_edit(monkeypatch):
+def test_one_can_edit_after_checkpoints_lost_their_digits_in_a_noisy_edit(monkeypatch):
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**SGD, **parameters, edit_tol=1e-5).fit(X, y)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "skdeltagrad._path.checkpoints.Seed.changed", lambda *arguments: None
+            "skdeltagrad._path.checkpoints.Checkpoints.changed",
+            lambda *arguments: None,
         )
         assert "noise" in model.unlearn(position=1).update_report_.reason
-    assert model._engine.seed is None
+    assert model._engine.checkpoints is None
     assert model.plan_unfit(position=2).n_removed == 1
     assert "noise" in model.unlearn(position=2).update_report_.reason
 
 
-def test_retraining_forgets_the_seed():
+def test_retraining_removes_the_checkpoints():
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
     model.unlearn(position=1)
-    assert model.update_report_.seed_bytes == model._engine.seed.nbytes > 0
+    assert model.update_report_.seed_bytes == model._engine.checkpoints.nbytes > 0
     model.partial_refit()
-    assert model._engine.seed is None
+    assert model._engine.checkpoints is None
     assert model.update_report_.seed_bytes == 0
 
 
@@ -341,7 +342,7 @@ def test_predictions_that_run_away_end_in_a_retrain(monkeypatch):
     def runs_away(*arguments):
         raise Diverged("not finite")
 
-    monkeypatch.setattr(engine.SeededReplay, "run", runs_away)
+    monkeypatch.setattr(checkpoint_replay.CheckpointReplay, "run", runs_away)
     error, model = error_of(remove, X, y, {**GD, **parameters})
     assert model.update_report_.refit
     assert error < 1e-12

@@ -1,4 +1,4 @@
-"""What seeds are made of: sums over rows against plain NumPy, directions, and draws."""
+"""Sums of Hessian checkpoints against plain NumPy; directions and drawn numbers."""
 
 import itertools
 
@@ -18,25 +18,25 @@ from skdeltagrad._objective.losses import (
 )
 from skdeltagrad._path import checkpoint_sums
 from skdeltagrad._path.checkpoint_sums import (
+    CheckpointSums,
     DirectedView,
-    Sums,
     WholeView,
     direction_of_mean,
-    draw,
     leading_directions,
 )
+from skdeltagrad._path.splitmix import draw
 
 LOSSES = {
     "binomial": BinomialLoss(),
     "multinomial": MultinomialLoss(4),
     "half_squared": HalfSquaredLoss(2),
 }
-N_ROWS, N_FEATURES, N_PLACES = 90, 5, 3
-SHARE = 0.5
+N_ROWS, N_FEATURES, N_POINTS = 90, 5, 3
+FRACTION = 0.5
 
 
 class Problem:
-    """An objective on random rows, some places, and the same in plain NumPy."""
+    """An objective on random rows, some iterates, and the same in plain NumPy."""
 
     def __init__(self, loss="binomial", storage="dense", n_groups=1, n_rows=N_ROWS):
         rng = np.random.default_rng(0)
@@ -57,7 +57,7 @@ class Problem:
         self.objective = DataTerm(
             rows, y, self.weight, self.loss, centre, self.group, n_groups
         )
-        self.places = rng.normal(size=(N_PLACES, *self.objective.shape)) / 4
+        self.iterates = rng.normal(size=(N_POINTS, *self.objective.shape)) / 4
         self.indices = rng.permutation(n_rows)
         self.positions = self.indices + 1000
         directions = rng.normal(size=(self.objective.n_dof,) * 2)
@@ -68,20 +68,20 @@ class Problem:
             return WholeView(self.objective)
         return DirectedView(self.objective, self.directions[:2])
 
-    def sums(self, view, share=SHARE, some=slice(None)):
+    def sums(self, view, fraction=FRACTION, some=slice(None)):
         """Of some rows."""
-        return Sums.of(
-            self.objective, view, self.places, self.indices[some], self.positions[some],
-            share,
+        return CheckpointSums.of(
+            self.objective, view, self.iterates, self.indices[some], self.positions[some],
+            fraction,
         )  # fmt: skip
 
     def by_group(self, indices):
         for number in range(self.objective.n_groups):
             yield indices[self.group[indices] == number]
 
-    def curvatures(self, place, indices):
+    def curvatures(self, iterate, indices):
         """Second derivatives in the coordinates of the loss: (n_rows, m, m)."""
-        raw = self.design[indices] @ place.T
+        raw = self.design[indices] @ iterate.T
         if self.loss.is_quadratic:
             return np.ones((len(indices), 1, 1))
         if raw.shape[1] == 1:
@@ -93,13 +93,15 @@ class Problem:
     def hessians(self, indices, basis):
         """Of some rows, seen in some directions: (n_places, n_groups, size, size)."""
         found = []
-        for place, members in itertools.product(self.places, self.by_group(indices)):
+        for iterate, members in itertools.product(
+            self.iterates, self.by_group(indices)
+        ):
             X, weight = self.design[members] @ basis.T, self.weight[members]
-            curvatures = self.curvatures(place, members)
+            curvatures = self.curvatures(iterate, members)
             block = np.einsum("i,ijk,ia,ib->jakb", weight, curvatures, X, X)
             size = block.shape[0] * block.shape[1]
             found.append(block.reshape(size, size))
-        return np.reshape(found, (len(self.places), -1, size, size))
+        return np.reshape(found, (len(self.iterates), -1, size, size))
 
     def moments(self, indices, basis):
         """Their second moments: (n_groups, n_directions, n_directions)."""
@@ -126,7 +128,7 @@ def problem(request):
 def test_hessians_and_moments_are_those_of_plain_numpy(problem, kind):
     view, indices = problem.view(kind), problem.indices[:60]
     basis = np.eye(problem.objective.n_dof) if view.basis is None else view.basis
-    hessians, moments = view.sums(problem.places, indices)
+    hessians, moments = view.sums(problem.iterates, indices)
     expected = problem.hessians(indices, basis)
     assert_allclose(hessians, expected, rtol=1e-10, atol=1e-11)
     expected = problem.moments(indices, basis)
@@ -136,10 +138,10 @@ def test_hessians_and_moments_are_those_of_plain_numpy(problem, kind):
 
 def test_in_directions_it_is_the_hessian_from_both_sides(problem):
     view, indices = problem.view("directed"), problem.indices
-    hessians, moments = view.sums(problem.places, indices)
+    hessians, moments = view.sums(problem.iterates, indices)
     U = np.kron(np.eye(problem.objective.n_curvatures), view.basis)
-    for place, found in zip(problem.places, hessians, strict=True):
-        whole = problem.objective.hessian_sums(place, indices)
+    for iterate, found in zip(problem.iterates, hessians, strict=True):
+        whole = problem.objective.hessian_sums(iterate, indices)
         assert_allclose(found, U @ whole @ U.T, rtol=1e-10, atol=1e-10)
     whole = problem.objective.second_moments(indices)
     expected = view.basis @ whole @ view.basis.T
@@ -148,8 +150,8 @@ def test_in_directions_it_is_the_hessian_from_both_sides(problem):
 
 def test_in_all_directions_it_is_the_whole(problem):
     view, indices = DirectedView(problem.objective, problem.directions), problem.indices
-    hessians, moments = view.sums(problem.places, indices)
-    whole, whole_moments = problem.view("whole").sums(problem.places, indices)
+    hessians, moments = view.sums(problem.iterates, indices)
+    whole, whole_moments = problem.view("whole").sums(problem.iterates, indices)
     U = np.kron(np.eye(problem.objective.n_curvatures), problem.directions)
     assert_allclose(U.T @ hessians @ U, whole, rtol=1e-10, atol=1e-10)
     U = problem.directions
@@ -172,7 +174,7 @@ def test_squares_are_those_of_all_columns_where_directions_miss_some(problem):
 def test_nobody(problem, kind):
     nobody = problem.indices[:0]
     for found in (
-        *problem.view(kind).sums(problem.places, nobody),
+        *problem.view(kind).sums(problem.iterates, nobody),
         *vars(problem.sums(problem.view(kind), some=slice(0))).values(),
     ):
         assert not found.any()
@@ -189,8 +191,8 @@ def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
     basis = np.eye(problem.objective.n_dof) if kind == "whole" else view.basis
     draws = draw(problem.positions)
     halves = [
-        indices[draws < SHARE / 2],
-        indices[(draws >= SHARE / 2) & (draws < SHARE)],
+        indices[draws < FRACTION / 2],
+        indices[(draws >= FRACTION / 2) & (draws < FRACTION)],
     ]
     assert min(map(len, halves)) > 10
     sums = problem.sums(view)
@@ -201,16 +203,18 @@ def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
         assert_allclose(sums.hessians[half], hessians, rtol=1e-10, atol=1e-11)
         moments = problem.moments(some, basis)
         assert_allclose(sums.moments[half], moments, rtol=1e-10, atol=1e-11)
-        bends = [
+        expected = [
             [
                 np.tensordot(
-                    problem.weight[members], problem.curvatures(place, members), axes=1
+                    problem.weight[members],
+                    problem.curvatures(iterate, members),
+                    axes=1,
                 )
                 for members in problem.by_group(some)
             ]
-            for place in problem.places
+            for iterate in problem.iterates
         ]
-        assert_allclose(sums.bends[half], bends, rtol=1e-10, atol=1e-12)
+        assert_allclose(sums.second_derivatives[half], expected, rtol=1e-10, atol=1e-12)
     weight = [problem.weight[members].sum() for members in problem.by_group(indices)]
     assert_allclose(sums.all_weight, weight, rtol=1e-12)
     assert_allclose(sums.all_moments, problem.moments(indices, basis), rtol=1e-10)
@@ -220,22 +224,22 @@ def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
 @pytest.mark.parametrize("kind", ["whole", "directed"])
 def test_where_all_rows_are_sampled_there_are_no_halves(problem, kind):
     view = problem.view(kind)
-    sums = problem.sums(view, share=1.0)
-    hessians, moments = view.sums(problem.places, problem.indices)
+    sums = problem.sums(view, fraction=1.0)
+    hessians, moments = view.sums(problem.iterates, problem.indices)
     assert_array_equal(sums.hessians, [hessians])
     assert_array_equal(sums.moments, [moments])
     assert_array_equal(sums.all_moments, moments)
     assert_array_equal(sums.weight, [sums.all_weight])
 
 
-@pytest.mark.parametrize("share", [0.3, SHARE, 1.0])
+@pytest.mark.parametrize("fraction", [0.3, FRACTION, 1.0])
 @pytest.mark.parametrize("kind", ["whole", "directed"])
-def test_rows_that_join_and_leave_add_up(problem, kind, share):
+def test_rows_that_join_and_leave_add_up(problem, kind, fraction):
     view = problem.view(kind)
     here, there = slice(0, 70), slice(70, None)
-    some, others = (problem.sums(view, share, part) for part in (here, there))
+    some, others = (problem.sums(view, fraction, part) for part in (here, there))
     before = {name: array.copy() for name, array in vars(some).items()}
-    everyone = problem.sums(view, share)
+    everyone = problem.sums(view, fraction)
     assert_same_sums(some.plus(others), everyone)
     assert_same_sums(everyone.minus(others), some)
     for name, array in vars(some).items():  # as it was
@@ -261,7 +265,7 @@ def test_nbytes():
     problem = Problem("multinomial")
     sums = problem.sums(problem.view("whole"))
     n_coef, m = 3 * problem.objective.n_dof, 3
-    n_numbers = 2 * (1 + N_PLACES * (n_coef**2 + m**2) + problem.objective.n_dof**2)
+    n_numbers = 2 * (1 + N_POINTS * (n_coef**2 + m**2) + problem.objective.n_dof**2)
     n_numbers += 1 + problem.objective.n_dof**2 + problem.objective.n_dof
     assert sums.nbytes == 8 * n_numbers
 

@@ -8,20 +8,22 @@ from sklearn.preprocessing import scale
 
 from skdeltagrad import DeltaGradLogisticRegression
 from skdeltagrad._data.edit import Edit
-from skdeltagrad._path import correction_points, replay_error
-from skdeltagrad._path.checkpoint_replay import SeededReplay
-from skdeltagrad._path.checkpoints import SeedKind
+from skdeltagrad._path import replay_error
+from skdeltagrad._path.checkpoint_plan import CheckpointPlan
+from skdeltagrad._path.checkpoint_replay import CheckpointReplay
+from skdeltagrad._path.checkpoints import HessianArrays
+from skdeltagrad._path.cost import Attempt
 
-WHOLE = SeedKind("whole", 1.0, 9)
-SAMPLED = SeedKind("whole", 0.1, 5)
-BLOCK = SeedKind("block", 1.0, 4)
-MEAN = SeedKind("mean", 1.0, 9)
+WHOLE = CheckpointPlan("whole", 1.0, 9)
+SAMPLED = CheckpointPlan("whole", 0.1, 5)
+BLOCK = CheckpointPlan("block", 1.0, 4)
+MEAN = CheckpointPlan("mean", 1.0, 9)
 
 
 def test_shapes_of_checks():
-    until = replay_error.until_node(8, step=2, node=6)
+    until = replay_error.until_correction(8, step=2, corrected=6)
     assert_allclose(until, [1, 1, 1, 0.75, 0.5, 0.25, 0, 0])
-    since = replay_error.since_node(8, node=3, step=7)
+    since = replay_error.since_correction(8, corrected=3, step=7)
     assert_allclose(since, [0, 0, 0, 0, 0.25, 0.5, 0.75, 1])
 
 
@@ -33,35 +35,33 @@ def test_the_estimate_is_made_of_its_parts():
 
 
 def test_rows_that_are_measured_and_their_price():
-    # A pass and a half for a node and for a check.
-    assert correction_points.begins_on_all(WHOLE, 4)
-    assert correction_points.passes(WHOLE, 1, True, n_epochs=100) == 3.0
-    # Where all rows are dear, a sample is taken; where that is dear, too, no check.
-    assert correction_points.begins_on_all(SAMPLED, 30)
-    assert not correction_points.begins_on_all(SAMPLED, 29)
-    assert_allclose(correction_points.passes(SAMPLED, 2, False, n_epochs=10), 0.45)
-    assert_allclose(correction_points.passes(SAMPLED, 2, False, n_epochs=2), 0.45)
-    assert_allclose(correction_points.passes(SAMPLED, 2, False, n_epochs=1), 0.3)
-    assert correction_points.passes(SAMPLED, 1, True, n_epochs=20) == 3.0
-    assert correction_points.passes(SAMPLED, 1, True, n_epochs=10) == 1.5
+    # A pass and a half for a correction point and for a check.
+    assert Attempt.first(WHOLE, 4).on_all_rows
+    assert Attempt(WHOLE, 100, 1, True).passes == 3.0
+    # Where all rows are expensive, a sample is read; if that is, too, without checks.
+    assert Attempt.first(SAMPLED, 30).on_all_rows
+    assert not Attempt.first(SAMPLED, 29).on_all_rows
+    assert_allclose(Attempt(SAMPLED, 10, 2, False).passes, 0.45)
+    assert_allclose(Attempt(SAMPLED, 2, 2, False).passes, 0.45)
+    assert_allclose(Attempt(SAMPLED, 1, 2, False).passes, 0.3)
+    assert Attempt(SAMPLED, 20, 1, True).passes == 3.0
+    assert Attempt(SAMPLED, 10, 1, True).passes == 1.5
 
 
-def test_a_run_that_is_not_corrected_is_checked_twice():
-    assert correction_points.checks(MEAN, True, n_epochs=100) == ("early", "after")
-    assert correction_points.passes(MEAN, 3, True, n_epochs=100) == 7.5
-    assert correction_points.checks(MEAN, True, n_epochs=20) == ("early",)
-    assert correction_points.checks(MEAN, True, n_epochs=10) == ()
+def test_a_path_that_is_not_corrected_is_checked_twice():
+    assert Attempt(MEAN, 100, 1, True).checks == ("early", "after")
+    assert Attempt(MEAN, 100, 3, True).passes == 7.5
+    assert Attempt(MEAN, 20, 1, True).checks == ("early",)
+    assert Attempt(MEAN, 10, 1, True).checks == ()
 
 
 def test_of_a_squared_error_rows_are_compared_early():
-    assert correction_points.checks(SeedKind("whole", 1.0, 1), True, n_epochs=100) == (
-        "early",
-    )
+    assert Attempt(CheckpointPlan("whole", 1.0, 1), 100, 1, True).checks == ("early",)
 
 
-def test_nodes_of_a_block_are_nearer_to_the_start():
-    assert correction_points.gap(WHOLE, 1, 30) == 20
-    assert correction_points.gap(BLOCK, 1, 30) == 15
+def test_correction_points_of_a_block_are_nearer_to_the_start():
+    assert WHOLE.properties.gap(1, 30) == 20
+    assert BLOCK.properties.gap(1, 30) == 15
 
 
 def test_the_two_halves_of_a_change():
@@ -74,17 +74,17 @@ def test_the_two_halves_of_a_change():
 
 @pytest.fixture
 def runs(monkeypatch, replay_always):
-    """Every `SeededReplay` that is run, and its residuals: later the rows are gone."""
-    found, run = [], SeededReplay.run
+    """Every `CheckpointReplay` that is run, and its residuals: later the rows are gone."""
+    found, run = [], CheckpointReplay.run
 
-    def recorded(replay, n_nodes):
+    def recorded(replay):
         found.append(replay)
-        result = run(replay, n_nodes)
+        result = run(replay)
         steps = {30, 74, 75, 76, 77} & set(range(replay._trajectory.n_steps))
         replay.residuals = {step: replay._residual_at(step) for step in steps}
         return result
 
-    monkeypatch.setattr(SeededReplay, "run", recorded)
+    monkeypatch.setattr(CheckpointReplay, "run", recorded)
     return found
 
 
@@ -97,31 +97,27 @@ def model(**parameters):
 def test_second_differences_are_exact_for_hessians_on_a_parabola(runs):
     model().unlearn(position=[3, 5])
     (run,) = runs
-    seed, arrays = run._seed, list(run._hessians)
-    at = np.concatenate([[0.0], np.cumsum(seed.gaps)])
+    kept, arrays = run._checkpoints, list(run._hessians)
+    at = np.concatenate([[0.0], np.cumsum(kept.gaps)])
     rng = np.random.default_rng(0)
-    for number in (3, 4):  # bends and blocks
+    for number in (3, 4):  # second derivatives and blocks
         values = arrays[number]
         constant, slope, bend = rng.standard_normal((3, *values.shape[1:]))
         t = at.reshape(-1, *[1] * (values.ndim - 1))
         arrays[number] = constant + slope * t + bend * t**2
-    *_, bends, _, _, _ = seed.second_differences(tuple(arrays))
-    stretches = seed.stretches()
+    bends = kept.second_differences(HessianArrays(*arrays)).second_derivatives
+    stretches = kept.stretches()
     assert len(stretches) > 3
     for first, last, bow in stretches:
         assert not bow[:first].any()
         assert not bow[last:].any()
         step = int(np.argmax(bow))
-        point, share = seed.point[step], seed.progress[step]
-        here = at[point] + share * seed.gaps[point]
-        line = (1.0 - share) * arrays[3][point] + share * arrays[3][point + 1]
+        point, fraction = kept.point[step], kept.progress[step]
+        here = at[point] + fraction * kept.gaps[point]
+        line = (1.0 - fraction) * arrays[3][point] + fraction * arrays[3][point + 1]
         # What the Hessian there is, less the line between its neighbours.
         missed = constant_of(arrays[3], at, here) - line
-        assert_allclose(bow[step] * bends[first_point(seed, first)], missed, atol=1e-9)
-
-
-def first_point(seed, step):
-    return seed.point[step]
+        assert_allclose(bow[step] * bends[kept.point[first]], missed, atol=1e-9)
 
 
 def constant_of(values, at, here):

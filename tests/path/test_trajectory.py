@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
-from skdeltagrad._path import correction_points
+from skdeltagrad._path import cost
 from skdeltagrad._path.trajectory import Trajectory
 from skdeltagrad._utils import memory
 
@@ -120,11 +120,11 @@ def assert_playback(model, rtol):
         expected = objective.gradient_sums(iterate, indices)
         found = playback.gradient_sums()
         assert_allclose(found, expected, rtol=0, atol=rtol * N_SAMPLES)
-        made_up = -playback.rate[step] * np.tensordot(
-            playback.group_weight, found, axes=1
+        made_up = -playback.sizes[0][step] * np.tensordot(
+            playback.sizes[2], found, axes=1
         )
         if len(indices):
-            shrinkage = playback.shrinkage[step][:, np.newaxis]
+            shrinkage = playback.sizes[1][step][:, np.newaxis]
             made_up[:, :n_features] -= shrinkage * iterate[:, :n_features]
         assert_allclose(made_up, trajectory.steps[step], rtol=0, atol=1e-14)
         iterate = iterate + trajectory.steps[step]
@@ -258,7 +258,7 @@ def test_edits_in_single_precision_come_near_the_retrain(
     loss, schedule, period, monkeypatch
 ):
     # Of four epochs, one try takes more passes than tries may.
-    monkeypatch.setattr(correction_points, "most_passes", lambda kind, n_epochs: np.inf)
+    monkeypatch.setattr(cost.Attempt, "most_passes", np.inf)
     X, y, _ = make_rows(loss)
     parameters = {"edit_tol": 10.0} if period == "auto" else {"burn_in": 4}
     parameters["period"] = period

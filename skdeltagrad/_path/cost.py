@@ -1,0 +1,283 @@
+"""What replays, retrains and Hessian checkpoints cost, and what can be afforded.
+
+Work is counted in two units: a *pass* reads all rows once, for a gradient; a
+*multiplication* is one of those that a pass over dense rows makes, two for each entry
+and output. All constants of this module are costs. Those that were measured are
+measured again, and compared with the values here, by
+``examples/benchmarks/calibrate.py``.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from .checkpoint_plan import CheckpointPlan
+from .checkpoint_sums import N_DIRECTIONS, ROWS_PER_COLUMN
+
+# Measured: multiplications in the time that Python takes around a step that reads rows,
+# and around a whole replay.
+CALL = 4e5
+OVERHEAD = 4e7
+# Measured: multiplications that BLAS makes in the time of one of a pass, and those by
+# BLAS for the eigenvectors of a matrix of order d, divided by d^3.
+BLAS = 5.0
+EIGENVECTORS = 4.0
+# Measured: passes over the evaluation rows in the time of one correction point or one
+# check.
+PASSES_EACH = 1.5
+# How many times a replay goes through its predicted steps: to predict them, to correct
+# them, and to propagate the parts of the estimated error.
+RUNS_OF_REPLAY = 3
+# Fraction of a retrain's time that a replay may be expected to take.
+WORTHWHILE = 0.8
+# Rows that the paper's replay may read, relative to a retrain: it reads removed rows in
+# every exact step, so that both read as many rows if half of them are removed.
+MOST_READ = 2.0
+# Rows from which the mean number of entries is estimated.
+_N_LOOKED_AT = 2**10
+# Fraction of a retrain from which on correction points are measured on a sample.
+_EXPENSIVE = 0.05
+# By form of the Hessians: how many correction points a first edit begins with, and the
+# fraction of a retrain that all attempts may take, apart from reading the rows that
+# leave and join. A pass over sparse rows that measures a correction point takes the
+# time of ten, because it goes through parts with as many columns each.
+_FIRST_CORRECTIONS = {"whole": 1, "block": 1, "mean": 3}
+_MOST_ATTEMPTED = {"whole": 0.5, "block": 0.5, "mean": 0.05}
+
+# Time to compute Hessian checkpoints, in fits, and their size in memory.
+MOST_FITS = 1.0
+_MOST_BYTES = 2**28
+# Largest order of a Hessian that is kept whole.
+MOST_COEFFICIENTS = 1024
+# Numbers of checkpoints. The error of interpolation with five is four times that with
+# nine; but where Hessians are computed from a small sample, a larger sample improves
+# them more than further checkpoints do. The same holds for blocks, which miss more.
+N_POINTS = 9
+_FEW_POINTS = 5
+_POINTS_OF_BLOCK = 4
+# Rows in a sample: this number, or this fraction of all rows that the fit reads, but no
+# more than the largest; for blocks, whose error is not mainly that of sampling; and for
+# each coefficient at least.
+SAMPLE = 2**14
+SAMPLE_OF_FIT = 1.0 / 60.0
+LARGEST_SAMPLE = 2**19
+_SAMPLE_OF_BLOCK = 2**13
+ROWS_PER_COEFFICIENT = 10
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt to replay a path within a tolerance.
+
+    Attributes
+    ----------
+    plan : CheckpointPlan
+    n_epochs : int
+    n_corrections : int
+        Number of correction points.
+    on_all_rows : bool
+        Whether correction points are measured on all rows, or on the sample only.
+    """
+
+    plan: CheckpointPlan
+    n_epochs: int
+    n_corrections: int
+    on_all_rows: bool
+
+    @classmethod
+    def first(cls, plan, n_epochs, n_corrections=None, on_all_rows=False):
+        """Return the first attempt of an edit.
+
+        Parameters
+        ----------
+        plan : CheckpointPlan
+        n_epochs : int
+        n_corrections : int, optional
+            What the last edit recommends.
+        on_all_rows : bool, default=False
+            What the last edit recommends. All rows are also used where the sample
+            consists of them, or where a correction point is cheap anyway, because a
+            sample may miss rare rows of large influence.
+        """
+        is_cheap = plan.fraction == 1.0 or PASSES_EACH <= _EXPENSIVE * n_epochs
+        n_corrections = n_corrections or _FIRST_CORRECTIONS[plan.form]
+        return cls(plan, n_epochs, n_corrections, on_all_rows or is_cheap)
+
+    def on_all(self):
+        """Return an attempt that begins again, on all rows."""
+        least = _FIRST_CORRECTIONS[self.plan.form]
+        return replace(self, n_corrections=least, on_all_rows=True)
+
+    def fewer(self):
+        """Return half the number of correction points, but not less than the first."""
+        return max(_FIRST_CORRECTIONS[self.plan.form], self.n_corrections // 2)
+
+    @cached_property
+    def checks(self):
+        """Which checks are made: before the first correction point, after the last.
+
+        Checks are measured in order to estimate the error only: see `replay_error`.
+
+        - A path that is corrected needs no check before the first correction point: the
+          size of the corrections shows as much. One check after the last is enough.
+        - For a squared error, whose Hessian is constant, the error is mainly that of
+          the rows in a batch, which is seen best where the path begins.
+        - A path that is not corrected is checked twice, or once where a check is
+          expensive.
+        - Where a check costs twice as much as that, there is none.
+        """
+        price = PASSES_EACH * self._fraction / (_EXPENSIVE * self.n_epochs)
+        if price > 2.0:
+            return ()
+        if self.plan.n_points == 1:
+            return ("early",)
+        if self.plan.properties.corrects_path:
+            return ("after",)
+        return ("early",) if price > 1.0 else ("early", "after")
+
+    @property
+    def passes(self):
+        """Cost of correction points and checks, in passes over all rows."""
+        n_measured = self.n_corrections + len(self.checks)
+        return PASSES_EACH * n_measured * self._fraction
+
+    @property
+    def most_passes(self):
+        """Limit to the cost of all attempts of an edit, in passes over all rows."""
+        return _MOST_ATTEMPTED[self.plan.form] * self.n_epochs
+
+    @property
+    def _fraction(self):
+        return 1.0 if self.on_all_rows else self.plan.fraction
+
+
+def is_worthwhile(plan, objective, table, n_rows, edit, n_epochs, n_steps):
+    """Return whether a replay from checkpoints is clearly faster than a retrain.
+
+    Parameters
+    ----------
+    plan : CheckpointPlan
+    objective : AbstractDataTerm
+    table : RowTable
+    n_rows : int
+        Number of rows before the edit.
+    edit : Edit
+    n_epochs, n_steps : int
+    """
+    some = table.first_indices(_N_LOOKED_AT)
+    if not len(some):  # every row is replaced
+        return False
+    of_row = 2 * objective.n_outputs * objective.work_per_row(some)
+    n_after = n_rows - len(edit.removed) + len(edit.added)
+    retrain = n_epochs * n_after * of_row + n_steps * CALL
+    # Steps that read rows which leave or join are made one by one.
+    single_steps = min(n_steps, n_epochs * len(edit))
+    passes = Attempt.first(plan, n_epochs).passes * n_rows
+    replay = (n_epochs * len(edit) + passes) * of_row + single_steps * CALL
+    n_runs = RUNS_OF_REPLAY if plan.properties.corrects_path else 1
+    step = step_work(plan, objective.loss, objective.n_dof, objective.n_groups)
+    replay += n_runs * n_steps * step
+    return replay + OVERHEAD <= WORTHWHILE * retrain
+
+
+def step_work(plan, loss, n_dof, n_groups):
+    """Return the multiplications of one predicted step."""
+    n_coef, n_directions = loss.n_outputs * n_dof, plan.n_directions(n_dof)
+    size = n_directions * loss.n_curvatures
+    work = 2 * loss.n_coordinates * n_directions * size
+    if not plan.is_whole:
+        work += n_coef * (2 * n_directions + loss.n_outputs)
+    return n_groups * (work + 16 * n_coef)
+
+
+def hessians_to_build(plan, loss):
+    """Return the cost of checkpoints, in Hessians of all rows."""
+    return (1 if loss.is_quadratic else plan.n_points) * plan.fraction
+
+
+def passes_to_build(plan, loss, n_dof):
+    """Return the approximate cost of checkpoints, in passes over all rows."""
+    m, n_directions = loss.n_curvatures, plan.n_directions(n_dof)
+    # A pass makes 2 n_outputs n_dof multiplications for each row.
+    of_hessian = 1.0 + m * (m + 1) / 2 * n_directions**2 / (
+        2 * loss.n_outputs * n_dof * BLAS
+    )
+    projection = 0.0 if plan.is_whole else n_directions / (2 * loss.n_outputs)
+    return plan.n_points * plan.fraction * of_hessian + projection
+
+
+def bytes_of(plan, loss, n_dof, n_groups, n_steps, n_rows):
+    """Return the size of checkpoints; approximate if rows are sampled."""
+    m, n_directions = loss.n_curvatures, plan.n_directions(n_dof)
+    n_halves = 1 if plan.fraction == 1.0 else 2
+    n_points = 1 if loss.is_quadratic else plan.n_points
+    of_group = 1 + n_directions**2
+    of_group += n_points * ((m * n_directions) ** 2 + m**2)
+    numbers = n_halves * n_groups * of_group
+    numbers += n_groups * (1 + n_directions**2 + n_dof)
+    numbers += n_points * loss.n_outputs * n_dof
+    numbers += 0 if plan.is_whole else n_directions * n_dof
+    return 8 * int(numbers + plan.fraction * n_rows + 2 * n_steps)
+
+
+def affordable_plan(loss, n_dof, n_rows, n_epochs, entry_cost, n_groups=1):
+    """Return the best plan whose checkpoints cost no more than the fit, or None.
+
+    Parameters
+    ----------
+    loss : AbstractLoss
+    n_dof, n_rows, n_epochs : int
+        The fit reads all of `n_rows` in every epoch.
+    entry_cost : float
+        See `AbstractDataTerm`.
+    n_groups : int, default=1
+    """
+    for plan in _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
+        order = loss.n_curvatures * plan.n_directions(n_dof)
+        n_sampled = plan.fraction * n_rows
+        is_enough = plan.fraction == 1.0 or n_sampled >= ROWS_PER_COEFFICIENT * order
+        if (
+            is_enough
+            and bytes_of(plan, loss, n_dof, n_groups, 0, n_rows) <= _MOST_BYTES
+        ):
+            return plan
+    return None
+
+
+def _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
+    """Yield plans that cost no more than the fit, the best first; maybe of no rows."""
+    m = loss.n_curvatures
+    fit = MOST_FITS * n_epochs * n_rows * 2 * loss.n_outputs * n_dof
+    largest = min(max(SAMPLE, SAMPLE_OF_FIT * n_epochs * n_rows), LARGEST_SAMPLE)
+    largest = min(1.0, largest / n_rows)
+    pairs = m * (m + 1) / 2
+    if m * n_dof <= MOST_COEFFICIENTS:
+        at_a_point = n_rows * pairs * n_dof**2 / BLAS
+        n_points = 1 if loss.is_quadratic else N_POINTS
+        if n_points * largest * at_a_point <= fit:
+            yield CheckpointPlan("whole", largest, n_points)
+        fraction = min(largest, fit / (_FEW_POINTS * at_a_point))
+        yield CheckpointPlan("whole", fraction, _FEW_POINTS)
+    if entry_cost > 1.0:
+        yield CheckpointPlan("mean", largest, N_POINTS)
+        return
+    directions = (ROWS_PER_COLUMN + EIGENVECTORS) * n_dof**3 / BLAS
+    once = n_rows * N_DIRECTIONS * n_dof + directions
+    at_all_points = _POINTS_OF_BLOCK * n_rows * pairs * N_DIRECTIONS**2 / BLAS
+    wanted = max(_SAMPLE_OF_BLOCK, ROWS_PER_COEFFICIENT * N_DIRECTIONS * m)
+    fraction = min(1.0, wanted / n_rows, (fit - once) / at_all_points)
+    yield CheckpointPlan("block", max(fraction, 0.0), _POINTS_OF_BLOCK)
+
+
+def reads_too_many(exact_fraction, n_kept, edit):
+    """Return whether the paper's replay reads many more rows than a retrain.
+
+    Parameters
+    ----------
+    exact_fraction : float
+        Fraction of the steps whose gradient is computed.
+    n_kept : int
+        Number of rows that stay.
+    edit : Edit
+    """
+    replay = exact_fraction * n_kept + len(edit)
+    return replay > MOST_READ * (n_kept + len(edit.added))
