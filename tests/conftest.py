@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from skdeltagrad._estimators.base import BaseDeltaGrad
 from skdeltagrad._estimators.plain_state import plain
-from skdeltagrad._path import engine
+from skdeltagrad._path import cost
 
 # Numbers of examples are those of `test_state_machine` in all; see doc/testing.md.
 settings.register_profile(
@@ -119,7 +119,7 @@ def results(contents):
 @pytest.fixture
 def replay_always(monkeypatch):
     """Paths are replayed by Hessians even where a retrain is faster, as on few rows."""
-    monkeypatch.setattr(engine, "_WORTHWHILE", np.inf)
+    monkeypatch.setattr(cost, "WORTHWHILE", np.inf)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ attribute is corrected here alone.
 """
 
 from contextlib import contextmanager
+from functools import reduce
 from importlib import import_module
 
 import numpy as np
@@ -14,7 +15,7 @@ from skdeltagrad._data.fingerprints import Fingerprints
 from skdeltagrad._data.rows import AbstractRows
 from skdeltagrad._objective import second_derivatives
 from skdeltagrad._optimum.subsample import importance
-from skdeltagrad._path import checkpoint_replay, engine, replay_error
+from skdeltagrad._path import checkpoint_replay, cost, replay_error
 from skdeltagrad._reports import digests
 from skdeltagrad._utils import threads
 
@@ -85,11 +86,11 @@ def batches(model):
 @contextmanager
 def replays_at_any_price():
     """Make replays even where a retrain is faster, inside a ``with`` block."""
-    before, engine._WORTHWHILE = engine._WORTHWHILE, np.inf
+    before, cost.WORTHWHILE = cost.WORTHWHILE, np.inf
     try:
         yield
     finally:
-        engine._WORTHWHILE = before
+        cost.WORTHWHILE = before
 
 
 def estimate_parts():
@@ -101,14 +102,14 @@ def estimate_parts():
         Returns the parts of the last replay's estimate before they are multiplied by
         `ESTIMATE_FACTORS`: a dict by name, or None before the first replay.
     """
-    run, parts = checkpoint_replay.SeededReplay.run, [None]
+    run, parts = checkpoint_replay.CheckpointReplay.run, [None]
 
-    def recorded(replay, n_nodes):
-        found = run(replay, n_nodes)
+    def recorded(replay):
+        found = run(replay)
         parts[0] = dict(replay.parts)
         return found
 
-    checkpoint_replay.SeededReplay.run = recorded
+    checkpoint_replay.CheckpointReplay.run = recorded
     return lambda: parts[0]
 
 
@@ -159,9 +160,9 @@ def possible_fingerprints(key, X, y, dtype):
 # Costs --------------------------------------------------------------------------------
 
 
-def constant(module, name):
-    """The value of a constant in a module of the package."""
-    return getattr(import_module(f"skdeltagrad.{module}"), name)
+def constant(module, *names):
+    """The value of a constant in a module of the package, or in a class of it."""
+    return reduce(getattr, names, import_module(f"skdeltagrad.{module}"))
 
 
 def data_term(model):

@@ -40,14 +40,14 @@ from skdeltagrad import DeltaGradLogisticRegression
 IN_CODE = {
     # In `Problem.hessian_cost`, where it has no name: d columns take 1 + d / 40 passes.
     "columns of a Hessian": 40.0,
-    "sparse entry": ("_path.engine", "_SPARSE"),
-    "call": ("_path.engine", "_CALL"),
-    "replay": ("_path.engine", "_OVERHEAD"),
-    # `SeedKind.work_of_step` counts multiplications: the factor is 1.
+    "sparse entry": ("_data.rows", "CsrRows", "entry_cost"),
+    "call": ("_path.cost", "CALL"),
+    "replay": ("_path.cost", "OVERHEAD"),
+    # `cost.step_work` counts multiplications: the factor is 1.
     "predicted step": 1.0,
-    "BLAS": ("_path.checkpoints", "_BLAS"),
-    "eigenvectors": ("_path.checkpoints", "_EIGEN"),
-    "correction point": ("_path.correction_points", "_PASSES_EACH"),
+    "BLAS": ("_path.cost", "BLAS"),
+    "eigenvectors": ("_path.cost", "EIGENVECTORS"),
+    "correction point": ("_path.cost", "PASSES_EACH"),
     "loss": ("_objective.data_term", "_LOSS_WORK"),
     "factored Hessian": ("_objective.second_derivatives", "_MOST_OF_FACTORED"),
     "importance": ("_optimum.problem", "_IMPORTANCE_PASSES"),
@@ -148,12 +148,14 @@ def replay_step_seconds(sizes):
     """Seconds of a multiplication of a predicted step, and of a step without any.
 
     A line through the steps of two orders, whose multiplications are those that
-    `SeedKind.work_of_step` counts.
+    `cost.step_work` counts.
     """
     work, seconds = [], []
     for n_features in (50, 150):
         order = n_features + 1
-        work.append(constant("_path.engine", "_RUNS") * (2 * order**2 + 16 * order))
+        work.append(
+            constant("_path.cost", "RUNS_OF_REPLAY") * (2 * order**2 + 16 * order)
+        )
         few, many = (later_edit_seconds(n, n_features) for n in (20, 220))
         seconds.append((many - few) / 200)
     slope = (seconds[1] - seconds[0]) / (work[1] - work[0])

@@ -4,6 +4,8 @@ A dump holds objects of ours as dicts of their attributes (see `plain_state`), s
 class which was renamed, or whose attributes changed, is a matter of these tables.
 """
 
+from functools import partial
+
 from .._engine import Model
 
 # Schemas that can be read besides the current one.
@@ -15,6 +17,9 @@ RENAMED = {
     "Endpoint": "OptimumEngine",
     "Path": "PathEngine",
     "Roster": "RowTable",
+    "Seed": "Checkpoints",
+    "SeedKind": "CheckpointPlan",
+    "Sums": "CheckpointSums",
     "UnstoredRoster": "UnstoredRowTable",
 }
 
@@ -48,6 +53,19 @@ def _with_model(attributes):
     return attributes | {"model": Model(**model)}
 
 
+def _with_names(attributes, **names):
+    """Attributes had other names: the new one by the old one."""
+    return {names.get(name, name): value for name, value in attributes.items()}
+
+
+def _with_checkpoints(attributes):
+    """The engine of a path called the Hessians along it its seed."""
+    return _with_names(
+        _with_model(attributes), seed="checkpoints", n_nodes="n_corrections",
+        on_all="on_all_rows", ledger="facts",
+    )  # fmt: skip
+
+
 def _with_columns(attributes):
     """A row table had an attribute for each of its columns."""
     names = {
@@ -75,9 +93,12 @@ def _with_certainty(attributes):
 
 
 _UPGRADES = {
+    "CheckpointPlan": partial(_with_names, name="form", share="fraction"),
+    "Checkpoints": partial(_with_names, kind="plan", places="iterates"),
+    "CheckpointSums": partial(_with_names, bends="second_derivatives"),
     "Curvature": _with_certainty,
     "OptimumEngine": _with_model,
-    "PathEngine": _with_model,
+    "PathEngine": _with_checkpoints,
     "RowTable": _with_columns,
     "TrainingSet": _with_table,
     "UnstoredRowTable": _with_columns,

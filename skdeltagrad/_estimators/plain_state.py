@@ -34,8 +34,9 @@ from .._optimum.curvature import Curvature
 from .._optimum.engine import Account, OptimumEngine
 from .._optimum.hessian import Hessian
 from .._optimum.meter import Cost
-from .._path.checkpoint_sums import Sums
-from .._path.checkpoints import Seed, SeedKind
+from .._path.checkpoint_plan import CheckpointPlan
+from .._path.checkpoint_sums import CheckpointSums
+from .._path.checkpoints import Checkpoints
 from .._path.engine import PathEngine
 from .._path.schedule import FullBatch, MiniBatches
 from .._path.trajectory import Trajectory
@@ -59,6 +60,9 @@ _CLASSES = {
     for kind in (
         Account,
         BinomialLoss,
+        CheckpointPlan,
+        CheckpointSums,
+        Checkpoints,
         ColumnMoments,
         ColumnSpread,
         Cost,
@@ -78,9 +82,6 @@ _CLASSES = {
         PoissonLoss,
         RowCounts,
         RowTable,
-        Seed,
-        SeedKind,
-        Sums,
         TrainingSet,
         Trajectory,
         UnstoredRowTable,

@@ -446,7 +446,7 @@ def test_no_false_alarms(maker):
         assert_erased(model, X[:10])
 
 
-def test_the_direction_that_a_seed_looks_in_is_no_mean(replay_always, search_unpurged):
+def test_the_direction_of_checkpoints_is_no_exact_mean(replay_always, search_unpurged):
     """Of sparse rows the direction of their mean is kept, whatever rows leave."""
     rng = np.random.default_rng(0)
     X = rng.random((300, 1100)) * (rng.random((300, 1100)) < 0.1)
@@ -454,9 +454,9 @@ def test_the_direction_that_a_seed_looks_in_is_no_mean(replay_always, search_unp
     model = DeltaGradLogisticRegression(solver="gd", max_iter=5, edit_tol=10.0)
     model.fit(sparse.csr_array(X), y)
     model.partial_unfit(position=[0])
-    assert model._engine.seed.kind.name == "mean"
+    assert model._engine.checkpoints.plan.form == "mean"
     assert assert_erased(model, X[:1]).n_checked == 1
     mean = np.append(X.mean(axis=0), 1.0) if model.fit_intercept else X.mean(axis=0)
-    model._engine.seed.basis[0] = mean / np.linalg.norm(mean)
-    with pytest.raises(AssertionError, match="a sum over row 0 in .*seed.basis"):
+    model._engine.checkpoints.basis[0] = mean / np.linalg.norm(mean)
+    with pytest.raises(AssertionError, match="a sum over row 0 in .*checkpoints.basis"):
         assert_erased(model, X[:1])

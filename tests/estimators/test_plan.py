@@ -88,7 +88,7 @@ def test_hessians_along_a_path_are_announced(
     cancer, replay_always, monkeypatch, class_weight, n_rows
 ):
     X, y = cancer
-    monkeypatch.setattr("skdeltagrad._path.checkpoints._SAMPLE", 300)
+    monkeypatch.setattr("skdeltagrad._path.cost.SAMPLE", 300)
     model = clone(MODELS["gd"]).set_params(
         max_iter=2_000, learning_rate=0.01, class_weight=class_weight
     )

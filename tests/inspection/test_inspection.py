@@ -331,11 +331,11 @@ def test_hessian_checkpoints_are_computed_once(replay_always, monkeypatch):
 
     X, y, _ = labels(n_rows=16)
     model = DeltaGradLogisticRegression(solver="gd", max_iter=20).fit(X, y)
-    survey, calls = engine.Seed.survey, []
+    build, calls = engine.Checkpoints.build, []
     monkeypatch.setattr(
-        engine.Seed,
-        "survey",
-        lambda *args: calls.append(1) or survey(*args),
+        engine.Checkpoints,
+        "build",
+        lambda *args: calls.append(1) or build(*args),
     )
     found = leave_one_out(model, return_coef=True)
     assert len(calls) == 1

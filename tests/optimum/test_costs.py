@@ -15,7 +15,7 @@ from sklearn.linear_model import Ridge
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 from skdeltagrad._optimum import budget
 from skdeltagrad._optimum.meter import Cost, Meter
-from skdeltagrad._path.checkpoint_replay import SeededReplay
+from skdeltagrad._path.checkpoint_replay import CheckpointReplay
 
 KINDS = ["plain", "separable", "tails", "huge", "copies", "rare", "wide"]
 # An edit may take so many times what a fit of the same rows from nothing takes.
@@ -281,9 +281,11 @@ def test_tries_that_read_many_touched_rows_are_few(monkeypatch, replay_always):
     easy = deepcopy(model).unlearn(position=gone).update_report_
     model.set_params(edit_tol=easy.error_estimate / 3.0)
     n_tries = []
-    run = SeededReplay.run
+    run = CheckpointReplay.run
     monkeypatch.setattr(
-        SeededReplay, "run", lambda self, n: n_tries.append(n) or run(self, n)
+        CheckpointReplay,
+        "run",
+        lambda self: n_tries.append(self.attempt.n_corrections) or run(self),
     )
     report = model.unlearn(position=gone).update_report_
     assert report.refit

@@ -20,7 +20,7 @@ from skdeltagrad._erasure import combinations
 from skdeltagrad._objective.losses import MultinomialLoss
 from skdeltagrad._optimum.conjugate_gradient import ProductHessian
 from skdeltagrad._path import checkpoint_sums, step_size
-from skdeltagrad._path.checkpoint_replay import SeededReplay
+from skdeltagrad._path.checkpoint_replay import CheckpointReplay
 from skdeltagrad._path.descent import ExactOracle
 from skdeltagrad._path.periodic_replay import PeriodicOracle
 from skdeltagrad._utils import threads
@@ -268,7 +268,7 @@ def searched():
         (MultinomialLoss, "second_derivatives", whole_hessians),
         (MultinomialLoss, "second_derivatives", after_a_noisy_edit),
         (MultinomialLoss, "second_derivatives", left_out),
-        (SeededReplay, "run", lambda: replayed().unlearn(position=3)),
+        (CheckpointReplay, "run", lambda: replayed().unlearn(position=3)),
         (ExactOracle, "gradient_sums", replayed),
         (ExactOracle, "gradient_sums", lambda: replayed(class_weight="balanced")),
         (
