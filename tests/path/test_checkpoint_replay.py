@@ -1,5 +1,9 @@
 """Replay without an exact step, held against exact retrains and the paper's replay."""
 
+import json
+from pathlib import Path
+
+import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -364,3 +368,17 @@ def test_all_rows_are_corrected_at_once(schedule):
     fresh = DeltaGradLogisticRegression(**model.get_params()).fit(-X, y)
     assert model.update_report_.refit
     assert_allclose(model.coef_, fresh.coef_, rtol=1e-12)
+
+
+def test_checkpoints_in_a_dump_of_schema_4():
+    """Made by the last version of that schema, after an edit: names were different."""
+    path = Path(__file__).parent / "dumps" / "checkpoints-schema-4"
+    expected = json.loads(path.with_suffix(".json").read_text())
+    model = joblib.load(path.with_suffix(".joblib"))
+    assert model._engine.checkpoints.plan.form == "whole"
+    assert model._engine.n_corrections == 1
+    report = model.unlearn(position=3).update_report_
+    assert not report.refit
+    assert report.n_hessians == expected["n_hessians"] == 0.0  # they are used again
+    assert_allclose(report.error_estimate, expected["error_estimate"], rtol=1e-6)
+    assert_allclose(model.coef_, expected["edited_coef"], rtol=1e-10)
