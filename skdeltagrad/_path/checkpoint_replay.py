@@ -159,21 +159,21 @@ class CheckpointReplay:
         self._show_progress = progress.begin("replayed steps", n_steps)
         gap, corrected = self._correction_points()
         first, error = 0, np.zeros_like(self._drift)
-        news = np.zeros_like(self._residual)
+        change = np.zeros_like(self._residual)
         for last in corrected:
             self._predict(first, last)
-            news = self._measure(last)
+            change = self._measure(last)
             growth = lengths.copy()
             if corrects_path:
                 start = 0.0 if first > 0 else _FROM_START
                 growth[first:last] *= np.linspace(
                     start, 1.0, last - first, endpoint=False
                 )
-                error = self._corrected(first, last, error, news, growth)
+                error = self._corrected(first, last, error, change, growth)
             else:
                 if first > 0:  # what the mean direction misses is there from the start
                     growth[first:last] *= np.arange(last - first) / (last - first)
-                error = self._propagation.advanced(first, last, error, news, growth)
+                error = self._propagation.advanced(first, last, error, change, growth)
             first = last
         self._predict(first, n_steps)
         self._trajectory.end[:] = self._iterate + self._drift
@@ -186,7 +186,7 @@ class CheckpointReplay:
         # unless that is checked.
         growth = lengths.copy()
         growth[first:] *= 0.0 if is_checked else np.arange(n_steps - first) / gap
-        error = self._propagation.advanced(first, n_steps, error, news, growth)
+        error = self._propagation.advanced(first, n_steps, error, change, growth)
         of_corrections = np.linalg.norm(error)
         if corrects_path:
             of_corrections *= replay_error.FRACTION_OF_CORRECTIONS[is_checked]
@@ -202,13 +202,13 @@ class CheckpointReplay:
         steps = np.unique(steps)
         return gap, steps[(steps > 0) & (steps < n_steps)]
 
-    def _corrected(self, first, last, error, news, growth):
+    def _corrected(self, first, last, error, change, growth):
         """Correct the steps up to a correction point; return the sum of corrections."""
-        propagation, nothing = self._propagation, np.zeros_like(news)
+        propagation, nothing = self._propagation, np.zeros_like(change)
         error = propagation.advanced(first, last, error, nothing, growth)
         correction = np.zeros_like(self._drift)
         propagation.propagate(
-            first, last, correction, news[np.newaxis], growth[np.newaxis], record=True
+            first, last, correction, change[np.newaxis], growth[np.newaxis], record=True
         )
         self._drift += correction
         return error + correction
@@ -278,13 +278,13 @@ class CheckpointReplay:
         if not length > 0.0:
             return np.zeros_like(self._residual)
         wrong, by_half = self._error_of_hessians(step, self._iterate, self._drift)
-        news = wrong / length - self._residual
-        self._residual = self._residual + news
+        change = wrong / length - self._residual
+        self._residual = self._residual + change
         if by_half:
             # A sample of half of the rows has a smaller error than a small fraction.
             unseen = np.sqrt(1.0 - self._checkpoints.plan.fraction)
             self._of_sample = unseen * (by_half[0] - by_half[1]) / (2.0 * length)
-        return news
+        return change
 
     def _predicted_changes(self, step, drift):
         """Return the change that a measured one is compared with, and by halves.

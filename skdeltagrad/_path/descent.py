@@ -1,4 +1,4 @@
-"""The one loop of `fit`, exact retraining and replay."""
+"""The gradient descent of `fit`, of exact retraining and of the paper's replay."""
 
 from abc import ABC, abstractmethod
 
@@ -9,23 +9,23 @@ from .._utils import progress, threads
 
 
 class AbstractOracle(ABC):
-    """Where the gradient of a step comes from."""
+    """A source of gradients for `descend`."""
 
     @abstractmethod
     def gradient_sums(self, step, iterate, sums_out):
-        """Gradient of the data term, summed over the rows of a step by group.
+        """Compute or predict the gradient sums of the rows of a step, by group.
 
         Parameters
         ----------
         step : int
         iterate : ndarray of shape (n_outputs, n_dof)
         sums_out : ndarray of shape (n_groups, n_outputs, n_dof)
-            OUT; zero when it comes in.
+            OUT; zero on input.
 
         Returns
         -------
         exact : bool
-            Whether they were computed rather than predicted.
+            Whether they were computed, not predicted.
         """
 
 
@@ -36,7 +36,7 @@ class ExactOracle(AbstractOracle):
     ----------
     objective : AbstractDataTerm
     batches : object with ``at(step)``
-        Rows that are there.
+        The current rows.
     added : object with ``at(step)``
         Rows that join.
     """
@@ -56,18 +56,29 @@ class ExactOracle(AbstractOracle):
 
 
 def take_out(objective, removed, iterate, kept_weight, sums_out):
-    """Take removed rows out of gradient sums that were predicted for all.
+    """Subtract removed rows from gradient sums that were predicted for all rows.
 
-    Where nobody is left nothing may be: not even the prediction's error, which points
-    along the removed rows.
+    Sums over no remaining row are set to zero. Otherwise the error of the prediction
+    would be left, which has the direction of the removed rows.
+
+    Parameters
+    ----------
+    objective : AbstractDataTerm
+    removed : ndarray of shape (n_removed,)
+        Storage indices.
+    iterate : ndarray of shape (n_outputs, n_dof)
+    kept_weight : ndarray of shape (n_groups,)
+        Weight of the remaining rows.
+    sums_out : ndarray of shape (n_groups, n_outputs, n_dof)
+        OUT.
     """
     if len(removed):
         objective.add_gradient_sums(iterate, removed, sums_out, sign=-1.0)
         sums_out[kept_weight == 0.0] = 0.0
 
 
-@threads.blas_for(order=1)  # what a step multiplies besides rows is small
-@np.errstate(over="ignore", invalid="ignore")  # found and reported by step 2
+@threads.blas_for(order=1)  # besides rows, a step multiplies small arrays only
+@np.errstate(over="ignore", invalid="ignore")  # step 2 raises Diverged instead
 def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     """Run gradient descent from zero and record it.
 
@@ -80,19 +91,19 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
     ----------
     oracle : AbstractOracle
     rate : ndarray of shape (n_steps,)
-        eta_t / S_b; 0 for a batch without rows, which is a skipped step.
+        eta_t / S_b; 0 for a batch without rows, whose step is skipped.
     shrinkage : ndarray of shape (n_steps, n_outputs)
         eta_t alpha / S.
     group_weight : ndarray of shape (n_groups,)
     n_features : int
         Coefficients from here on are intercepts.
     trajectory : Trajectory
-        OUT; one that stands still.
+        OUT; zero on input.
 
     Raises
     ------
     Diverged
-        When an iterate is not finite.
+        If an iterate is not finite.
     """
     iterate = trajectory.end
     sums = np.empty((len(group_weight), *iterate.shape))
@@ -114,11 +125,11 @@ def descend(oracle, rate, shrinkage, group_weight, n_features, trajectory):
 
 
 class Diverged(ValueError):
-    """A run left the numbers there are."""
+    """The iterates overflowed."""
 
 
 def raise_diverged(step, n_steps):
-    """Say so."""
+    """Raise `Diverged` for a step, counted from 0."""
     raise Diverged(
         f"The iterates are not finite any more after step {step + 1} of {n_steps}: the "
         "learning rate is too large for this data. Lower learning_rate, or standardise "

@@ -101,10 +101,7 @@ class PathEngine(AbstractEngine):
                 "path is replayed on its rows."
             )
         schedule = schedule_of(settings, model, training_set, seed)
-        engine = cls(
-            model, schedule, cache_dtype=settings.cache_dtype,
-            cache_folder=settings.cache_folder,
-        )  # fmt: skip
+        engine = cls._of(settings, model, schedule)
         if settings.verbose:
             n_bytes = engine.bytes_needed(training_set.n_features)
             where = "memory" if settings.cache_folder is None else "cache_folder"
@@ -124,8 +121,12 @@ class PathEngine(AbstractEngine):
             settings, self.model, training_set, self.schedule.seed, edit,
             self.schedule.n_positions,
         )  # fmt: skip
-        return type(self)(
-            self.model, schedule, cache_dtype=settings.cache_dtype,
+        return self._of(settings, self.model, schedule)
+
+    @classmethod
+    def _of(cls, settings, model, schedule):
+        return cls(
+            model, schedule, cache_dtype=settings.cache_dtype,
             cache_folder=settings.cache_folder,
         )  # fmt: skip
 
@@ -164,7 +165,7 @@ class PathEngine(AbstractEngine):
         return {
             "n_steps": self.trajectory.n_steps,
             "n_exact_steps": int(self.trajectory.exact.sum()),
-            "checkpoint_bytes": 0 if self.checkpoints is None else self.checkpoints.nbytes,
+            "checkpoint_bytes": getattr(self.checkpoints, "nbytes", 0),
             **self.facts,
         }
 
@@ -348,9 +349,7 @@ class PathEngine(AbstractEngine):
         changes : dict
             What the engine remembers of the attempts, by attribute.
         """
-        attempt = cost.Attempt.first(
-            checkpoints.plan, self.n_epochs, self.n_corrections, self.on_all_rows
-        )
+        attempt = self._first_attempt(checkpoints.plan)
         n_before = table.n_live + len(edit.removed)
         n_after = table.n_live + len(edit.added)
         most = attempt.most_passes * n_after / n_before
@@ -402,6 +401,11 @@ class PathEngine(AbstractEngine):
             changes["n_corrections"] = min(last.n_corrections, most)
         return None, changes
 
+    def _first_attempt(self, plan):
+        return cost.Attempt.first(
+            plan, self.n_epochs, self.n_corrections, self.on_all_rows
+        )
+
     def _build_checkpoints(self, plan, training_set):
         """Return Hessian checkpoints from the current training rows."""
         table, objective = training_set.table, self.model.data_term(training_set)
@@ -450,9 +454,7 @@ class PathEngine(AbstractEngine):
             n_exact = self._n_exact(settings)
             seconds = facts["seconds"] * n_exact / n_steps
             return facts | {"n_exact_steps": n_exact, "seconds": seconds}
-        attempt = cost.Attempt.first(
-            plan, self.n_epochs, self.n_corrections, self.on_all_rows
-        )
+        attempt = self._first_attempt(plan)
         passes = attempt.passes
         facts |= {
             "n_exact_steps": 0,

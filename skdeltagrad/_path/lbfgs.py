@@ -1,8 +1,8 @@
-"""Quasi-Hessians: the change of the gradient predicted from the change of the iterate.
+"""Quasi-Hessians predict the change of the gradient from the change of the iterate.
 
 A curvature pair is (s, y): a change of the iterate and the change of the gradient that
-was measured along it. For a quadratic y = H s, and the pairs tell what H does in the
-directions that the iterate moves in, which are the ones that matter.
+was measured along it. For a quadratic function y = H s, and the pairs determine H in
+the directions in which the iterate moves.
 """
 
 import math
@@ -11,9 +11,9 @@ import numpy as np
 
 from .. import _kernels
 
-# A pair counts when its curvature is clearly positive: cos(s, y) above this. A convex
-# function of condition number kappa has cos(s, y) >= 2 sqrt(kappa) / (1 + kappa), which
-# reaches this value only at kappa = 4e16; what lies below is rounding.
+# Rounding: a pair is used if cos(s, y) is larger than this. A convex function of
+# condition number kappa has cos(s, y) >= 2 sqrt(kappa) / (1 + kappa), which falls to
+# this value at kappa = 4e16 only; smaller values are rounding.
 _LEAST_COSINE = 1e-8
 
 
@@ -42,17 +42,17 @@ class CompactLBFGS:
         self._responses = np.zeros((history_size, n_coef))
         self._ss = np.zeros((history_size, history_size))
         self._sy = np.zeros((history_size, history_size))
-        self._n_taken = 0  # pairs ever taken; the ring place of the next one follows
+        self._n_taken = 0  # modulo the history size: where the next pair is stored
         self._sigma = 0.0
         self._inverse = None
 
     @property
     def n_pairs(self):
-        """Number of pairs in use."""
+        """Number of stored pairs."""
         return min(self._n_taken, len(self._changes))
 
     def update(self, change, response):
-        """Take a curvature pair, unless its curvature is not clearly positive.
+        """Store a curvature pair, unless its curvature is not clearly positive.
 
         Parameters
         ----------
@@ -74,11 +74,11 @@ class CompactLBFGS:
             self._changes, self._responses, newest, self.n_pairs, self._ss, self._sy
         )
         self._sigma = sy / ss
-        self._inverse = None  # made when a prediction needs it
+        self._inverse = None  # computed when a prediction needs it
         return True
 
     def predict(self, iterate, anchor, base, scale, gradient_out):
-        """``base + scale * B (iterate - anchor)``, all of shape (n_coef,)."""
+        """Set ``base + scale * B (iterate - anchor)``, arrays of shape (n_coef,)."""
         if self._inverse is None:
             self._inverse = self._invert_middle()
         _kernels.lbfgs.predict(
@@ -87,7 +87,7 @@ class CompactLBFGS:
         )  # fmt: skip
 
     def _invert_middle(self):
-        """M^-1 by ring place, from M scaled to a diagonal of 1 and -1."""
+        """Return M^-1 in storage order, from M scaled to a diagonal of 1 and -1."""
         n = self.n_pairs
         newest = self._n_taken - 1
         age = (newest - np.arange(n)) % len(self._changes)

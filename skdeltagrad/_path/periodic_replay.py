@@ -1,19 +1,19 @@
-"""The paper's replay: a gradient is computed in some steps, and predicted in others.
+"""The paper's replay: gradients of some steps are computed, those of others predicted.
 
 Wu, Dobriban and Davidson, "DeltaGrad: Rapid retraining of machine learning models",
 ICML 2020 (arXiv 2006.14755), algorithm 1. w_t and g_t are the cached iterates and
-gradient sums, w'_t the ones of the replay, and drift = w'_t - w_t.
+gradient sums, w'_t the iterates of the replay, and drift = w'_t - w_t.
 
     exact step          old = sum of gradients at w'_t over the batch as it was;
                         the curvature pair (drift, old - g_t) goes to the quasi-Hessian
     approximate step    old = g_t + B drift                              (equation 5)
     both                g'_t = old - removed rows at w'_t + added rows at w'_t
 
-Every step is recorded anew, so that the replay of a replay is the paper's online
-algorithm (algorithm 3), with nothing added.
+Every step is recorded again, so that the replay of a replay is the paper's online
+algorithm (algorithm 3) without further code.
 
-Curvature pairs are per unit of weight: the Hessian of a batch grows with its weight,
-and the last batch of an epoch may be short.
+Curvature pairs are per unit of weight, because the Hessian of a batch grows with its
+weight, and the last batch of an epoch may be small.
 """
 
 import numpy as np
@@ -21,26 +21,26 @@ import numpy as np
 from .descent import AbstractOracle, take_out
 from .lbfgs import CompactLBFGS
 
-# A drift below this share of the iterate is rounding, not the effect of an edit: what
-# it does to the gradient is rounding, too, and makes a wild curvature pair.
+# Rounding: a smaller drift, relative to the iterate, is not the effect of an edit. Its
+# effect on the gradient is rounding as well, and gives an arbitrary curvature pair.
 _LEAST_DRIFT = 1e-11
 
 
 class PeriodicOracle(AbstractOracle):
-    """Predicts the gradients of a cached run's replay, and computes some.
+    """Predicts the gradients of a replay, and computes some of them.
 
     Parameters
     ----------
     objective : AbstractDataTerm
     batches, removed, added : object with ``at(step)``
-        Rows that stay, that leave and that join.
+        Rows that stay, rows that leave and rows that join.
     base : Playback
-        The cached run.
+        The cached path.
     base_weight, kept_weight : ndarray of shape (n_steps, n_groups)
-        Weights of the batches in the cached run, and of their kept rows.
+        Weights of the batches in the cached path, and of the rows that stay of them.
     burn_in, period, history_size : int
-        The first `burn_in` steps are exact, then one step in `period`; the quasi-
-        Hessian keeps `history_size` pairs.
+        The first `burn_in` steps are exact, then one step in `period`. The
+        quasi-Hessian keeps `history_size` curvature pairs.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class PeriodicOracle(AbstractOracle):
             self.quasi_hessians, self.base_weight[step], strict=True
         ):
             if quasi_hessian.n_pairs == 0 and weight > 0.0:
-                # Nothing to predict with, and needed as soon as there is a drift.
+                # A prediction is needed as soon as there is a drift.
                 return _is_drift(iterate - self.base.iterate, iterate)
         return False
 
     def _measure(self, step, iterate, sums_out):
-        """Kept rows, computed; with the removed ones they make a curvature pair."""
+        """Compute the rows that stay; with removed ones they give a curvature pair."""
         self.objective.add_gradient_sums(iterate, self.batches.at(step), sums_out)
         response = sums_out - self.base.gradient_sums()
         self.objective.add_gradient_sums(iterate, self.removed.at(step), response)
@@ -98,7 +98,7 @@ class PeriodicOracle(AbstractOracle):
                 quasi_hessian.update(drift, of_group.ravel())
 
     def _predict(self, step, iterate, sums_out):
-        """The batch as it was, predicted, less the removed rows."""
+        """Predict the batch before the edit, and subtract the removed rows."""
         anchor = self.base.iterate.ravel()
         base = self.base.gradient_sums()
         for group, quasi_hessian in enumerate(self.quasi_hessians):
@@ -115,5 +115,5 @@ def _is_drift(drift, iterate):
 
 
 def is_exact(step, burn_in, period):
-    """Whether a step is to be computed, or each of some."""
+    """Return whether the gradient of a step, or of each of several, is computed."""
     return (step < burn_in) | ((step - burn_in) % period == 0)

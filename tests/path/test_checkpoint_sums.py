@@ -63,16 +63,16 @@ class Problem:
         directions = rng.normal(size=(self.objective.n_dof,) * 2)
         self.directions = np.ascontiguousarray(np.linalg.qr(directions)[0].T)
 
-    def view(self, kind):
-        if kind == "whole":
+    def view(self, view_name):
+        if view_name == "whole":
             return WholeView(self.objective)
         return DirectedView(self.objective, self.directions[:2])
 
     def sums(self, view, fraction=FRACTION, some=slice(None)):
         """Of some rows."""
         return CheckpointSums.of(
-            self.objective, view, self.iterates, self.indices[some], self.positions[some],
-            fraction,
+            self.objective, view, self.iterates, self.indices[some],
+            self.positions[some], fraction,
         )  # fmt: skip
 
     def by_group(self, indices):
@@ -124,9 +124,9 @@ def problem(request):
 # ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["whole", "directed"])
-def test_hessians_and_moments_are_those_of_plain_numpy(problem, kind):
-    view, indices = problem.view(kind), problem.indices[:60]
+@pytest.mark.parametrize("view_name", ["whole", "directed"])
+def test_hessians_and_moments_are_those_of_plain_numpy(problem, view_name):
+    view, indices = problem.view(view_name), problem.indices[:60]
     basis = np.eye(problem.objective.n_dof) if view.basis is None else view.basis
     hessians, moments = view.sums(problem.iterates, indices)
     expected = problem.hessians(indices, basis)
@@ -170,12 +170,12 @@ def test_squares_are_those_of_all_columns_where_directions_miss_some(problem):
     assert_array_equal(found, np.zeros_like(expected))
 
 
-@pytest.mark.parametrize("kind", ["whole", "directed"])
-def test_nobody(problem, kind):
-    nobody = problem.indices[:0]
+@pytest.mark.parametrize("view_name", ["whole", "directed"])
+def test_no_rows(problem, view_name):
+    no_rows = problem.indices[:0]
     for found in (
-        *problem.view(kind).sums(problem.iterates, nobody),
-        *vars(problem.sums(problem.view(kind), some=slice(0))).values(),
+        *problem.view(view_name).sums(problem.iterates, no_rows),
+        *vars(problem.sums(problem.view(view_name), some=slice(0))).values(),
     ):
         assert not found.any()
 
@@ -185,10 +185,10 @@ def test_nobody(problem, kind):
 # ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["whole", "directed"])
-def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
-    view, indices = problem.view(kind), problem.indices
-    basis = np.eye(problem.objective.n_dof) if kind == "whole" else view.basis
+@pytest.mark.parametrize("view_name", ["whole", "directed"])
+def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, view_name):
+    view, indices = problem.view(view_name), problem.indices
+    basis = np.eye(problem.objective.n_dof) if view_name == "whole" else view.basis
     draws = draw(problem.positions)
     halves = [
         indices[draws < FRACTION / 2],
@@ -221,9 +221,9 @@ def test_a_sample_is_summed_by_halves_and_all_rows_beside_it(problem, kind):
     assert_array_equal(sums.all_squares, view.squares(indices))
 
 
-@pytest.mark.parametrize("kind", ["whole", "directed"])
-def test_where_all_rows_are_sampled_there_are_no_halves(problem, kind):
-    view = problem.view(kind)
+@pytest.mark.parametrize("view_name", ["whole", "directed"])
+def test_where_all_rows_are_sampled_there_are_no_halves(problem, view_name):
+    view = problem.view(view_name)
     sums = problem.sums(view, fraction=1.0)
     hessians, moments = view.sums(problem.iterates, problem.indices)
     assert_array_equal(sums.hessians, [hessians])
@@ -233,9 +233,9 @@ def test_where_all_rows_are_sampled_there_are_no_halves(problem, kind):
 
 
 @pytest.mark.parametrize("fraction", [0.3, FRACTION, 1.0])
-@pytest.mark.parametrize("kind", ["whole", "directed"])
-def test_rows_that_join_and_leave_add_up(problem, kind, fraction):
-    view = problem.view(kind)
+@pytest.mark.parametrize("view_name", ["whole", "directed"])
+def test_rows_that_join_and_leave_add_up(problem, view_name, fraction):
+    view = problem.view(view_name)
     here, there = slice(0, 70), slice(70, None)
     some, others = (problem.sums(view, fraction, part) for part in (here, there))
     before = {name: array.copy() for name, array in vars(some).items()}
@@ -291,7 +291,7 @@ def test_leading_directions_are_where_rows_extend_most(monkeypatch, n_directions
 
 
 def test_leading_directions_are_made_of_enough_rows(monkeypatch):
-    """Many rows tell no more of them: every k-th is read."""
+    """Of many rows every k-th is read, which is accurate enough."""
     monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", 2)
     monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", 5)
     problem = Problem(n_rows=90)

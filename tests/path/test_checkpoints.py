@@ -31,7 +31,7 @@ N_ROWS, N_FEATURES, N_STEPS, N_POINTS = 80, 4, 40, 6
 
 
 class Run:
-    """A path that bends, over random rows."""
+    """A curved path, over random rows."""
 
     def __init__(self, loss, n_groups=1, storage="dense"):
         rng = np.random.default_rng(0)
@@ -61,8 +61,8 @@ class Run:
     def checkpoints(self, form="whole", fraction=1.0, without=(), n_points=N_POINTS):
         kept = np.setdiff1d(self.indices, without)
         return Checkpoints.build(
-            CheckpointPlan(form, fraction, n_points), self.objective, self.trajectory, kept,
-            self.positions[kept],
+            CheckpointPlan(form, fraction, n_points), self.objective, self.trajectory,
+            kept, self.positions[kept],
         )  # fmt: skip
 
     def sums_in_basis_of(self, found, fraction, without=()):
@@ -219,8 +219,8 @@ def test_beyond_its_directions_it_is_a_kronecker_products_diagonal(run, form):
     found = as_matrices(kept.for_all_rows(run.loss), 0, run.objective.shape)
     across = np.eye(N_FEATURES + 1) - kept.basis.T @ kept.basis
     raw = np.zeros((1, run.loss.n_outputs))  # where all rows are alike
-    bends = run.loss.second_derivatives(raw, run.objective.y[:1])[0]
-    bends = bends * np.eye(run.loss.n_coordinates) if bends.size == 1 else bends
+    second = run.loss.second_derivatives(raw, run.objective.y[:1])[0]
+    second = second * np.eye(run.loss.n_coordinates) if second.size == 1 else second
     Q = run.loss.to_outputs(np.eye(run.loss.n_coordinates))
     for group in range(run.objective.n_groups):
         mine = run.indices[run.group[run.indices] == group]
@@ -230,7 +230,7 @@ def test_beyond_its_directions_it_is_a_kronecker_products_diagonal(run, form):
         moments = seen.T @ (weight[:, np.newaxis] * seen)
         tail = weight @ run.design[mine] ** 2
         tail -= np.diagonal(kept.basis.T @ moments @ kept.basis)
-        outside = np.kron(Q @ bends @ Q.T, np.diag(np.maximum(tail, 0.0)))
+        outside = np.kron(Q @ second @ Q.T, np.diag(np.maximum(tail, 0.0)))
         C = np.kron(np.eye(run.loss.n_outputs), across)
         assert_allclose(found[group] @ C, outside @ C, rtol=1e-9, atol=1e-11)
 
@@ -328,9 +328,9 @@ def test_after_an_edit_it_is_that_of_the_rows_that_are_there(run, form, fraction
 @pytest.mark.parametrize("form", FORMS)
 def test_an_edit_and_back(run, form):
     kept = run.checkpoints(form, 0.5)
-    nobody, some = run.indices[:0], np.arange(30)
-    leave = Edit(some).staged(run.positions[some], nobody, nobody)
-    join = Edit(nobody).staged(nobody, some, run.positions[some])
+    no_rows, some = run.indices[:0], np.arange(30)
+    leave = Edit(some).staged(run.positions[some], no_rows, no_rows)
+    join = Edit(no_rows).staged(no_rows, some, run.positions[some])
     found = kept.changed(run.objective, leave).changed(run.objective, join)
     for name, sums in vars(kept.sums).items():
         assert_allclose(getattr(found.sums, name), sums, rtol=1e-9, atol=1e-10)
@@ -342,12 +342,12 @@ def test_next_to_a_huge_row_nothing_precise_is_left(form):
     run = Run("half_squared")
     kept = run.checkpoints(form)
     run.objective.weight[7] = 1e12
-    nobody = np.zeros(0, np.int64)
+    no_rows = np.zeros(0, np.int64)
     index = np.array([7])
-    joined = Edit(nobody).staged(nobody, index, run.positions[index] + 1000)
+    joined = Edit(no_rows).staged(no_rows, index, run.positions[index] + 1000)
     huge = kept.changed(run.objective, joined)
     assert huge is not None
-    left = Edit(index).staged(run.positions[index] + 1000, nobody, nobody)
+    left = Edit(index).staged(run.positions[index] + 1000, no_rows, no_rows)
     assert huge.changed(run.objective, left) is None
 
 
@@ -402,7 +402,9 @@ def test_a_group_without_rows_predicts_nothing(form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("n_groups", [1, 2])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_sample_is_made_up_for_where_all_rows_bend_alike(loss, n_groups, form):
+def test_a_sample_is_corrected_exactly_where_all_rows_have_equal_derivatives(
+    loss, n_groups, form
+):
     """Exact for a squared error, and at the start of a path for log-losses."""
     run = Run(loss, n_groups)
     kept = run.checkpoints(form, 0.4)
@@ -413,8 +415,8 @@ def test_a_sample_is_made_up_for_where_all_rows_bend_alike(loss, n_groups, form)
     first = slice(0, 1)
     everyone = CheckpointSums(
         everyone.weight, everyone.hessians[:, first], everyone.moments,
-        everyone.second_derivatives[:, first], everyone.all_weight, everyone.all_moments,
-        everyone.all_squares,
+        everyone.second_derivatives[:, first], everyone.all_weight,
+        everyone.all_moments, everyone.all_squares,
     )  # fmt: skip
     whole = Checkpoints(
         kept.plan, kept.basis, at_first.iterates, everyone, kept.positions,
@@ -429,7 +431,7 @@ def test_a_sample_is_made_up_for_where_all_rows_bend_alike(loss, n_groups, form)
 
 
 def test_it_is_nearer_than_the_sample_alone_all_along():
-    """In the mean of many samples, and where rows do not bend much."""
+    """In the mean of many samples, and where second derivatives change little."""
     run = Run("multinomial", 2)
     run.trajectory.steps[:] /= 4.0
     step, shape = N_STEPS - 1, run.objective.shape
@@ -475,21 +477,23 @@ def test_two_halves_are_the_whole_sample_about(run, form):
     mean = fraction[0, :, np.newaxis, np.newaxis] * one
     mean += fraction[1, :, np.newaxis, np.newaxis] * other
     before, progress = kept.point[9], kept.progress[9]
-    bends, moments = sums.second_derivatives[:, before], sums.moments
+    second, moments = sums.second_derivatives[:, before], sums.moments
     if progress > 0:
-        bends = (1 - progress) * bends + progress * sums.second_derivatives[
+        second = (1 - progress) * second + progress * sums.second_derivatives[
             :, before + 1
         ]
-    bends, moments = (
-        part / sums.weight[:, :, np.newaxis, np.newaxis] for part in (bends, moments)
+    second, moments = (
+        part / sums.weight[:, :, np.newaxis, np.newaxis] for part in (second, moments)
     )
     basis = np.eye(N_FEATURES + 1) if kept.basis is None else kept.basis
     Q = loss.to_outputs(np.eye(loss.n_coordinates))
     for group in range(run.objective.n_groups):
-        bend = bends[0, group] - bends[1, group]
-        bend = Q @ (bend * np.eye(len(Q)) if loss.is_quadratic else bend) @ Q.T
+        difference = second[0, group] - second[1, group]
+        difference = (
+            Q @ (difference * np.eye(len(Q)) if loss.is_quadratic else difference) @ Q.T
+        )
         moment = basis.T @ (moments[0, group] - moments[1, group]) @ basis
-        together = fraction[0, group] * fraction[1, group] * np.kron(bend, moment)
+        together = fraction[0, group] * fraction[1, group] * np.kron(difference, moment)
         expected = every[group] - together
         assert_allclose(mean[group], expected, rtol=1e-9, atol=1e-11)
     if loss.is_quadratic:

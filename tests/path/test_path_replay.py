@@ -1,8 +1,8 @@
 """DeltaGrad along the path: one list of instances drives all properties.
 
-An instance is loss x storage x schedule x edit. The yardsticks are a plain NumPy loop
-that knows nothing of kernels, storage indices or censuses; the exact retrain; and, where gradient
-descent converges, scikit-learn.
+An instance is loss x storage x schedule x edit. Results are compared with a plain NumPy
+loop that uses neither kernels nor storage indices nor row counts, with the exact
+retrain, and, where gradient descent converges, with scikit-learn.
 """
 
 from copy import deepcopy
@@ -72,7 +72,7 @@ def make_estimator(loss, schedule, **parameters):
 
 
 def apply(estimator, edit, loss, storage, n_samples=N_SAMPLES):
-    """Carry out an edit; return the rows that are there afterwards, by position."""
+    """Make an edit; return the training rows after it, by position."""
     X, y, weight = make_rows(n_samples, loss, storage, 0)
     X_new, y_new, weight_new = make_rows(3, loss, storage, 1)
     y_new = y[[4, 5, 6]]  # no label that fit has not seen
@@ -122,8 +122,8 @@ def naive_path(estimator, positions, X, y, weight):
     else:
         target = (y[:, np.newaxis] == estimator.classes_).astype(float)
         if estimator.class_weight == "balanced":
-            share = weight @ target
-            weight = weight * (target @ (weight.sum() / (len(share) * share)))
+            by_class = weight @ target
+            weight = weight * (target @ (weight.sum() / (len(by_class) * by_class)))
         if target.shape[1] == 2:
             target, link = target[:, 1:], expit
         else:
@@ -168,10 +168,10 @@ def test_edit_with_period_one_is_the_exact_retrain_and_the_naive_loop(
     gradient_sums_of, loss, storage, schedule, edit
 ):
     estimator = fitted(loss, storage, schedule, period=1)
-    there = apply(estimator, edit, loss, storage)
+    rows = apply(estimator, edit, loss, storage)
     assert not estimator.update_report_.refit
     replayed, sums = estimator.trajectory_, gradient_sums_of(estimator)
-    assert_allclose(replayed.end, naive_path(estimator, *there), atol=1e-11)
+    assert_allclose(replayed.end, naive_path(estimator, *rows), atol=1e-11)
     retrained = estimator.partial_refit().trajectory_
     assert_allclose(replayed.iterates, retrained.iterates, atol=1e-13)
     assert_allclose(sums, gradient_sums_of(estimator), atol=1e-9)
@@ -190,11 +190,11 @@ def test_replay_comes_near_the_retrain_at_the_end_and_all_along(
     assert 0 < report.n_exact_steps < 0.55 * report.n_steps
     replayed = estimator.trajectory_.iterates
     retrained = estimator.partial_refit().trajectory_.iterates
-    share = 0.03 if schedule == "gd" else 0.2
-    assert distance(replayed[-1], retrained[-1]) < share * distance(
+    fraction = 0.03 if schedule == "gd" else 0.2
+    assert distance(replayed[-1], retrained[-1]) < fraction * distance(
         before[-1], retrained[-1]
     )
-    assert distance(replayed, retrained) < share * distance(before, retrained)
+    assert distance(replayed, retrained) < fraction * distance(before, retrained)
 
 
 @pytest.mark.parametrize("burn_in", [0, 1, 7, 100])
@@ -296,12 +296,10 @@ def test_multinomial_coefficients_go_on_summing_to_zero(loss, schedule):
 
 @pytest.mark.parametrize(
     ("loss", "storage", "schedule", "edit"),
-    # With "sgd" a fresh fit would number the rows anew and deal other batches.
+    # With "sgd" a fresh fit would number the rows again and make other batches.
     [instance for instance in INSTANCES if "gd" in instance],
 )
-def test_gd_equals_a_fresh_fit_on_the_rows_that_are_there(
-    loss, storage, schedule, edit
-):
+def test_gd_equals_a_fresh_fit_on_the_current_rows(loss, storage, schedule, edit):
     estimator = fitted(loss, storage, schedule, period=1)
     _, X, y, weight = apply(estimator, edit, loss, storage)
     fresh = make_estimator(loss, schedule, learning_rate=estimator.learning_rate_)
@@ -365,15 +363,16 @@ def assert_same_model(ours, oracle, tolerance):
 def test_rounding_is_not_a_drift(gradient_sums_of, relative):
     """A row that joins late leaves the iterates before it alone but for rounding.
 
-    Pairs made of that are wild, and threw the replay off by 14 orders of magnitude.
+    Curvature pairs of rounding are arbitrary, and the replay would be wrong by 14
+    orders of magnitude.
     """
     estimator = fitted("binomial", "dense", "gd", burn_in=2, period=4)
     path, training_set = estimator._engine, estimator._training_set
-    nobody = path.schedule.members(*np.zeros((2, 0), np.int64))
+    no_rows = path.schedule.members(*np.zeros((2, 0), np.int64))
     weights = np.broadcast_to(path.row_counts.weight, (30, 1))
     oracle = PeriodicOracle(
         path.model.data_term(training_set),
-        path.schedule.batches(training_set.table), nobody, nobody, path.playback(),
+        path.schedule.batches(training_set.table), no_rows, no_rows, path.playback(),
         weights, weights, burn_in=2, period=4, history_size=2,
     )  # fmt: skip
     iterates, gradient_sums = path.trajectory.iterates, gradient_sums_of(estimator)

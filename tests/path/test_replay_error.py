@@ -34,7 +34,7 @@ def test_the_estimate_is_made_of_its_parts():
     assert replay_error.combined({}) == 0.0
 
 
-def test_rows_that_are_measured_and_their_price():
+def test_evaluation_rows_and_the_cost_of_measuring_them():
     # A pass and a half for a correction point and for a check.
     assert Attempt.first(WHOLE, 4).on_all_rows
     assert Attempt(WHOLE, 100, 1, True).passes == 3.0
@@ -74,7 +74,7 @@ def test_the_two_halves_of_a_change():
 
 @pytest.fixture
 def runs(monkeypatch, replay_always):
-    """Every `CheckpointReplay` that is run, and its residuals: later the rows are gone."""
+    """Every `CheckpointReplay` that is run, with residuals measured at once."""
     found, run = [], CheckpointReplay.run
 
     def recorded(replay):
@@ -102,10 +102,10 @@ def test_second_differences_are_exact_for_hessians_on_a_parabola(runs):
     rng = np.random.default_rng(0)
     for number in (3, 4):  # second derivatives and blocks
         values = arrays[number]
-        constant, slope, bend = rng.standard_normal((3, *values.shape[1:]))
+        constant, slope, second = rng.standard_normal((3, *values.shape[1:]))
         t = at.reshape(-1, *[1] * (values.ndim - 1))
-        arrays[number] = constant + slope * t + bend * t**2
-    bends = kept.second_differences(HessianArrays(*arrays)).second_derivatives
+        arrays[number] = constant + slope * t + second * t**2
+    second = kept.second_differences(HessianArrays(*arrays)).second_derivatives
     stretches = kept.stretches()
     assert len(stretches) > 3
     for first, last, bow in stretches:
@@ -117,7 +117,7 @@ def test_second_differences_are_exact_for_hessians_on_a_parabola(runs):
         line = (1.0 - fraction) * arrays[3][point] + fraction * arrays[3][point + 1]
         # What the Hessian there is, less the line between its neighbours.
         missed = constant_of(arrays[3], at, here) - line
-        assert_allclose(bow[step] * bends[kept.point[first]], missed, atol=1e-9)
+        assert_allclose(bow[step] * second[kept.point[first]], missed, atol=1e-9)
 
 
 def constant_of(values, at, here):
@@ -130,7 +130,7 @@ def constant_of(values, at, here):
 
 
 def test_a_check_measures_what_the_recorded_gradient_gets_wrong(runs):
-    """With full batches that is told by the exact gradient of the rows that stay."""
+    """With full batches it follows from the exact gradient of the rows that stay."""
     fitted = model()
     fitted.unlearn(position=[3, 40, 77])
     (run,) = runs
@@ -166,7 +166,7 @@ def test_from_either_end_a_step_has_the_same_residual(runs):
 
 
 def test_large_rows_that_leave_do_not_matter(runs):
-    """Whatever their Hessian is: they are known, not predicted."""
+    """Whatever their Hessian is: their gradients are computed, not predicted."""
     X, y = load_breast_cancer(return_X_y=True)
     X = scale(X)
     X[7] *= 1e3

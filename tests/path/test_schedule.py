@@ -169,10 +169,10 @@ def test_a_row_keeps_its_batches_whatever_happens_to_others(schedule):
 
 
 def test_members_of_nobody(schedule):
-    nobody = np.zeros(0, np.int64)
-    members = schedule.members(nobody, nobody)
+    no_rows = np.zeros(0, np.int64)
+    members = schedule.members(no_rows, no_rows)
     assert by_step(members, schedule) == [[]] * schedule.n_steps
-    row_counts = schedule.row_counts(nobody, np.zeros(0), nobody, N_GROUPS)
+    row_counts = schedule.row_counts(no_rows, np.zeros(0), no_rows, N_GROUPS)
     assert not row_counts.count.any()
     assert not row_counts.weight.any()
 
@@ -207,7 +207,7 @@ def test_row_counts_after_an_edit(schedule):
 
 
 def removed_batch(seed, step, group=None):
-    """RowCounts before and after the rows of a batch left, or those of a group in it."""
+    """Row counts after the rows of a batch, or those of a group in it, have left."""
     schedule = SCHEDULES["short last batch"]
     rows = Rows(n_later=0, n_gone=0, seed=seed)
     rows.weight = 0.1 + rows.weight  # sums of these round
@@ -273,7 +273,7 @@ def test_step_sizes(schedule):
     assert_allclose(shrinkage, np.outer(eta / total, alpha), rtol=1e-12)
 
 
-def test_a_row_counts_of_one_entry_stands_for_all_steps():
+def test_row_counts_of_one_entry_stand_for_all_steps():
     schedule = SCHEDULES["full"]
     row_counts = RowCounts(np.array([[1, 2]]), np.array([[2.0, 4.0]]))
     rate, shrinkage = schedule.step_sizes(
