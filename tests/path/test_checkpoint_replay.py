@@ -292,7 +292,7 @@ def test_edits_that_need_too_many_corrections_are_not_attempted_every_time():
     for position in range(50, 58):
         report = model.unlearn(position=position).update_report_
         assert report.refit
-        assert report.seed_bytes > 0
+        assert report.checkpoint_bytes > 0
         attempted.append(report.n_passes > 0.0)
     assert 1 <= sum(attempted) <= 5
 
@@ -309,7 +309,7 @@ def test_an_edit_after_one_that_was_too_noisy_is_not_attempted():
     second = model.unlearn(position=2).update_report_
     assert second.n_passes == 0
     assert plan.reason == second.reason == first.reason
-    assert 0 < second.seed_bytes < first.seed_bytes
+    assert 0 < second.checkpoint_bytes < first.seed_bytes
     # With another tolerance it is attempted.
     third = model.set_params(edit_tol=0.5).unlearn(position=3).update_report_
     assert not third.refit
@@ -334,10 +334,10 @@ def test_retraining_removes_the_checkpoints():
     X, y, parameters = load("two classes")
     model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
     model.unlearn(position=1)
-    assert model.update_report_.seed_bytes == model._engine.checkpoints.nbytes > 0
+    assert model.update_report_.checkpoint_bytes == model._engine.checkpoints.nbytes > 0
     model.partial_refit()
     assert model._engine.checkpoints is None
-    assert model.update_report_.seed_bytes == 0
+    assert model.update_report_.checkpoint_bytes == 0
 
 
 def test_predictions_that_run_away_end_in_a_retrain(monkeypatch):
