@@ -1,18 +1,22 @@
-"""What a new loss needs: its derivatives and its facts, and nothing else.
+"""The seams of the package: what a new loss and a new source of rows have to provide.
 
-Losses that the package does not know are given to its solvers by a subclass of an
-estimator, which is all that this takes.
+A loss provides its derivatives and its facts. A source of rows provides the sums of
+`AbstractDataTerm`. Losses that the package does not know are given to its solvers by a
+subclass of an estimator.
 """
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.linear_model import PoissonRegressor
 
-from skdeltagrad import DeltaGradRidge, inspection
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, inspection
+from skdeltagrad._data.rows import AbstractRows
 from skdeltagrad._engine import Model
 from skdeltagrad._estimators.targets import Targets
+from skdeltagrad._objective.data_term import AbstractDataTerm, DataTerm, Measurement
 from skdeltagrad._objective.losses import AbstractLoss
 
 
@@ -220,3 +224,198 @@ def test_steps_that_overflow_lead_to_a_fit():
     expected.fit(X, y)
     assert_allclose(model.coef_, expected.coef_, rtol=1e-6)
     assert_allclose(model.intercept_, expected.intercept_, rtol=1e-6)
+
+
+# Rows in several places, of which the engines see sums.
+
+
+class PartitionedDataTerm(AbstractDataTerm):
+    """Rows in n parts: storage index i is row i // n of part i % n."""
+
+    def __init__(self, n_parts, rows, *others):
+        super().__init__(rows.n_features, *others)
+        every = np.arange(len(rows))
+        self.n_parts = n_parts
+        self.stored = [
+            AbstractRows.of(rows.read(every[k::n_parts])) for k in range(n_parts)
+        ]
+
+    def parts(self, indices):
+        """Iterate over the parts, with places in `indices` and indices in the part."""
+        for k, rows in enumerate(self.stored):
+            y, weight, group = (
+                None if column is None else column[k :: self.n_parts].copy()
+                for column in (self.y, self.weight, self.group)
+            )
+            part = DataTerm(
+                rows, y, weight, self.loss, self.centre, group, self.n_groups
+            )
+            places = np.flatnonzero(indices % self.n_parts == k)
+            yield part, places, indices[places] // self.n_parts
+
+    def of_parts(self, method, indices, *arguments):
+        return [
+            getattr(part, method)(*arguments, mine)
+            for part, _, mine in self.parts(indices)
+        ]
+
+    def of_rows(self, out, indices, method):
+        for part, places, mine in self.parts(indices):
+            out[places] = method(part, mine)
+        return out
+
+    def measure(self, iterate, indices, origin=None):
+        measured = [
+            part.measure(iterate, mine, origin) for part, _, mine in self.parts(indices)
+        ]
+        return Measurement(
+            sum(one.loss_sums for one in measured),
+            sum(one.gradient_sums for one in measured),
+            max(one.largest_change for one in measured),
+        )
+
+    def add_gradient_sums(self, iterate, indices, sums_out, sign=1.0):
+        for part, _, mine in self.parts(indices):
+            part.add_gradient_sums(iterate, mine, sums_out, sign)
+
+    def gradient_change(self, anchor, drift, indices):
+        return sum(self.of_parts("gradient_change", indices, anchor, drift))
+
+    def add_hessian_sums(self, iterate, indices, sums_out, factor):
+        for part, places, mine in self.parts(indices):
+            part.add_hessian_sums(iterate, mine, sums_out, factor[places])
+
+    def hessian_states(self, iterate, indices):
+        return self.of_parts("hessian_states", indices, iterate)
+
+    def hessian_products(self, states, iterate, direction, indices):
+        return sum(
+            part.hessian_products(state, iterate, direction, mine)
+            for state, (part, _, mine) in zip(states, self.parts(indices), strict=True)
+        )
+
+    def hessian_diagonals(self, iterate, indices):
+        return sum(self.of_parts("hessian_diagonals", indices, iterate))
+
+    def second_derivative_sums(self, iterate, indices):
+        return sum(self.of_parts("second_derivative_sums", indices, iterate))
+
+    def second_moments(self, indices):
+        return sum(self.of_parts("second_moments", indices))
+
+    def column_squares(self, indices):
+        return sum(self.of_parts("column_squares", indices))
+
+    def column_sums(self, indices):
+        return tuple(map(sum, zip(*self.of_parts("column_sums", indices), strict=True)))
+
+    def largest_change(self, change, indices):
+        return max(self.of_parts("largest_change", indices, change))
+
+    def raw_predictions(self, directions, indices):
+        return self.of_rows(
+            np.empty((len(indices), len(directions))), indices,
+            lambda part, mine: part.raw_predictions(directions, mine),
+        )  # fmt: skip
+
+    def squared_distances(self, indices, centre=None, scale=None):
+        return self.of_rows(
+            np.empty(len(indices)), indices,
+            lambda part, mine: part.squared_distances(mine, centre, scale),
+        )  # fmt: skip
+
+    def extended(self, indices):
+        return self.of_rows(
+            np.empty((len(indices), self.n_dof)), indices,
+            lambda part, mine: part.extended(mine),
+        )  # fmt: skip
+
+    def work_per_row(self, indices):
+        work = sum(
+            len(mine) * part.work_per_row(mine)
+            for part, _, mine in self.parts(indices)
+            if len(mine)
+        )
+        return work / len(indices)
+
+    @property
+    def entry_cost(self):
+        return self.stored[0].entry_cost
+
+
+def partitioned(n_parts):
+    """Return a replacement of `Model.data_term`."""
+
+    def data_term(model, training_set):
+        table = training_set.table
+        return PartitionedDataTerm(
+            n_parts, training_set.rows, table.y, table.weight, model.loss, model.centre,
+            table.y if model.n_groups > 1 else None, model.n_groups,
+        )  # fmt: skip
+
+    return data_term
+
+
+SOLVERS = {
+    "exact Hessian": {"curvature": "exact"},
+    # Conjugate gradients multiply rounding, so that their sums must be nearly exact.
+    "products": {"curvature": "diagonal", "tol": 1e-13, "edit_tol": 1e-12},
+    "Kronecker": {"curvature": "kronecker"},
+    "gd auto": {"solver": "gd", "max_iter": 60},
+    "gd periodic": {"solver": "gd", "max_iter": 60, "period": 5},
+    "sgd auto": {"solver": "sgd", "max_iter": 30, "batch_size": 200},
+    "sgd periodic": {"solver": "sgd", "max_iter": 30, "batch_size": 200, "period": 5},
+}
+FACES = {
+    "ridge": (DeltaGradRidge, 0, {}),
+    "two classes": (DeltaGradLogisticRegression, 2, {}),
+    "three classes": (DeltaGradLogisticRegression, 3, {}),
+    "balanced": (DeltaGradLogisticRegression, 3, {"class_weight": "balanced"}),
+}
+
+
+def edited(face, solver, is_sparse):
+    """Yield coefficients and numbers of passes of a fit and of some edits."""
+    estimator, n_classes, parameters = FACES[face]
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal((1500, 6)) + 1.0
+    X[rng.random(X.shape) < 0.5 * is_sparse] = 0.0
+    score = X @ rng.standard_normal((6, max(n_classes, 1)))
+    score += rng.gumbel(size=score.shape)
+    y = score.argmax(axis=1) if n_classes else score[:, 0]
+    given = sparse.csr_matrix(X) if is_sparse else X
+    if "solver" in SOLVERS[solver]:
+        parameters = parameters | {"random_state": 0}
+    model = estimator(**parameters, **SOLVERS[solver])
+    edits = [
+        lambda: model.fit(given[:1400], y[:1400]),
+        lambda: model.unlearn(position=[3, 700, 701]),
+        lambda: model.partial_refit(given[1400:1403], y[1400:1403]),
+        lambda: model.partial_refit(
+            given[1403:], y[1403:], remove_position=range(800, 880)
+        ),
+        lambda: model.unlearn(position=range(1000, 1010)),
+        lambda: model.purge(),
+    ]
+    for edit in edits:
+        edit()
+        coef = np.append(model.coef_, model.intercept_)
+        yield coef, model.update_report_.n_passes
+
+
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("face", FACES)
+def test_engines_see_sums_over_rows_only(face, solver, is_sparse, monkeypatch):
+    """Sums of three parts give the same models, and one part the same bits."""
+    plain = list(edited(face, solver, is_sparse))
+    for n_parts, rtol in (1, 0.0), (3, 1e-12):
+        monkeypatch.setattr(Model, "data_term", partitioned(n_parts))
+        found = edited(face, solver, is_sparse)
+        for (coef, n_passes), (coef_of_parts, n_passes_of_parts) in zip(
+            plain, found, strict=True
+        ):
+            atol = rtol * np.abs(coef).max()
+            assert_allclose(coef_of_parts, coef, rtol=0, atol=atol)
+            if n_parts == 1:
+                assert n_passes_of_parts == n_passes
