@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import PoissonRegressor
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, inspection
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._engine import Model
 from skdeltagrad._estimators.targets import Targets
 from skdeltagrad._objective.data_term import AbstractDataTerm, DataTerm, Measurement
@@ -237,7 +237,7 @@ class PartitionedDataTerm(AbstractDataTerm):
         every = np.arange(len(rows))
         self.n_parts = n_parts
         self.stored = [
-            AbstractRows.of(rows.read(every[k::n_parts])) for k in range(n_parts)
+            store(rows.read(every[k::n_parts])) for k in range(n_parts)
         ]
 
     def parts(self, indices):

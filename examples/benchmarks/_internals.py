@@ -12,7 +12,7 @@ import numpy as np
 
 from skdeltagrad import _kernels
 from skdeltagrad._data.fingerprints import Fingerprints
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._objective import second_derivatives
 from skdeltagrad._optimum.subsample import importance
 from skdeltagrad._path import checkpoint_replay, cost, replay_error
@@ -141,7 +141,7 @@ def kept_fingerprints(model):
 
 def fingerprints_of_rows(key, X, y, n_rows=None):
     """Fingerprints of rows of weight 1, of the first `n_rows` only if it is given."""
-    rows = AbstractRows.of(X)
+    rows = store(X)
     slots, weight = np.arange(len(X)), np.ones(len(X))
     return Fingerprints(key, rows, y).of(rows, slots[:n_rows], y, weight)
 
@@ -152,7 +152,7 @@ def possible_fingerprints(key, X, y, dtype):
     Rounding can give a row any of several. Yields pairs of arrays: row numbers, and a
     possible fingerprint of each.
     """
-    rows = AbstractRows.of(np.ascontiguousarray(X, dtype))
+    rows = store(np.ascontiguousarray(X, dtype))
     slots, weight = np.arange(len(X)), np.ones(len(X))
     yield from Fingerprints(key, rows, y).possible(rows, slots, y, weight)
 

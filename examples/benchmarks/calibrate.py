@@ -40,7 +40,7 @@ from skdeltagrad import DeltaGradLogisticRegression
 IN_CODE = {
     # In `Problem.hessian_cost`, where it has no name: d columns take 1 + d / 40 passes.
     "columns of a Hessian": 40.0,
-    "sparse entry": ("_data.rows", "CsrRows", "entry_cost"),
+    "sparse entry": ("_data.csr_rows", "CsrRows", "entry_cost"),
     "call": ("_path.cost", "CALL"),
     "replay": ("_path.cost", "OVERHEAD"),
     # `cost.step_work` counts multiplications: the factor is 1.

@@ -28,8 +28,8 @@ from scipy import sparse
 
 from .fingerprints import EQUAL_ULPS
 from .row_table import GONE
-from .rows import AbstractRows
 from .sorted_index import SortedIndex
+from .storage import store
 
 # The same for all indexes of a process, so that `assert_erased` recognises a number
 # that is left of an index that was made again since. No dump holds it, nor an index.
@@ -110,7 +110,7 @@ class ContentIndex:
         counts = np.zeros(X.shape[0], np.int64)
         for i in range(len(counts)):
             for chunk in _chunks(indices[first[i] : last[i]], rows.n_features):
-                distance = _distances(rows.read(chunk), X[[i]])
+                distance = rows.distances(rows.read(chunk), X[[i]])
                 is_near = distance <= tolerance[i]  # both may be infinite
                 counts[i] += np.count_nonzero(is_near & np.isfinite(distance))
         return counts
@@ -122,7 +122,7 @@ class ContentIndex:
         -------
         marks, rounding : ndarray of shape (n_rows,)
         """
-        request, everyone = AbstractRows.of(X), np.arange(X.shape[0])
+        request, everyone = store(X), np.arange(X.shape[0])
         rounding = (4.0 + np.sqrt(X.shape[1])) * np.finfo(float).eps
         rounding *= np.linalg.norm(self._direction)
         return self._project(request, everyone), rounding * _lengths(request, everyone)
@@ -130,7 +130,9 @@ class ContentIndex:
     def _same_to_the_bit(self, rows, table, keys, indices, X, y, weight):
         """Which of some entries each given row is the same as, GONE where none is."""
         mark, rounding = self.marks(X)
-        wanted = _contents(X, y.astype(table.y.dtype, copy=False), weight)
+        wanted = _contents(
+            rows.contents(X), y.astype(table.y.dtype, copy=False), weight
+        )
         found = np.full(len(y), GONE)
         windows = _places_in(keys, mark - rounding, mark + rounding)
         for members, start, stop in _groups(*windows):
@@ -144,7 +146,11 @@ class ContentIndex:
                         break
                     chosen = indices[chunk]
                     their_weight = None if weight is None else table.weight[chosen]
-                    theirs = rows.read(chosen), table.y[chosen], their_weight
+                    theirs = (
+                        rows.contents(rows.read(chosen)),
+                        table.y[chosen],
+                        their_weight,
+                    )
                     for entry, content in zip(chunk, _contents(*theirs), strict=True):
                         by_content.setdefault(content, deque()).append(entry)
                 else:
@@ -163,7 +169,7 @@ class ContentIndex:
         return keys[live], indices[live]
 
     def _windows_of(self, X):
-        return self._windows(AbstractRows.of(X), np.arange(X.shape[0]))
+        return self._windows(store(X), np.arange(X.shape[0]))
 
     def _windows(self, rows, indices):
         tolerance = EQUAL_ULPS * np.finfo(rows.dtype).eps * _lengths(rows, indices)
@@ -217,7 +223,7 @@ class _Nearby:
         """The entry that is taken for a row, or GONE."""
         entries, distances = np.zeros(0, np.int64), np.zeros(0)
         for some in self._equal_but_for_the_row(which, y, weight):
-            distance = _distances(self._rows.read(self._indices[some]), x)
+            distance = self._rows.distances(self._rows.read(self._indices[some]), x)
             near = (distance <= tolerance) & np.isfinite(distance)
             entries = np.append(entries, some[near])
             distances = np.append(distances, distance[near])
@@ -316,18 +322,8 @@ def _chunks(entries, n_features, size=1):
         size = min(8 * size, largest)
 
 
-def _contents(X, y, weight):
-    """What rows, their targets, and weights where given, are in memory."""
-    if sparse.issparse(X):
-        X = X.copy()
-        X.eliminate_zeros()
-        columns = X.indices.astype(np.int64)
-        rows = [
-            columns[i:j].tobytes() + X.data[i:j].tobytes()
-            for i, j in pairwise(X.indptr)
-        ]
-    else:
-        rows = [row.tobytes() for row in X + 0.0]  # the two zeros are one number
+def _contents(rows, y, weight):
+    """Return the bytes of rows, of their targets, and of their weights if given."""
     others = [values + 0 for values in (y, weight) if values is not None]
     return [
         (row, *(value.tobytes() for value in rest))
@@ -347,15 +343,6 @@ def _lengths(rows, indices):
         scaled = np.sqrt(X.multiply(X).sum(axis=1)).A1
         length[odd] = np.ldexp(scaled, exponent)
     return length
-
-
-def _distances(X, x):
-    """Euclidean distances of rows of X to one row."""
-    if sparse.issparse(X):
-        difference = X - x[np.zeros(X.shape[0], int)]
-        return np.sqrt(difference.multiply(difference).sum(axis=1)).A1
-    difference = np.asarray(X, float) - np.asarray(x, float)
-    return np.sqrt(np.einsum("ij,ij->i", difference, difference))
 
 
 def _same_target(stored, wanted):

@@ -1,7 +1,6 @@
 """The rows that an estimator was fitted on: storage, row table and column moments."""
 
 import numpy as np
-from scipy import sparse
 
 from .._utils import memory
 from .._utils.training_rows import TrainingSums
@@ -9,8 +8,8 @@ from .centring import ColumnMoments
 from .content_index import ContentIndex
 from .edit import NO_ROWS
 from .row_table import GONE, RowTable
-from .rows import AbstractRows, canonical
 from .spread import ColumnSpread
+from .storage import canonical, nbytes, store
 
 # Storage is compacted when removed rows are more than this, and than a fifth of those
 # that are there: the spare room of `GrowingArray` is not used up then.
@@ -56,13 +55,15 @@ class TrainingSet:
         `given_weight`: where columns are standardised, weights without those of
         classes.
         """
-        values = X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes
         memory.require(
-            values + y.nbytes + 4 * weight.nbytes + (0 if ids is None else ids.nbytes),
+            nbytes(X)
+            + y.nbytes
+            + 4 * weight.nbytes
+            + (0 if ids is None else ids.nbytes),
             f"the estimator's own copy of the {X.shape[0]} training rows",
             "Fit on fewer rows or columns, or on float32.",
         )
-        rows = AbstractRows.of(canonical(X))
+        rows = store(canonical(X))
         table = RowTable(y, weight, ids, given_weight)
         moments = spread = None
         if fit_intercept:
@@ -141,7 +142,7 @@ class TrainingSet:
         transaction.undo(self._forget_content)
         self._forget_content()
         self.table.forget_gaps(transaction)
-        if self.rows.is_sparse or everywhere:
+        if self.rows.shows_lengths or everywhere:
             self.compact(transaction)
 
     def recode(self, transaction, y):

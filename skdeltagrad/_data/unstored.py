@@ -13,7 +13,7 @@ import numpy as np
 from .edit import Edit, refuse_missing
 from .fingerprints import Fingerprints
 from .row_table import RowTable
-from .rows import AbstractRows
+from .storage import store
 from .training_set import TrainingSet
 
 _NOWHERE = -1
@@ -90,7 +90,7 @@ def _without_rows(training_set, fingerprints, key_digest):
         fingerprints=fingerprints,
         key_digest=key_digest,
     )
-    rows = AbstractRows.of(training_set.rows.read(nobody))
+    rows = store(training_set.rows.read(nobody))
     return TrainingSet(rows, table, None, training_set.spread)
 
 
@@ -126,7 +126,7 @@ def find_request(training_set, given, codes, factor, key, on_missing):
     UserWarning
         If it cannot be checked, because there are no fingerprints, or another key.
     """
-    before, rows = training_set.table, AbstractRows.of(given.X)
+    before, rows = training_set.table, store(given.X)
     given_weight = np.ones(len(given)) if given.weight is None else given.weight
     weight = given_weight * factor
     reason = _why_not_checked(before, key)
@@ -153,7 +153,7 @@ def find_request(training_set, given, codes, factor, key, on_missing):
         codes[found], weight[found], before.n_live, given_weight[found], *left
     )
     table.membership_error_rate = error_rate
-    known = AbstractRows.of(rows.read(found))
+    known = store(rows.read(found))
     training_set = TrainingSet(known, table, None, training_set.spread)
     edit = Edit(np.arange(len(found)), n_missing=len(given) - len(found))
     return training_set, edit

@@ -28,7 +28,7 @@ from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.edit import GivenRows
-from .._data.rows import canonical
+from .._data.storage import canonical
 from .._data.training_set import TrainingSet
 from .._data.unstored import find_request, fingerprinted, without_request
 from .._path.trajectory import Trajectory

@@ -16,10 +16,11 @@ import numpy as np
 
 from .._data import growing_array
 from .._data.centring import ColumnMoments
+from .._data.csr_rows import CsrRows
+from .._data.dense_rows import DenseRows
 from .._data.group_weights import RowCounts
 from .._data.growing_array import GrowingArray
 from .._data.row_table import RowTable
-from .._data.rows import CsrRows, DenseRows
 from .._data.spread import ColumnSpread
 from .._data.training_set import TrainingSet
 from .._data.unstored import UnstoredRowTable

@@ -21,7 +21,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.edit import Edit
-from .._data.rows import AbstractRows, canonical
+from .._data.storage import canonical, store
 from .._estimators.base import ROW_CHECKS, BaseDeltaGrad
 from .._estimators.editing import without
 from .._optimum.curvature import Curvature, cheapest_curvature
@@ -176,7 +176,7 @@ class Driver:
     def rows_of(self, X):
         """Check rows that a user passed: `EvaluationRows`."""
         X = validate_data(self.estimator, X, reset=False, **ROW_CHECKS)
-        rows = AbstractRows.of(canonical(X))
+        rows = store(canonical(X))
         return EvaluationRows(rows, self._problem.objective.centre)
 
     def _block_size(self, size):

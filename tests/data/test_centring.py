@@ -6,12 +6,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skdeltagrad._data.centring import ColumnMoments
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 
 
 def moments(X, weight=None):
     weight = np.ones(X.shape[0]) if weight is None else np.asarray(weight, float)
-    return ColumnMoments.of(AbstractRows.of(X), np.arange(X.shape[0]), weight)
+    return ColumnMoments.of(store(X), np.arange(X.shape[0]), weight)
 
 
 def centre_of(X, weight=None):
@@ -44,7 +44,7 @@ def test_moments(is_sparse):
 def test_moments_of_some_rows():
     X, weight = np.arange(12.0).reshape(6, 2), np.array([1.0, 2.0, 0.5])
     indices = np.array([4, 0, 2])
-    found = ColumnMoments.of(AbstractRows.of(X), indices, weight)
+    found = ColumnMoments.of(store(X), indices, weight)
     expected = moments(X[indices], weight)
     assert vars(found).keys() == vars(expected).keys()
     for name, value in vars(expected).items():
@@ -150,7 +150,7 @@ def test_most_edits_leave_the_centre(mean):
 
 def test_a_removal_that_costs_the_digits_is_refused():
     X = np.array([[1e10, 1.0, 0.0], [1.0, 2.0, 5.0], [3.0, 3.0, 0.0]])
-    rows, weight = AbstractRows.of(X), np.ones(3)
+    rows, weight = store(X), np.ones(3)
     moments = ColumnMoments.of(rows, np.arange(3), weight)
     assert moments.minus(ColumnMoments.of(rows, np.array([0]), weight[:1])) is None
     # A column that is left without entries has lost nothing.

@@ -12,7 +12,7 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 from skdeltagrad._data import compaction
 from skdeltagrad._data.compaction import Shift
 from skdeltagrad._data.growing_array import GrowingArray
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._utils.transaction import Transaction
 
 MIB = 2**20
@@ -103,7 +103,7 @@ def test_rows_are_compacted_and_brought_back(storage, seed, block_bytes, monkeyp
     monkeypatch.setattr(compaction, "_BLOCK_BYTES", block_bytes)
     rng = np.random.default_rng(seed)
     X, given = some_rows(storage, seed=seed)
-    rows = AbstractRows.of(given)
+    rows = store(given)
     rows.append(given[:7])
     X = np.concatenate([X, X[:7]])
     gone = rng.choice(len(X), size=int(rng.integers(1, len(X))), replace=False)
@@ -139,7 +139,7 @@ def test_rows_that_are_interrupted_anywhere(storage, monkeypatch):
     kept = np.setdiff1d(np.arange(12), gone)
     n_interrupts = 0
     for at_line in range(1, 1000):
-        rows = AbstractRows.of(given)
+        rows = store(given)
         rows.wipe(gone)
         before = [array.values.copy() for array in rows._arrays()]
         try:

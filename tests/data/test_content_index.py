@@ -12,7 +12,7 @@ from scipy import sparse
 from skdeltagrad._data import content_index
 from skdeltagrad._data.content_index import ContentIndex
 from skdeltagrad._data.row_table import GONE, RowTable
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 
 STORAGES = [
     (is_sparse, dtype)
@@ -29,7 +29,7 @@ class Stored:
         n_rows = len(X)
         y = np.zeros(n_rows, np.int64) if y is None else np.asarray(y)
         weight = np.ones(n_rows) if weight is None else np.asarray(weight, float)
-        self.rows = AbstractRows.of(self.given(X))
+        self.rows = store(self.given(X))
         self.table = RowTable(y, weight)
         self.index = ContentIndex(self.rows, np.arange(n_rows))
 
@@ -283,8 +283,8 @@ def test_nobody_knows_the_direction():
     script = (
         "import numpy as np\n"
         "from skdeltagrad._data.content_index import ContentIndex\n"
-        "from skdeltagrad._data.rows import AbstractRows\n"
-        "rows = AbstractRows.of(np.eye(50))\n"
+        "from skdeltagrad._data.storage import store\n"
+        "rows = store(np.eye(50))\n"
         "print(ContentIndex(rows, np.arange(50))._direction[0, :5].tolist())"
     )
     command = [sys.executable, "-c", script]

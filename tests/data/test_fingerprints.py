@@ -7,7 +7,7 @@ from scipy import sparse
 
 from skdeltagrad._data import fingerprints as _fingerprints
 from skdeltagrad._data.fingerprints import EQUAL_ULPS, Fingerprints
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 
 KEY = bytes(range(16))
 STORAGES = [
@@ -31,7 +31,7 @@ class Case:
     def __init__(self, storage, X, y=None, weight=None):
         self.is_sparse, self.dtype = storage
         X = X.astype(self.dtype)
-        self.rows = AbstractRows.of(sparse.csr_matrix(X) if self.is_sparse else X)
+        self.rows = store(sparse.csr_matrix(X) if self.is_sparse else X)
         self.y = np.arange(len(X)) % 3 if y is None else y
         self.weight = np.ones(len(X)) if weight is None else weight
         self.fingerprints = Fingerprints(KEY, self.rows, self.y)

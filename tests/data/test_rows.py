@@ -8,8 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skdeltagrad._data import rows as _rows
+from skdeltagrad._data.csr_rows import CsrRows
+from skdeltagrad._data.dense_rows import DenseRows
 from skdeltagrad._data.growing_array import GrowingArray, is_mapped
-from skdeltagrad._data.rows import AbstractRows, CsrRows, DenseRows, canonical
+from skdeltagrad._data.storage import canonical, store
 
 N_ROWS, N_FEATURES = 23, 6
 
@@ -62,7 +64,7 @@ def kind(request):
 def case(request, kind):
     """A storage and the dense rows it stands for, fresh or after rows came and went."""
     X, given = matrix(*kind)
-    rows = AbstractRows.of(given)
+    rows = store(given)
     if request.param == "after edits":
         X = X.copy()
         for seed in (1, 2):
@@ -83,9 +85,8 @@ def some_indices(X):
 
 def test_what_a_storage_is(kind):
     X, given = matrix(*kind)
-    rows = AbstractRows.of(given)
+    rows = store(given)
     assert type(rows) is (CsrRows if kind[0] else DenseRows)
-    assert rows.is_sparse is kind[0]
     assert rows.dtype == kind[1]
     assert rows.n_features == N_FEATURES
     assert len(rows) == N_ROWS
@@ -98,14 +99,14 @@ def test_what_a_storage_is(kind):
 
 def test_rows_are_copied(kind):
     X, given = matrix(*kind)
-    rows, expected = AbstractRows.of(given), X.copy()
+    rows, expected = store(given), X.copy()
     (given.data if kind[0] else given)[:] = 7
     assert_array_equal(everything(rows), expected)
 
 
 @pytest.mark.parametrize("n_features", [0, 1, 10, 100_000])
 def test_a_block_of_dense_rows_fits_in_cache(n_features):
-    rows = AbstractRows.of(np.zeros((2, n_features)))
+    rows = store(np.zeros((2, n_features)))
     size = rows.block_size()
     assert 16 <= size <= 4096
     assert size == 16 or size * n_features * 8 <= 2**19
@@ -118,7 +119,7 @@ def test_kinds_of_csr(container, index_dtype):
     given = container(X)
     given.indices = given.indices.astype(index_dtype)
     given.indptr = given.indptr.astype(index_dtype)
-    rows = AbstractRows.of(given)
+    rows = store(given)
     rows.append(given[3:5])
     assert_array_equal(everything(rows), np.concatenate([X, X[3:5]]))
 
@@ -141,10 +142,11 @@ def test_read(case):
     rows, X = case
     indices = some_indices(X)
     copy = rows.read(indices)
-    assert sparse.issparse(copy) == rows.is_sparse
+    is_sparse = isinstance(rows, CsrRows)
+    assert sparse.issparse(copy) == is_sparse
     assert copy.dtype == rows.dtype
     assert_array_equal(dense(copy), X[indices])
-    (copy.data if rows.is_sparse else copy)[...] = 7
+    (copy.data if is_sparse else copy)[...] = 7
     assert_array_equal(everything(rows), X)
 
 
@@ -300,7 +302,7 @@ def test_what_leaves_a_gram_is_what_came(case, centre):
 def test_grams_of_more_rows_than_are_copied_at_a_time(kind, centre, monkeypatch):
     monkeypatch.setattr(_rows, "_GRAM_ENTRIES", 1)
     X, given = matrix(*kind, n_rows=200)
-    rows, centre = AbstractRows.of(given), centre_of(centre)
+    rows, centre = store(given), centre_of(centre)
     weights = np.random.default_rng(11).random((2, 200))
     weights[1, 150] = -1.0
     extended = extended_by_hand(X, centre)
@@ -360,7 +362,7 @@ def test_truncating_drops_every_trace_of_appended_rows(case, kind):
 
 def test_wiped_rows_are_zeros_in_memory(kind):
     X, given = matrix(*kind)
-    rows = AbstractRows.of(given)
+    rows = store(given)
     indices = np.array([7, 2, 20])
     secret = {value for value in X[indices].ravel().tolist() if value}
     rows.wipe(indices)
@@ -374,7 +376,7 @@ def test_wiped_rows_are_zeros_in_memory(kind):
 
 def test_wiped_sparse_rows_do_not_tell_their_columns():
     """Of rows of zeros and ones the columns say it all."""
-    rows = AbstractRows.of(sparse.csr_matrix(np.eye(N_FEATURES)))
+    rows = store(sparse.csr_matrix(np.eye(N_FEATURES)))
     rows.wipe(np.array([4]))
     assert 4 not in rows._indices.values
     assert rows._lengths.values[4] == 0
@@ -413,7 +415,7 @@ def test_undoing_a_correction(case, kind):
 
 def test_rows_of_a_file_are_copied_to_memory(kind, tmp_path):
     X, given = matrix(*kind)
-    rows = AbstractRows.of(given)
+    rows = store(given)
     before = stored(rows)
     arrays = [value for value in vars(rows).values() if isinstance(value, GrowingArray)]
     for number, array in enumerate(arrays):
@@ -453,7 +455,7 @@ def test_more_entries_than_int32_can_count():
         def append(self, values):
             pass
 
-    rows = AbstractRows.of(sparse.csr_matrix(np.ones((2, 3))))
+    rows = store(sparse.csr_matrix(np.ones((2, 3))))
     rows._data = rows._indices = Full()
     added = sparse.csr_matrix(np.ones((8, 3)))
     added.indptr = added.indptr.astype(np.int32)
@@ -463,7 +465,7 @@ def test_more_entries_than_int32_can_count():
 
 def test_sums_of_float32_rows_are_in_float64():
     n_rows = 100_000
-    rows = AbstractRows.of(np.full((n_rows, 1), 0.1, np.float32))
+    rows = store(np.full((n_rows, 1), 0.1, np.float32))
     everyone = np.arange(n_rows)
     exact = n_rows * float(np.float32(0.1))
     counts, sums, squares = rows.column_moments(everyone, np.ones(n_rows))
@@ -480,7 +482,7 @@ def test_sums_of_float32_rows_are_in_float64():
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
 def test_grams_of_float32_rows_are_in_float64(container):
     n_rows = 100_000
-    rows = AbstractRows.of(container(np.full((n_rows, 1), 0.1, np.float32)))
+    rows = store(container(np.full((n_rows, 1), 0.1, np.float32)))
     grams = np.zeros((1, 2, 2))
     rows.add_grams(np.arange(n_rows), np.ones((1, n_rows)), np.zeros(1), grams)
     x = float(np.float32(0.1))

@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
-from skdeltagrad._data.rows import AbstractRows
 from skdeltagrad._data.spread import ColumnSpread
+from skdeltagrad._data.storage import store
 
 
 def awkward(n_rows, seed=0):
@@ -36,7 +36,7 @@ def scaler_of(X, weight=None):
 
 def spread_of(X, weight=None):
     weight = np.ones(X.shape[0]) if weight is None else weight
-    return ColumnSpread.of(AbstractRows.of(X), np.arange(X.shape[0]), weight)
+    return ColumnSpread.of(store(X), np.arange(X.shape[0]), weight)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -61,7 +61,7 @@ def test_a_thousand_edits(is_sparse):
     rng = np.random.default_rng(2)
     X = awkward(1500)
     weight = rng.integers(0, 4, 1500) / 2
-    rows = AbstractRows.of(sparse.csr_matrix(X) if is_sparse else X)
+    rows = store(sparse.csr_matrix(X) if is_sparse else X)
     live = np.arange(1500) < 800
     spread = ColumnSpread.of(rows, np.flatnonzero(live), weight[live])
     shift = spread.shift
@@ -93,7 +93,7 @@ def test_the_shift_is_no_exact_mean():
 def test_what_is_watched_tells_nothing_of_a_row():
     """Sums are those of the rows that are there; what else is kept is rounded."""
     X = awkward(400)
-    rows, weight = AbstractRows.of(X), np.ones(400)
+    rows, weight = store(X), np.ones(400)
     nobody = np.zeros(0, np.int64)
     whole = spread_of(X)
     found = [whole.after(rows, np.array([i]), nobody, weight) for i in (3, 4)]
@@ -107,7 +107,7 @@ def test_what_is_watched_tells_nothing_of_a_row():
 def test_an_outlier_takes_the_digits_along(outlier):
     X = np.random.default_rng(3).normal(size=(50, 2))
     X[7, 0] = outlier
-    rows, nobody = AbstractRows.of(X), np.zeros(0, np.int64)
+    rows, nobody = store(X), np.zeros(0, np.int64)
     spread = spread_of(X).after(rows, np.array([7]), nobody, np.ones(50))
     assert not spread.is_sharp()
 
@@ -116,7 +116,7 @@ def test_a_heavy_row_takes_the_digits_along():
     X = np.random.default_rng(3).normal(size=(50, 2))
     weight = np.ones(50)
     weight[7] = 1e9
-    rows, nobody = AbstractRows.of(X), np.zeros(0, np.int64)
+    rows, nobody = store(X), np.zeros(0, np.int64)
     spread = spread_of(X, weight).after(rows, np.array([7]), nobody, weight)
     assert not spread.is_sharp()
 
@@ -127,9 +127,9 @@ def test_a_column_that_becomes_constant():
     X[:3, 0] = 0.3
     X[:, 1] = 0.7
     X[:3, 1] = [0.1, 0.2, 0.3]
-    rows, nobody = AbstractRows.of(X), np.zeros(0, np.int64)
-    alone = ColumnSpread.of(AbstractRows.of(X[:, :1]), np.arange(100), np.ones(100))
-    few = AbstractRows.of(X[:, :1])
+    rows, nobody = store(X), np.zeros(0, np.int64)
+    alone = ColumnSpread.of(store(X[:, :1]), np.arange(100), np.ones(100))
+    few = store(X[:, :1])
     rest = alone.after(few, np.arange(3), nobody, np.ones(100))
     assert rest.is_sharp()
     assert rest.scale() == rest.mean() + 1 == 1

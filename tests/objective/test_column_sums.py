@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import BinomialLoss
 from skdeltagrad._utils.threads import limit_threads
@@ -27,7 +27,7 @@ class Problem:
         X[rng.random(X.shape) > 0.6] = 0
         if storage == "dense32":
             X = X.astype(np.float32)
-        rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+        rows = store(sparse.csr_matrix(X) if storage == "csr" else X)
         self.weight = rng.random(n_rows) * (rng.random(n_rows) < 0.9)
         self.group = rng.integers(n_groups, size=n_rows)
         self.n_groups = n_groups
@@ -141,7 +141,7 @@ def test_row_sum_far_from_the_centre_that_is_subtracted(storage):
     """For example a column of years: its deviations are not lost to rounding."""
     problem = Problem(storage, "plain")
     X = problem.design[:, :-1] + 2000.0
-    rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+    rows = store(sparse.csr_matrix(X) if storage == "csr" else X)
     centre = np.full(X.shape[1], 2000.0)
     objective = DataTerm(
         rows, problem.objective.y, problem.weight, BinomialLoss(), centre

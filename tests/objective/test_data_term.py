@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, logsumexp, softmax
 
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._objective import data_term, second_derivatives
 from skdeltagrad._objective import data_term as _data_term
 from skdeltagrad._objective import losses as _losses
@@ -50,7 +50,7 @@ class Problem:
         if storage == "dense32":
             X = X.astype(np.float32)
         self.X = X.astype(float)
-        self.rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+        self.rows = store(sparse.csr_matrix(X) if storage == "csr" else X)
         if isinstance(self.loss, HalfSquaredLoss):
             self.y = rng.normal(size=(n_rows, n_outputs))
         else:
@@ -245,10 +245,10 @@ def test_a_column_far_from_zero_is_centred_exactly():
     problem = Problem("half_squared", "dense", "plain", 1)
     X = np.round(problem.X * 8) / 8
     near = DataTerm(
-        AbstractRows.of(X), problem.y, problem.weight, problem.loss, np.zeros(5)
+        store(X), problem.y, problem.weight, problem.loss, np.zeros(5)
     )
     far = DataTerm(
-        AbstractRows.of(X + offset),
+        store(X + offset),
         problem.y,
         problem.weight,
         problem.loss,
@@ -578,7 +578,7 @@ def test_a_row_alone_in_a_column_stands_out(storage, monkeypatch):
     X[:, 2] = 0.0
     X[:, 3] = 0.1  # its mean is rounded: far from it, in units of its spread
     X[123, 2] = 1e-3
-    rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+    rows = store(sparse.csr_matrix(X) if storage == "csr" else X)
     objective = DataTerm(rows, problem.y, np.ones(500), problem.loss, problem.centre)
     monkeypatch.setattr(_data_term, "_N_SPREAD", 50)  # 123 is not among them
     squares = objective.standardised_squares(np.arange(500))

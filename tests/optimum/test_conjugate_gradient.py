@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import scale
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
@@ -29,7 +29,7 @@ def problem_of(loss, curvature, n_rows=60, n_features=5, is_sparse=False):
     else:
         y = rng.integers(max(2, loss.n_outputs), size=n_rows)
     weight = rng.choice([0.5, 1.0, 2.0], n_rows)
-    rows = AbstractRows.of(sparse.csr_matrix(X) if is_sparse else X)
+    rows = store(sparse.csr_matrix(X) if is_sparse else X)
     objective = DataTerm(rows, y, weight, loss, np.zeros(n_features))
     alpha = np.full(loss.n_outputs, 0.7)
     indices = np.arange(n_rows)

@@ -9,7 +9,7 @@ from scipy import sparse, stats
 from scipy.linalg import helmert
 from scipy.special import expit, softmax
 
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
@@ -53,7 +53,7 @@ class Problem:
         self.weight = rng.random(n_rows) + 0.5
         self.weight[::10] = 0.0
         self.group = rng.integers(n_groups, size=n_rows)
-        rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+        rows = store(sparse.csr_matrix(X) if storage == "csr" else X)
         self.objective = DataTerm(
             rows, y, self.weight, self.loss, centre, self.group, n_groups
         )

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skdeltagrad._data.edit import Edit
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
@@ -45,7 +45,7 @@ class Run:
         self.weight = rng.random(N_ROWS) + 0.5
         self.group = rng.integers(n_groups, size=N_ROWS)
         self.design = np.column_stack([X, np.ones(N_ROWS)])
-        rows = AbstractRows.of(sparse.csr_matrix(X) if storage == "csr" else X)
+        rows = store(sparse.csr_matrix(X) if storage == "csr" else X)
         self.objective = DataTerm(
             rows, y, self.weight, self.loss, np.zeros(N_FEATURES), self.group, n_groups
         )

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
 
-from skdeltagrad._data.rows import AbstractRows
+from skdeltagrad._data.storage import store
 from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import HalfSquaredLoss
 from skdeltagrad._path.step_size import automatic_learning_rate
@@ -43,7 +43,7 @@ def design(X, centre):
 
 
 def learning_rate(X, weight, centre, bound, alpha=0.0, share=1.0, is_sparse=False):
-    rows = AbstractRows.of(sparse.csr_matrix(X) if is_sparse else X)
+    rows = store(sparse.csr_matrix(X) if is_sparse else X)
     objective = DataTerm(rows, None, weight, HalfSquaredLoss(1), centre)
     indices = np.arange(X.shape[0])
     return automatic_learning_rate(objective, indices, bound, alpha, share)
@@ -128,7 +128,7 @@ def test_a_weight_of_two_is_a_row_given_twice():
 
 def test_only_the_rows_given_count():
     X = some_rows(60)
-    rows = AbstractRows.of(X)
+    rows = store(X)
     objective = DataTerm(rows, None, np.ones(60), HalfSquaredLoss(1), None)
     indices = np.array([5, 40, 12, 33, 8])
     rate = automatic_learning_rate(objective, indices, 1.0, 0.0, 0.4)
