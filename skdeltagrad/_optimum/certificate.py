@@ -1,7 +1,7 @@
 """How far an iterate can be from the optimum: bounds, with their proofs.
 
-All of this is about losses that are self-concordant in this form: there is a constant
-K, `AbstractLoss.self_concordance`, such that for a row with raw predictions z, any
+The bounds hold for losses that are self-concordant in this form: there is a constant K,
+`AbstractLoss.self_concordance`, such that for a row with raw predictions z, any
 change a of them and any direction u
 
     |l'''(z)[u, u, a]| <= K osc(a) l''(z)[u, u],      osc(a) = max a - min a
@@ -12,7 +12,7 @@ The logarithm of l''(z + ta)[u, u] changes with t by at most K osc(a), so that
 
     e^{-K osc(a)} l''(z) <= l''(z + a) <= e^{K osc(a)} l''(z).
 
-Weights of rows change nothing about that. Summed over rows, and with any quadratic
+This also holds with weights. Summed over rows, and with any quadratic
 penalty, with the *distance* R(v) = K max_i osc(x_i v):
 
     e^-R(v) H(w) <= H(w + v) <= e^R(v) H(w).                                     (1)
@@ -45,7 +45,7 @@ formula below.
 
 A quadratic loss has R = 0: then ||w - w*||_H = ||g||_{H^-1}.
 
-Of a loss that states no constant nothing is certain: see `applies_to`.
+There are no bounds for a loss that states no constant: see `applies_to`.
 """
 
 import math

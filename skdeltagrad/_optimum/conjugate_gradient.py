@@ -1,23 +1,23 @@
-"""A Hessian too large to keep: its products with vectors, by passes over the rows.
+"""A Hessian that is too large to keep: its products with vectors, by passes.
 
 Systems are solved by preconditioned conjugate gradients (Nocedal and Wright, Numerical
-Optimization, algorithm 5.3). A preconditioner is a matrix that is near to the Hessian
-and easily inverted:
+Optimization, algorithm 5.3). A preconditioner is an approximation of the Hessian that
+is easily inverted:
 
 kronecker   A (x) X'SX / S + alpha I, with A the sum of the rows' second derivatives:
-            exact where all rows have the same one; inverted by eigenvectors.
-diagonal    of the Hessian itself.
+            exact if all rows have the same one; inverted by eigenvectors.
+diagonal    The diagonal of the Hessian itself.
 
-They steer the steps; neither bounds the Hessian from below, so that there is no
-certificate here.
+Neither bounds the Hessian from below, so that there is no certificate here.
 """
 
 import numpy as np
 from scipy.linalg import eigh
 
-# Steps over which the error of conjugate gradients is watched before it is believed.
+# Accuracy: the error at a step is estimated from so many later steps (Strakos and Tichy
+# recommend about 4). With fewer, slow phases are taken for convergence.
 _DELAY = 4
-# Passes that are left to whoever asked: to try the step, and to judge it.
+# Cost: passes that are left to the caller, to try the step and to judge it.
 _RESERVE = 3
 
 
@@ -28,7 +28,7 @@ class ProductHessian:
     ----------
     problem : Problem
     iterate : ndarray of shape (n_outputs, n_dof)
-    precondition : object with ``solve(vectors)``
+    precondition : Diagonal or Kronecker
     """
 
     def __init__(self, problem, iterate, precondition):
@@ -37,7 +37,7 @@ class ProductHessian:
         self._precondition = precondition
 
     def product(self, vectors):
-        """``H v``, in one pass."""
+        """Return ``H v``, in one pass."""
         problem = self._problem
         problem.meter.spend(n_passes=1)
         products = problem.objective.hessian_products(
@@ -46,19 +46,24 @@ class ProductHessian:
         return problem.data(products) + problem.penalty * vectors
 
     def solve(self, vectors, tolerance):
-        """``H^-1 v`` to a relative error in the norm of H.
+        """Return ``H^-1 v`` to a relative error in the norm of H.
 
-        The error is estimated from the steps that follow (Hestenes and Stiefel 1952;
-        Strakos and Tichy 2002): the squared error at a step is the sum of all later
-        gains. It goes no further than the problem's meter allows.
+        The error is estimated from later steps (Hestenes and Stiefel 1952; Strakos and
+        Tichy 2002): the squared error at a step is the sum of all later gains. The
+        iteration stops where the problem's meter allows no more passes.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_systems, q)
+        tolerance : float
 
         Returns
         -------
         solution : ndarray
         residual : ndarray
-            What is left of the right-hand side.
+            The right-hand side minus H times the solution.
         error : float
-            Estimate of the solution's error in the norm of H; infinite where H is
+            Estimate of the solution's error in the norm of H; infinite if H is
             singular in working precision.
         """
         solution = np.zeros_like(vectors)
@@ -70,13 +75,13 @@ class ProductHessian:
             affordable = self._problem.meter.allows(n_passes=1 + _RESERVE)
             if not (steepness > 0.0 and affordable):
                 break
-            bent = self.product(direction)
-            curvature = np.sum(direction * bent)
-            if not curvature > 0.0:  # flat: how far to go nobody knows
+            response = self.product(direction)
+            curvature = np.sum(direction * response)
+            if not curvature > 0.0:  # H is singular: no step length is known
                 return solution, residual, np.inf
             length = steepness / curvature
             solution = solution + length * direction
-            residual = residual - length * bent
+            residual = residual - length * response
             gains.append(length * steepness)
             recent = sum(gains[-_DELAY:])
             if len(gains) >= _DELAY and recent <= tolerance**2 * sum(gains):
@@ -84,19 +89,19 @@ class ProductHessian:
             preconditioned = self._precondition.solve(residual)
             before, steepness = steepness, np.sum(residual * preconditioned)
             direction = preconditioned + (steepness / before) * direction
-        # What the last steps gained is what was missing before them: more than now.
+        # The last gains estimate the error before them, which was larger than now.
         return solution, residual, float(np.sqrt(sum(gains[-_DELAY:])))
 
     def norm(self, vectors):
-        """``sqrt(v' H v)``."""
+        """Return ``sqrt(v' H v)``, in one pass."""
         return float(np.sqrt(max(0.0, np.sum(vectors * self.product(vectors)))))
 
     def dual_norms(self, many):
-        """`dual_norm` of each of many vectors."""
+        """Return `dual_norm` of each of many vectors."""
         return np.array([self.dual_norm(vectors) for vectors in many])
 
     def dual_norm(self, vectors):
-        """``sqrt(v' M^-1 v)``, with the preconditioner for the Hessian."""
+        """Return ``sqrt(v' M^-1 v)``, with the preconditioner for the Hessian."""
         steepness = np.sum(vectors * self._precondition.solve(vectors))
         return float(np.sqrt(max(0.0, steepness)))
 
@@ -135,11 +140,11 @@ class Kronecker:
 
     @staticmethod
     def decompose(moments):
-        """Eigenvalues and eigenvectors, made once for all iterates."""
+        """Return eigenvalues and eigenvectors, which are those of all iterates."""
         return eigh(moments, check_finite=False)
 
     def solve(self, vectors):
-        # One block of outputs, or one for each system.
+        # Outputs are one block if they couple; otherwise each system is a block.
         blocks = (vectors / self._scale).reshape(
             -1, len(self._outputs), len(self._basis)
         )
@@ -148,5 +153,5 @@ class Kronecker:
         return solution.reshape(vectors.shape) / self._scale
 
 
-# By the name of the curvature. Any other kind is a Hessian that is kept.
+# By curvature kind. Any other kind is a Hessian that is kept.
 PRECONDITIONERS = {"kronecker": Kronecker, "diagonal": Diagonal}

@@ -1,46 +1,43 @@
-"""The Hessian that is kept at the end of the path, and what the certificate needs.
+"""The Hessian that an optimum keeps, and what the certificate needs besides it.
 
-Made from all rows once (`Curvature.survey`), and changed by the touched rows alone from
-then on (`Curvature.changed`).
+It is built from all rows once (`Curvature.built`). After that, an edit changes it by
+the rows that it touches (`Curvature.changed`).
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._utils import memory
+from .._objective.losses import AbstractLoss
 from .._utils.few_digits import rounded_up
 from . import certificate
 from .certificate import Bound
+from .cost import HESSIANS_FOR_MOMENTS, PASSES_FOR_LARGEST, n_hessians_to_build
 from .hessian import Hessian, over_groups, roots
 from .leverages import Leverages
-from .rounding import OF_HESSIAN, Rounding, offsets
+from .rounding import ERROR_OF_NEW_HESSIAN, Gradient, RoundingOfCurvature, offsets
 
-# Shares of a Hessian, where rows that leave made up the rest, that are too little to go
-# on with: for the constants of the certificate; for the digits.
-_LEAST_LEFT = 0.1
-_LEAST_LEFT_QUADRATIC = 1e-9
-# Largest order of a matrix that is kept; its factor costs seconds. How many such there
-# are for each group: Hessian, Q and what is made of them, twice while an edit is made.
-_MOST_EXACT = 3000
-_N_SQUARES = 6
-# What sums of outer products are made in, in several threads.
-_BUFFER_BYTES = 2**26
-# What the square of Q may be too large by before it is made anew.
-_LOOSEST = 4.0
-# Rounding: what edits of ordinary rows leave in an entry of the Hessian, in units of
-# its own rounding, is below this. A row 40 times as large as the others leaves more.
-_MOST_LOST = 100.0
-# Cost of the leverages and of Q, in Hessians: see `Curvature.rent`.
-_COMPLETION = 2.0
-# One row in so many tells whether half a pass may do.
-_SOME = 16
-_EPS = np.finfo(float).eps
-# The relative error of a Hessian, in its own norm, up to which bounds are given.
-_LARGEST_ERROR = 0.1
-# Conditions that leave too few digits to call a bound one.
-_WORST_CONDITION = 1e-3 / _EPS
-# Why there is no bound.
+# Accuracy: the fraction of a Hessian that must remain after rows left. Below it, the
+# growth factors of the certificate's constants are so large that hardly any bound would
+# meet `edit_tol`; for a squared error, so many digits of the Hessian are lost that
+# a new one is computed.
+_MIN_REMAINING = 0.1
+_MIN_REMAINING_QUADRATIC = 1e-9
+# Accuracy: if d' Q d may be too large by more than this factor, the leverages and Q are
+# computed again together with the Hessian. The bound has its square root as a factor.
+_MAX_GROWTH = 4.0
+# Rounding: edits of ordinary rows leave less than this in an entry of the Hessian, in
+# units of the entry's own rounding. A row 40 times as large as the others leaves more.
+_MAX_ENTRY_ERROR = 100.0
+# Cost: one row of so many is read first, to find out whether reading all rows can help.
+_SAMPLING_INTERVAL = 16
+# Rounding: the relative error of a Hessian, in its own norm, up to which bounds are
+# reported; it is a correction of 10% to them.
+_MAX_RELATIVE_ERROR = 0.1
+# Rounding: a condition number above this leaves fewer than three correct digits, too
+# few to call a number a bound.
+_MAX_CONDITION = 1e-3 / np.finfo(float).eps
+# What reports say where there is no bound.
 SINGULAR = "the Hessian is singular, or nearly so, in working precision"
 TOO_FAR = "the step is too large for the curvature that is kept"
 UNBOUNDED = (
@@ -49,306 +46,380 @@ UNBOUNDED = (
 
 
 @dataclass(frozen=True)
-class Curvature(Rounding):
+class FourthMoment:
+    """Q of `certificate`: a Hessian whose rows are weighted by squared leverages.
+
+    Attributes
+    ----------
+    sums : ndarray of shape (n_groups, q, q)
+        Without the groups' factors. A row counts with the leverage that it had when Q
+        was computed, or when it joined.
+    iterate : ndarray of shape (n_outputs, n_dof)
+        Where the second derivatives in it were taken.
+    distance : float, default=0.0
+        The distance R from there to `Curvature.hessian_iterate`. Second derivatives
+        have grown by at most e to this power.
+    """
+
+    sums: np.ndarray
+    iterate: np.ndarray
+    distance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A Newton step from a gradient.
+
+    Attributes
+    ----------
+    gradient : Gradient
+        Where the step begins.
+    vectors : ndarray of shape (n_systems, q)
+        The step, ``-H^-1 g``.
+    length : float
+        Its norm, ``||step||_H``.
+    bound : Bound or None
+        Of the distance between its end and the optimum.
+    no_bound : str or None
+        Why there is no bound.
+    """
+
+    gradient: Gradient
+    vectors: np.ndarray
+    length: float
+    bound: Bound | None = None
+    no_bound: str | None = None
+
+
+@dataclass(frozen=True)
+class Curvature(RoundingOfCurvature):
     """The Hessian that is kept, and what the certificate needs to know of the rows.
+
+    The *distance* R is the largest change of a raw prediction, times the constant K of
+    the loss: see `certificate`.
 
     Attributes
     ----------
     hessian : Hessian
-        Of the rows that are there, at `place`.
-    place : ndarray of shape (n_outputs, n_dof)
-    is_quadratic : bool
-        Whether it is the same everywhere: nothing is to be bounded but rounding.
-    is_bounded : bool
-        Whether the certificate holds for the loss: see `certificate.applies_to`.
-    self_concordance : float
-        The constant K of the loss, of which leverages and distances are multiples; 1
-        for a loss without one.
+        Of the current training rows, at `hessian_iterate`.
+    hessian_iterate : ndarray of shape (n_outputs, n_dof)
+    loss : AbstractLoss
     leverage : float
         At least the largest leverage of a row (L in `certificate`).
-    fourth : ndarray of shape (n_groups, q, q) or None
-        Q of `_certificate`, with second derivatives at `surveyed_at`, and the leverages
-        that rows had when they came; None where there is no certificate, and for a
-        quadratic loss.
-    surveyed_at : ndarray of shape (n_outputs, n_dof) or None
-    inflation : float
-        At least what those leverages' squares have grown by since.
-    moved : float
-        R between `surveyed_at` and `place`: second derivatives have grown by at most
-        its exponential.
+    fourth_moment : FourthMoment or None
+        None where there is no certificate, for a quadratic loss, and where only an
+        upper bound of the leverages is known.
+    growth : float
+        At least the factor by which squared leverages have grown since they entered the
+        fourth moment.
     offsets : ndarray of shape (n_dof,)
-        How far from zero the columns are, in standard deviations: their rounding is
-        worth so much more than that of centred ones.
-    stale : float
-        R between `place` and the reference.
-    debt : float
-        Passes made since the Hessian was, in Hessians.
+        How far from zero the columns are, in standard deviations. Their rounding is as
+        many times larger than that of centred columns.
+    since_hessian : float
+        The distance R between `hessian_iterate` and the reference.
+    passes_since_hessian : int
+        Number of passes since the Hessian was computed.
     spread_error : float
-        What rounding may have done to the penalty: see `_problem.Problem`.
+        Relative rounding error of the penalty: see `problem.Problem`.
     uncertainty : float
-        At least the distance, in the norm of H^-1, between the gradient that is kept at
-        the reference and that of the current training rows, besides rounding; summed
-        over groups of rows. 0 where it was measured.
-    doubt : float
-        How far the Hessian may be from that of the current training rows at `place`:
-        each is at most the other times e^doubt. Above 0 only where `absorbed` was
-        called.
-    rent : float
-        Passes that a tight bound would have spared, since leverages are known by an
-        upper bound only. When they have cost as much as the leverages, these are
-        computed (the ski-rental rule: at most twice the least possible cost).
-    lost : float
-        What rounding may have done to an entry of the Hessian, in units of the unit
-        roundoff times the roots of its two diagonal entries.
+        At least the error of the gradient that is kept at the reference, besides
+        rounding, in the norm of H^-1, summed over the groups. 0 if it was measured.
+    log_hessian_error : float
+        The Hessian and that of the current training rows at `hessian_iterate` are each
+        at most e to this power times the other. Above 0 only after `at_end_of_step`.
+    avoidable_passes : float
+        Passes that a tight bound would have saved, since leverages are known by an
+        upper bound only. When these have cost as much as the leverages, the leverages
+        are computed (ski-rental rule: at most twice the least possible cost).
+    entry_error : float
+        Rounding error of an entry of the Hessian, in units of the unit roundoff times
+        the square roots of its two diagonal entries.
     """
 
     hessian: Hessian
-    place: np.ndarray
-    is_quadratic: bool
+    hessian_iterate: np.ndarray
+    loss: AbstractLoss
     leverage: float = 0.0
-    fourth: np.ndarray | None = None
-    surveyed_at: np.ndarray | None = None
-    inflation: float = 1.0
-    moved: float = 0.0
+    fourth_moment: FourthMoment | None = None
+    growth: float = 1.0
     offsets: np.ndarray | None = None
-    stale: float = 0.0
-    debt: float = 0.0
+    since_hessian: float = 0.0
+    passes_since_hessian: int = 0
     spread_error: float = 0.0
-    is_bounded: bool = False
-    self_concordance: float = 1.0
     uncertainty: float = 0.0
-    doubt: float = 0.0
-    rent: float = 0.0
-    lost: float = OF_HESSIAN
+    log_hessian_error: float = 0.0
+    avoidable_passes: float = 0.0
+    entry_error: float = ERROR_OF_NEW_HESSIAN
 
     @property
     def nbytes(self):
-        fourth = 0 if self.fourth is None else self.fourth.nbytes
-        return self.hessian.nbytes + self.place.nbytes + fourth
+        """Size of what is kept."""
+        moment = self.fourth_moment
+        of_moment = 0 if moment is None else moment.sums.nbytes
+        return self.hessian.nbytes + self.hessian_iterate.nbytes + of_moment
+
+    @property
+    def is_quadratic(self):
+        """Whether the Hessian is the same everywhere, so that only rounding matters."""
+        return self.loss.is_quadratic
+
+    @property
+    def is_bounded(self):
+        """Whether the certificate holds for the loss."""
+        return certificate.applies_to(self.loss)
 
     @property
     def is_certain(self):
-        """Whether there is a certificate: enough digits, and a loss that allows it."""
+        """Whether there are bounds: the loss allows them, and the digits suffice."""
         hessian = self.hessian
         known = self.is_bounded and hessian.is_exact
-        known = known and hessian.condition() < _WORST_CONDITION
-        return known and self.relative_error < _LARGEST_ERROR
+        known = known and hessian.condition() < _MAX_CONDITION
+        return known and self.relative_error < _MAX_RELATIVE_ERROR
 
     @property
     def largest_range(self):
-        """At least what a step of length 1 does to a raw prediction.
+        """At least the change of any raw prediction in a step of length 1.
 
-        That is the leverage without the constant K of the loss.
+        This is the leverage without the constant K of the loss.
         """
-        return self.leverage / self.self_concordance
+        return self.leverage / self.loss.distance_scale
 
     @property
     def is_complete(self):
-        """Whether leverages and Q are known, as far as the certificate asks for them.
+        """Whether everything that the certificate can use is known.
 
-        Where they are not, the leverage is an upper bound, and bounds are loose.
+        Otherwise the leverage is an upper bound, and the bounds are loose.
         """
-        return self.is_quadratic or self.fourth is not None
+        return self.is_quadratic or self.fourth_moment is not None
 
     @classmethod
-    def survey(cls, problem, table, place):
-        """Everything again from the rows: a Hessian, leverages and a second Hessian.
-
-        What it costs: see `survey_cost`.
-        """
-        return cls._hessian_alone(problem, place).completed(problem, table)
+    def built(cls, problem, table, iterate):
+        """Compute everything from the rows: see `cost.n_hessians_to_build`."""
+        return cls._of_hessian(problem, iterate).completed(problem, table)
 
     @classmethod
-    def _hessian_alone(cls, problem, place):
-        """A new Hessian, and nothing known of leverages."""
-        objective = problem.objective
-        hessian = problem.hessian(place)
+    def _of_hessian(cls, problem, iterate):
+        """Compute a new Hessian, and nothing of the leverages."""
+        objective, hessian = problem.objective, problem.hessian(iterate)
         return cls(
-            hessian, place, objective.loss.is_quadratic,
+            hessian, iterate, objective.loss,
             offsets=offsets(objective, hessian), spread_error=problem.spread_error,
-            is_bounded=certificate.applies_to(objective.loss),
-            self_concordance=objective.loss.distance_scale,
         )  # fmt: skip
 
     @classmethod
-    def quick(cls, problem, place):
-        """A new Hessian, and an upper bound of the leverages: a third of `survey`.
+    def incomplete(cls, problem, iterate):
+        """Compute a new Hessian, and an upper bound of the leverages.
 
-        The bound comes from the rows' squares, in half a pass.
+        The bound is that of the rows' squared entries, by half a pass, so that all
+        costs a third of `built`.
         """
-        made = cls._hessian_alone(problem, place)
+        made = cls._of_hessian(problem, iterate)
         if not (made.hessian.is_exact and made.is_bounded):
             return made
-        objective = problem.objective
-        leverages = Leverages(made.hessian, objective.loss, objective.n_dof)
-        largest = objective.largest_square(problem.indices, leverages.dominating())
-        problem.meter.spend(n_passes=0.5)
+        dominating = made._leverages(problem.objective).dominating()
+        largest = problem.objective.largest_square(problem.indices, dominating)
+        problem.meter.spend(n_passes=PASSES_FOR_LARGEST)
         return replace(made, leverage=float(np.sqrt(largest)))
 
     def completed(self, problem, table):
-        """With the leverages of all rows, and Q: as expensive as two Hessians.
+        """Compute the leverages of all rows and the fourth moment.
 
-        The leverages are left in the row table, so that rows can leave Q again.
+        The leverages become a column of the row table, so that rows can be taken out of
+        the fourth moment when they leave.
         """
-        objective, hessian, place = problem.objective, self.hessian, self.place
+        objective, hessian = problem.objective, self.hessian
         if not (hessian.is_exact and self.is_bounded):
             return self
-        leverages = Leverages(hessian, objective.loss, objective.n_dof)
-        of_rows = leverages.of_rows(objective, problem.indices)
-        del leverages
+        of_rows = self._leverages(objective).of_rows(objective, problem.indices)
         problem.meter.spend(n_hessians=1)
-        known = replace(self, leverage=float(of_rows.max()), rent=0.0)
+        known = replace(self, leverage=float(of_rows.max()), avoidable_passes=0.0)
         if known.is_quadratic:
             return known
-        by_index = np.zeros(len(table.weight))
-        by_index[problem.indices] = of_rows
-        table.set_column("leverage", by_index)
-        fourth = np.zeros_like(hessian.sums)
-        objective.add_hessian_sums(place, problem.indices, fourth, of_rows**2)
-        problem.meter.spend(n_hessians=1)
-        return replace(known, fourth=fourth, surveyed_at=place, moved=0.0)
+        column = np.zeros(len(table.weight))
+        column[problem.indices] = of_rows
+        table.set_column("leverage", column)
+        sums = np.zeros_like(hessian.sums)
+        iterate = self.hessian_iterate
+        objective.add_hessian_sums(iterate, problem.indices, sums, of_rows**2)
+        problem.meter.spend(n_hessians=HESSIANS_FOR_MOMENTS - 1)
+        return replace(known, fourth_moment=FourthMoment(sums, iterate))
+
+    def _leverages(self, objective, hessian=None):
+        return Leverages(hessian or self.hessian, objective.loss, objective.n_dof)
 
     @property
     def has_lost_digits(self):
-        """Whether rows that left were so large that the rest's digits were lost."""
-        return self.lost > _MOST_LOST
+        """Whether rows that left were so large that digits of the others were lost."""
+        return self.entry_error > _MAX_ENTRY_ERROR
 
-    def forgetting(self, place):
-        """Without what has been the largest of rows that may have left.
+    def without_extremes(self, iterate):
+        """Return the curvature without maxima over rows that may have left.
 
-        Of a squared error, whose Hessian is that of any place: the leverage becomes
-        infinite, which is to say unknown, and the factors are computed again from the
-        sums.
+        It is for a squared error, whose Hessian is that of any iterate. The leverage
+        becomes infinite, which means unknown, and the factors are computed again.
         """
         return replace(
-            self, hessian=self.hessian.factorised(), place=place, leverage=np.inf,
-            inflation=1.0, lost=max(self.lost, _MOST_LOST),
+            self, hessian=self.hessian.factorised(), hessian_iterate=iterate,
+            leverage=np.inf, growth=1.0,
+            entry_error=max(self.entry_error, _MAX_ENTRY_ERROR),
         )  # fmt: skip
 
-    def paid(self, problem, table, n_passes):
-        """After passes that a tight bound would have spared: see `rent`."""
+    def after_passes(self, problem, table, n_passes):
+        """Count passes that a tight bound would have saved: see `avoidable_passes`."""
         if self.is_complete or not self.is_certain:
             return self
-        rent = self.rent + n_passes
-        if rent < _COMPLETION * problem.hessian_cost:
-            return replace(self, rent=rent)
+        total = self.avoidable_passes + n_passes
+        if total < HESSIANS_FOR_MOMENTS * problem.hessian_cost:
+            return replace(self, avoidable_passes=total)
         return self.completed(problem, table)
 
     @property
-    def _is_loose(self):
-        """Whether a new Hessian alone would leave no bound to speak of."""
-        looseness = np.log(self.inflation) + self.moved + 2.0 * self.stale
-        return looseness > np.log(_LOOSEST)
+    def _has_grown(self):
+        """Whether a new Hessian alone would leave bounds that are far too large."""
+        since_moment = (
+            0.0 if self.fourth_moment is None else self.fourth_moment.distance
+        )
+        log_growth = np.log(self.growth) + since_moment + 2.0 * self.since_hessian
+        return log_growth > np.log(_MAX_GROWTH)
 
     @property
     def n_hessians_to_refresh(self):
-        """What `refreshed` takes, in Hessians."""
-        renews_all = self.is_complete and self._is_loose
-        return survey_cost(self.is_quadratic) if renews_all else 1.0
+        """Cost of `refreshed`, in Hessians."""
+        builds_all = self.is_complete and self._has_grown
+        return n_hessians_to_build(self.loss) if builds_all else 1.0
 
-    def refreshed(self, problem, table, place):
-        """With a new Hessian at a place that is `stale` away.
+    def refreshed(self, problem, table, iterate):
+        """Return the curvature with a new Hessian, at the distance `since_hessian`.
 
-        A third of a survey: leverages' squares, and second derivatives, have grown by
-        at most e^stale.
+        This costs a third of `built`: the squares of leverages, and second derivatives,
+        have grown by at most e to the power of the distance.
         """
         if not self.is_complete:
-            return replace(self.quick(problem, place), rent=self.rent)
-        if self._is_loose:
-            return self.survey(problem, table, place)
+            made = self.incomplete(problem, iterate)
+            return replace(made, avoidable_passes=self.avoidable_passes)
+        if self._has_grown:
+            return self.built(problem, table, iterate)
+        moment, distance = self.fourth_moment, self.since_hessian
+        if moment is not None:
+            moment = replace(moment, distance=moment.distance + distance)
         return replace(
-            self,
-            hessian=problem.hessian(place),
-            place=place,
-            leverage=self.leverage * float(np.exp(0.5 * self.stale)),
-            inflation=self.inflation * float(np.exp(self.stale)),
-            moved=self.moved + self.stale,
-            stale=0.0,
-            debt=0.0,
-            uncertainty=0.0,
-            lost=OF_HESSIAN,
-        )
+            self, hessian=problem.hessian(iterate), hessian_iterate=iterate,
+            leverage=self.leverage * float(np.exp(0.5 * distance)),
+            growth=self.growth * float(np.exp(distance)), fourth_moment=moment,
+            since_hessian=0.0, passes_since_hessian=0, uncertainty=0.0,
+            entry_error=ERROR_OF_NEW_HESSIAN,
+        )  # fmt: skip
 
     def changed(self, problem, table, edit, reference):
-        """The curvature after an edit, from the touched rows alone.
+        """Return the curvature after an edit, computed from the touched rows alone.
 
-        Returns None where what is left of it says too little.
+        Parameters
+        ----------
+        problem : Problem
+            Of the rows after the edit.
+        table : RowTable
+        edit : Edit
+        reference : ndarray of shape (n_outputs, n_dof)
+            Where the gradient is kept.
+
+        Returns
+        -------
+        curvature : Curvature or None
+            None if too little of the Hessian remains.
         """
-        objective = problem.objective
-        removed, added = edit.removed, edit.added
-        sums = self.hessian.sums.copy()
-        objective.add_hessian_sums(self.place, removed, sums, -np.ones(len(removed)))
+        objective, added = problem.objective, edit.added
         before, after = self.hessian.group_weight, problem.group_weight
-        leaving = joining = None
-        share = 0.0
-        if len(removed) * objective.n_curvatures <= self.hessian.order:
-            leaving = self._roots(objective, removed, before)
-            if len(removed):
-                share = self.hessian.share_of_roots(leaving)
-        else:
-            of_removed = over_groups(self.hessian.sums - sums, before)
-            share = self.hessian.share(of_removed)
-        objective.add_hessian_sums(self.place, added, sums, np.ones(len(added)))
+        sums, leaving, fraction = self._removed(objective, edit.removed)
+        iterate = self.hessian_iterate
+        objective.add_hessian_sums(iterate, added, sums, np.ones(len(added)))
+        joining = None
         n_roots = len(edit) * objective.n_curvatures
         same_penalty = np.array_equal(problem.penalty, self.hessian.penalty)
         if same_penalty and self.hessian.takes_roots(n_roots):
             joining = self._roots(objective, added, after)
-        share += self.hessian.share_of_penalty(problem.penalty)
-        # H is at least this much of what it was: see `_certificate`.
-        rest = (1.0 - share) * min(1.0, np.min(after[before > 0] / before[before > 0]))
-        if not rest > (_LEAST_LEFT_QUADRATIC if self.is_quadratic else _LEAST_LEFT):
+        fraction += self.hessian.fraction_of_penalty(problem.penalty)
+        # The new H is at least `remaining` times the old one: see `certificate`.
+        ratio = after[before > 0] / before[before > 0]
+        remaining = (1.0 - fraction) * min(1.0, np.min(ratio))
+        least = _MIN_REMAINING_QUADRATIC if self.is_quadratic else _MIN_REMAINING
+        if not remaining > least:
             return None
         hessian = self.hessian.changed(
-            sums, after, joining, leaving, rest, problem.penalty
+            sums, after, joining, leaving, remaining, problem.penalty
         )
-        leverage = self.leverage / np.sqrt(rest)
         of_added = np.zeros(0)
+        leverage, distance = self.leverage / np.sqrt(remaining), self.since_hessian
         if len(added):
-            leverages = Leverages(hessian, objective.loss, objective.n_dof)
+            leverages = self._leverages(objective, hessian)
             of_added = leverages.of_rows(objective, added)
             leverage = max(leverage, of_added.max())
-        stale = self.stale
-        if len(added) and not self.is_quadratic:
-            moved = objective.largest_change(reference - self.place, added)
-            stale = max(stale, moved)
-        # H^-1 has grown by at most 1 / rest, and a group's part by its factor.
-        ratio = after[before > 0] / before[before > 0]
-        grown = np.max(ratio) / np.sqrt(rest)
-        changed = replace(
+            if not self.is_quadratic:
+                moved = objective.largest_change(reference - iterate, added)
+                distance = max(distance, moved)
+        return replace(
             self, hessian=hessian, leverage=float(leverage),
-            inflation=float(self.inflation / rest), spread_error=problem.spread_error,
-            stale=stale, uncertainty=float(self.uncertainty * grown),
-            offsets=offsets(objective, hessian), lost=self.lost_after(hessian),
-            doubt=self._doubt_after(share, ratio),
+            growth=float(self.growth / remaining), spread_error=problem.spread_error,
+            since_hessian=distance,
+            # H^-1 has grown by at most 1 / remaining, and a group's part by its factor.
+            uncertainty=float(self.uncertainty * (np.max(ratio) / np.sqrt(remaining))),
+            offsets=offsets(objective, hessian),
+            entry_error=self.entry_error_after(hessian),
+            log_hessian_error=self._log_error_after(fraction, ratio),
+            fourth_moment=self._moment_after(objective, table, edit, of_added),
         )  # fmt: skip
-        if self.fourth is None:
-            return changed
-        squares = self._squares_of(objective, table, removed)
-        at = self.surveyed_at
-        fourth = self.fourth.copy()
-        objective.add_hessian_sums(at, removed, fourth, -squares)
-        since = self.moved
+
+    def _removed(self, objective, removed):
+        """Take rows out of the Hessian.
+
+        Returns
+        -------
+        sums : ndarray of shape (n_groups, q, q)
+            Of the other rows.
+        roots : ndarray or None
+            See `_few_roots`.
+        fraction : float
+            At least the largest eigenvalue of ``H^-1`` times the rows' Hessian.
+        """
+        hessian, sums = self.hessian, self.hessian.sums.copy()
+        minus = -np.ones(len(removed))
+        objective.add_hessian_sums(self.hessian_iterate, removed, sums, minus)
+        leaving = self._few_roots(objective, removed)
+        if leaving is not None:
+            return sums, leaving, hessian.fraction_of_roots(leaving)
+        part = over_groups(hessian.sums - sums, hessian.group_weight)
+        return sums, None, hessian.fraction(part)
+
+    def _moment_after(self, objective, table, edit, of_added):
+        """Return the fourth moment after an edit, given the added rows' leverages."""
+        moment = self.fourth_moment
+        if moment is None:
+            return None
+        sums, distance, added = moment.sums.copy(), moment.distance, edit.added
+        squares = self._squares_of(objective, table, edit.removed)
+        objective.add_hessian_sums(moment.iterate, edit.removed, sums, -squares)
         if len(added):
             if (leverages := table.column("leverage")) is not None:
                 leverages[added] = of_added
-            objective.add_hessian_sums(at, added, fourth, of_added**2)
-            since = max(since, objective.largest_change(self.place - at, added))
-        return replace(changed, fourth=fourth, moved=since)
+            objective.add_hessian_sums(moment.iterate, added, sums, of_added**2)
+            change = self.hessian_iterate - moment.iterate
+            distance = max(distance, objective.largest_change(change, added))
+        return FourthMoment(sums, moment.iterate, distance)
 
-    def _doubt_after(self, share, ratio):
-        """`doubt` after rows left that made up a fraction of the Hessian, at most.
+    def _log_error_after(self, fraction, ratio):
+        """Return `log_hessian_error` after a fraction of the Hessian left, at most.
 
-        What leaves is their Hessian C at `place`, and C <= s H: with d the doubt,
+        What leaves is the rows' Hessian C at `hessian_iterate`, and C <= s H. With d
+        the logarithm of the error and H' the true Hessian,
 
             H' - C <= e^d H - C <= [e^d + (e^d - 1) s / (1 - s)] (H - C),
 
-        where H' is the true Hessian; and likewise from below. Factors of groups change
-        both, by at most the quotient of their largest and their least ratio.
+        and likewise from below. Factors of groups change both, by at most the quotient
+        of their largest and their least ratio.
         """
-        if not self.doubt:
+        if not self.log_hessian_error:
             return 0.0
-        excess = share / (1.0 - share)
-        grown = np.exp(self.doubt)
+        excess = fraction / (1.0 - fraction)
+        grown = np.exp(self.log_hessian_error)
         above = grown + (grown - 1.0) * excess
         below = 1.0 / grown - (1.0 - 1.0 / grown) * excess
         if not below > 0.0:
@@ -357,173 +428,170 @@ class Curvature(Rounding):
         return float(max(np.log(above), -np.log(below)) + np.log(weights))
 
     def _squares_of(self, objective, table, indices):
-        """What rows' leverages, squared, have in `fourth`, or less."""
+        """Return at most what rows' squared leverages are in the fourth moment."""
         if (leverages := table.column("leverage")) is not None:
             return leverages[indices] ** 2
-        leverages = Leverages(self.hessian, objective.loss, objective.n_dof)
+        leverages = self._leverages(objective)
         of_rows = leverages.of_rows(objective, indices, from_below=True)
-        return of_rows**2 / self.inflation
+        return of_rows**2 / self.growth
 
     def growth_without(self, problem, indices):
-        """At most what squares of norms of H^-1 grew by when some rows left.
+        """Return at least the growth of squared norms of H^-1 when some rows left.
 
         ``H + R <= (1 + s) H`` where R is the Hessian of the rows, and s the largest
         eigenvalue of H^-1 R.
         """
         objective, hessian = problem.objective, self.hessian
-        if not len(indices):
-            return 1.0
-        if len(indices) * objective.n_curvatures <= hessian.order:
-            roots = self._roots(objective, indices, hessian.group_weight)
-            return 1.0 + hessian.share_of_roots(roots)
+        few = self._few_roots(objective, indices)
+        if few is not None:
+            return 1.0 + hessian.fraction_of_roots(few)
         sums = np.zeros_like(hessian.sums)
-        objective.add_hessian_sums(self.place, indices, sums, np.ones(len(indices)))
-        return 1.0 + hessian.share(over_groups(sums, hessian.group_weight))
+        ones = np.ones(len(indices))
+        objective.add_hessian_sums(self.hessian_iterate, indices, sums, ones)
+        return 1.0 + hessian.fraction(over_groups(sums, hessian.group_weight))
+
+    def _few_roots(self, objective, indices):
+        """Return `_roots` of some rows, or None where there are more than columns."""
+        if len(indices) * objective.n_curvatures > self.hessian.order:
+            return None
+        return self._roots(objective, indices, self.hessian.group_weight)
 
     def _roots(self, objective, indices, group_weight):
-        curvatures = objective.second_derivatives(self.place, indices)
+        """Return vectors whose outer products sum to the Hessian of some rows."""
+        curvatures = objective.second_derivatives(self.hessian_iterate, indices)
         weight = np.ones(len(indices))
         if objective.n_groups > 1:
             weight = group_weight[objective.group[indices]]
         return roots(objective.extended(indices), curvatures, weight)
 
-    def bound(self, gradient, noise, reference):
-        """Where the optimum is, seen from the reference; or None, and why.
-
-        Parameters are those of `step`.
-        """
-        nu = self.hessian.dual_norm(gradient) + self.rounding(noise, reference)
-        return self._judge(nu, self._off)
-
-    @property
-    def _off(self):
-        """H and that at the reference are at most the other times e^this."""
-        return self.stale + self.doubt
-
-    def absorbed(self, gradient, step, noise, reference, place):
-        """The curvature as seen from the end of a step, its beginning forgotten.
-
-        The gradient there is taken for none; how far it can be from that is `left` of
-        the step. Numbers are rounded to two digits, in the safe direction.
-
-        Parameters
-        ----------
-        gradient, step, noise, reference
-            See `step`, and its step.
-        place : ndarray of shape (n_outputs, n_dof)
-            Where the step leads.
-        """
-        n_groups = len(self.hessian.sums)
-        length = self.hessian.norm(step)
-        left = self._left(gradient, step, length, noise, reference)
-        return replace(
-            self, place=place, stale=0.0, fourth=None, surveyed_at=None, moved=0.0,
-            uncertainty=rounded_up(n_groups * left),
-            doubt=rounded_up(self._off + self.leverage * length),
-            leverage=rounded_up(self.leverage), inflation=rounded_up(self.inflation),
-            lost=rounded_up(self.lost), hessian=self.hessian.factorised(),
-        )  # fmt: skip
-
-    def step(self, gradient, noise, reference):
-        """The step to the optimum, -H^-1 g, and where it certainly leads.
-
-        Parameters
-        ----------
-        gradient : ndarray of shape (n_systems, q)
-        noise : Noise
-            What rounding may have done to the sums that it was made from.
-        reference : ndarray of shape (n_systems, q)
-            Where it was taken.
+    def bound(self, gradient):
+        """Bound the distance from the reference of a `Gradient` to the optimum.
 
         Returns
         -------
-        step : ndarray of shape (n_systems, q)
-        length : float
-            ``||step||_H``.
         bound : Bound or None
-        reason : str or None
-            Why there is no bound.
+        no_bound : str or None
+            Why there is none.
         """
-        hessian = self.hessian
-        step = -hessian.solve(gradient)
-        length = hessian.norm(step)
-        left = self._left(gradient, step, length, noise, reference)
-        if self.is_quadratic:
-            return step, length, *self._judge(left, 0.0)
-        return step, length, *self._judge(left, self._off + self.leverage * length)
+        nu = self.hessian.dual_norm(gradient.vectors) + self.rounding(gradient)
+        return self._bound_of(nu, self._log_mismatch)
 
-    def _left(self, gradient, step, length, noise, reference):
-        """At most the gradient where a step leads, in the norm of H^-1."""
-        hessian, fourth = self.hessian, None
-        left = self.slack(gradient, step, noise, reference)
-        if self.fourth is not None:
-            weighted = over_groups(self.fourth, hessian.group_weight)
-            squared = np.sum(step * (step @ weighted))
-            looseness = self.inflation * np.exp(self.moved)
-            fourth = np.sqrt(looseness * max(0.0, squared))
-        return left + self.unpredicted(length, self._off, fourth)
+    @property
+    def _log_mismatch(self):
+        """H and the Hessian at the reference are at most e to this times each other."""
+        return self.since_hessian + self.log_hessian_error
+
+    def at_end_of_step(self, step, iterate):
+        """Return the curvature for a reference at the end of a `Step`.
+
+        The gradient there is taken to be zero, and its bound becomes the uncertainty.
+        Numbers are rounded up to two digits, so that they do not identify rows.
+
+        Parameters
+        ----------
+        step : Step
+        iterate : ndarray of shape (n_outputs, n_dof)
+            The end of the step.
+        """
+        n_groups = len(self.hessian.sums)
+        along = self.leverage * step.length
+        return replace(
+            self, hessian_iterate=iterate, since_hessian=0.0, fourth_moment=None,
+            uncertainty=rounded_up(n_groups * self._gradient_after(step)),
+            log_hessian_error=rounded_up(self._log_mismatch + along),
+            leverage=rounded_up(self.leverage), growth=rounded_up(self.growth),
+            entry_error=rounded_up(self.entry_error),
+            hessian=self.hessian.factorised(),
+        )  # fmt: skip
+
+    def step(self, gradient):
+        """Return the `Step` from a `Gradient` to the optimum, with its bound."""
+        vectors = -self.hessian.solve(gradient.vectors)
+        step = Step(gradient, vectors, self.hessian.norm(vectors))
+        distance = 0.0
+        if not self.is_quadratic:
+            distance = self._log_mismatch + self.leverage * step.length
+        bound, no_bound = self._bound_of(self._gradient_after(step), distance)
+        return replace(step, bound=bound, no_bound=no_bound)
+
+    def _gradient_after(self, step):
+        """Return at least the gradient at the end of a step, in the norm of H^-1."""
+        moment, rounding = None, self.rounding_after_step(step)
+        if self.fourth_moment is not None:
+            Q = over_groups(self.fourth_moment.sums, self.hessian.group_weight)
+            squared = np.sum(step.vectors * (step.vectors @ Q))
+            growth = self.growth * np.exp(self.fourth_moment.distance)
+            moment = np.sqrt(growth * max(0.0, squared))
+        return rounding + self.prediction_error(step.length, self._log_mismatch, moment)
 
     @property
     def origin(self):
-        """Where distances in raw predictions count from; None where they do not."""
-        return None if self.is_quadratic else self.place
+        """Where distances in raw predictions are measured from; None for no need."""
+        return None if self.is_quadratic else self.hessian_iterate
 
-    def unpredicted(self, length, stale, fourth=None):
-        """At most what H mispredicts of a change of the gradient, in the norm of H^-1.
+    def prediction_error(self, length, distance, moment=None):
+        """Return at least the error of H v as a prediction of the gradient's change.
+
+        It is in the norm of H^-1.
 
         Parameters
         ----------
         length : float
-            Of the step, in the norm of H.
-        stale : float
-            R between `place` and where the step begins.
-        fourth : float, optional
+            Of the step v, in the norm of H.
+        distance : float
+            R between `hessian_iterate` and where the step begins.
+        moment : float, optional
             See `certificate.gradient_after_step`.
         """
         if self.is_quadratic:
             return 0.0
-        return certificate.gradient_after_step(length, self.leverage, stale, fourth)
+        return certificate.gradient_after_step(length, self.leverage, distance, moment)
 
-    def half_pass(self, problem, allowed, step, gradient, noise, reference):
-        """Where a step certainly leads, by the rows' own predictions along it.
+    def bound_along(self, problem, allowed, step):
+        """Bound the distance from the end of a step by the rows' own predictions.
 
-        The leverage along the step is theirs, not the largest of any step.
+        The largest change of a raw prediction along the step takes the place of the
+        leverage, which is that of any step.
 
         Parameters
         ----------
         problem : Problem
         allowed : float
             The largest distance that is of use.
-        step, gradient, noise, reference
-            See `step`, and its step.
+        step : Step
 
         Returns
         -------
         bound : Bound or None
-            None where it is beyond what is allowed.
+            None if it is above `allowed`.
         n_passes : float
-            0 where some of the rows told as much.
+            The cost: 0 if a sample of the rows has decided.
         """
-        length = self.hessian.norm(step)
-        if length == 0.0:
+        if step.length == 0.0:
             return None, 0.0
-        slack = self.slack(gradient, step, noise, reference)
-        by_output = problem.by_output(step)
-        # Some rows tell whether it is worth to read the others.
-        for indices, n_passes in (
-            (problem.indices[::_SOME], 0.0),
-            (problem.indices, 0.5),
-        ):
-            rho = problem.objective.largest_change(by_output, indices)
-            left = slack + certificate.gradient_after_step(
-                length, rho / length, self._off
+        rounding = self.rounding_after_step(step)
+        by_output = problem.by_output(step.vectors)
+        some = problem.indices[::_SAMPLING_INTERVAL]
+        for indices, n_passes in ((some, 0.0), (problem.indices, PASSES_FOR_LARGEST)):
+            largest = problem.objective.largest_change(by_output, indices)
+            left = rounding + certificate.gradient_after_step(
+                step.length, largest / step.length, self._log_mismatch
             )
-            bound, _ = self._judge(left, self._off + rho)
+            bound, _ = self._bound_of(left, self._log_mismatch + largest)
             if bound is None or bound.distance > allowed:
                 return None, n_passes
         return bound, n_passes
 
-    def _judge(self, nu, stale):
+    def _bound_of(self, nu, distance):
+        """Bound the distance to the optimum by a gradient; see `bound` for the result.
+
+        Parameters
+        ----------
+        nu : float
+            At least the gradient, in the norm of H^-1.
+        distance : float
+            R between `hessian_iterate` and the iterate.
+        """
         if not self.is_certain:
             return None, SINGULAR if self.is_bounded else UNBOUNDED
         nu /= 1.0 - self.relative_error
@@ -531,42 +599,6 @@ class Curvature(Rounding):
             known = np.isfinite(self.leverage)
             return Bound(nu, self.largest_range * nu if known else None), None
         bound = certificate.after_gradient(
-            nu, self.leverage, stale, self.self_concordance
+            nu, self.leverage, distance, self.loss.distance_scale
         )
         return bound, None if bound else TOO_FAR
-
-
-def survey_cost(is_quadratic):
-    """What `Curvature.survey` takes, in Hessians."""
-    return 2.0 if is_quadratic else 3.0
-
-
-def curvature_bytes(loss, alpha, n_features, n_groups):
-    """At most what the exact Hessian, all that goes with it, and an edit take."""
-    n_factors = 1 if loss.couples_outputs else len(np.unique(alpha))
-    n_squares = _N_SQUARES * (n_groups + 1) + 2 * n_factors
-    return n_squares * 8 * order(loss, n_features) ** 2 + _BUFFER_BYTES
-
-
-def cheapest_curvature(loss, alpha, n_features, n_groups):
-    """What `curvature="auto"` stands for.
-
-    The exact Hessian, where it is small enough to keep, and takes no more memory with
-    all its groups than the largest one of a single group; else the Kronecker
-    preconditioner, where there are several classes and the rows' second moments are
-    small enough; else the diagonal.
-    """
-    available = memory.available_bytes()
-    n_bytes = curvature_bytes(loss, alpha, n_features, n_groups)
-    fits = available is None or n_bytes <= available / 2
-    fits &= n_bytes <= 8 * (2 * _N_SQUARES + 2) * _MOST_EXACT**2 + _BUFFER_BYTES
-    if fits and order(loss, n_features) <= _MOST_EXACT:
-        return "exact"
-    if loss.couples_outputs and n_features < _MOST_EXACT:
-        return "kronecker"
-    return "diagonal"
-
-
-def order(loss, n_features):
-    """Order of the Hessian, or of that of each output where they are the same."""
-    return (n_features + 1) * loss.n_curvatures

@@ -1,21 +1,21 @@
-"""DeltaGrad at the converged end of the path: the optimum follows its rows.
+"""The engine that keeps a converged optimum and follows edits from it.
 
-At the optimum only the end of the path matters. What is kept: a *reference* iterate
-with the gradient sums of its rows, the Hessian at a *place* on the way there, and the
-constants of the certificate. An edit is one step of DeltaGrad,
+What is kept is a *reference* iterate with the gradient sums of the rows there, the
+Hessian at an iterate near it, and the constants of the certificate. An edit is a Newton
+step,
 
     g   =  cached gradient - removed rows' + added rows', at the reference
-    w'  =  reference - H^-1 g,      H with the touched rows' Hessians taken out and in
+    w'  =  reference - H^-1 g,      H changed by the touched rows' Hessians
 
-with no pass over the data. It is the same step whatever was edited before, from the
-same reference, so that thousands of edits do not drift; the certificate
-(`_certificate`) is about all of them together. Where it does not hold any more, a pass
-measures the gradient at the new iterate, which becomes the reference.
+without a pass over the data. The step always starts from the same reference, whatever
+was edited before, so that thousands of edits do not drift, and the certificate
+(`certificate`) holds for all of them together. If it is not tight enough, a pass
+measures the gradient at the new iterate, which becomes the reference (`edit_steps`).
 
-The gradient of a squared error at the new optimum is known without a pass: it changes
-by the product of the step with the Hessian. There the reference moves to the optimum in
-every edit, so that nothing of the old one is kept; what the step left of the gradient
-is kept, so that its errors do not add up, and what rounding did to it is counted.
+The gradient of a squared error at the new optimum is known without a pass, since it
+changes by the product of the step with the Hessian. Its reference moves to the optimum
+in every edit, so that nothing of the old optimum is kept. The gradient that a step
+leaves is kept, so that its errors do not add up, and its rounding is counted.
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,55 +29,39 @@ from .._data.group_weights import RowCounts
 from .._engine import AbstractEngine, Model
 from .._utils import memory, threads
 from .._utils.few_digits import power_of_ten, power_of_thousand
-from .account import Account
-from .budget import MOST_PASSES, TO_BEGIN, Budget
 from .conjugate_gradient import PRECONDITIONERS
-from .curvature import (
-    Curvature,
+from .cost import (
+    MAX_STEP_PASSES,
+    START_PASSES,
+    TYPICAL_PRODUCT_PASSES,
+    Budget,
+    Cost,
     cheapest_curvature,
     curvature_bytes,
+    n_hessians_to_build,
     order,
-    survey_cost,
 )
-from .meter import Cost
+from .curvature import Curvature, Step
+from .edit_steps import Start, follow, follow_by_products
 from .newton import minimise
 from .polish import polish, predicted
 from .problem import Problem
-from .rounding import Noise
+from .report import (
+    LARGE_ROWS,
+    NOT_BUILT,
+    NOT_KEPT,
+    TOO_MUCH,
+    WITHOUT_ROWS,
+    OptimumReport,
+)
+from .rounding import Gradient, Noise
 
-_EPS = np.finfo(float).eps
-# What no bound can undercut: units in the last place of the iterate.
-_FLOOR = 100.0 * _EPS
-# Passes of the shortest step by products.
-_PASSES_OF_STEP = 5
-# Raw predictions that moved by this much call for a new Hessian at once; else it is
-# made when the passes that a stale one costs add up to so many Hessians.
-_MOST_STALE = 0.7
-_MOST_DEBT = 1.0
-# Steps that are not shorter than this share of the last one lead nowhere.
-_SLOWEST = 0.7
-# What systems may leave, where they are solved by products: of what an edit may.
-_INNER = 0.3
-# What a plan counts on: passes of conjugate gradients.
-_USUAL_PASSES = 25
-# Rows whose time tells that of a pass.
+# Cost: a plan times a pass over so many rows, which takes milliseconds.
 _N_TIMED = 2**14
-# What reports say.
-_LATER = "the curvature for it is made at the first edit"
-_TOO_LARGE = "the Hessian of so many coefficients is not kept"
-_TOO_MUCH = "the edit is too large for steps from the old optimum"
-_WITHOUT_ROWS = (
-    "without its rows (store_data=False) a logistic model cannot be brought to their "
-    "exact optimum, nor its Hessian be computed there: both keep traces of removed rows"
-)
-_LARGE_ROWS = (
-    "rows that left were so much larger than the others that the sums which are kept "
-    "(store_data=False) hold their rounding"
-)
 
 
 def _with_few_threads(method):
-    """A method of `OptimumEngine` with as many threads of BLAS as its matrices are worth."""
+    """Run a method with as many threads of BLAS as its matrices are worth."""
 
     @wraps(method)
     def inside(self, training_set, *arguments):
@@ -85,7 +69,7 @@ def _with_few_threads(method):
         n_features = training_set.n_features
         largest = {"diagonal": 1, "kronecker": n_features + 1}
         largest["exact"] = order(self.model.loss, n_features)
-        with threads.blas_for(largest[self.kind]):
+        with threads.blas_for(largest[self.curvature_kind]):
             return method(self, training_set, *arguments)
 
     return inside
@@ -93,60 +77,61 @@ def _with_few_threads(method):
 
 @dataclass(frozen=True)
 class OptimumEngine(AbstractEngine):
-    """An optimum, and all that its edits need besides the rows. Never mutated.
+    """An optimum, and all that its edits need besides the rows.
 
     Attributes
     ----------
     model : Model
         The optimum does not depend on where it has its columns centred.
     tol : float
+        Of a fit: see `newton.minimise`.
     max_iter : int
-        Of a fit: see `_newton.minimise`.
-    kind : {"exact", "kronecker", "diagonal"}
-        Of curvature: see `_problem.Problem`.
-    iterate, reference : ndarray of shape (n_outputs, n_dof)
-        The optimum; where the last pass was made, or for a squared error the optimum.
+        Of a fit.
+    curvature_kind : {"exact", "kronecker", "diagonal"}
+        See `Problem`.
+    iterate : ndarray of shape (n_outputs, n_dof)
+        The optimum.
+    reference : ndarray of shape (n_outputs, n_dof)
+        Where the rows were last read; for a squared error the optimum.
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
-        Of the rows that are there, at the reference, without the penalty.
-    noise, raw_noise, raw_growth : float
-        What rounding may have done to them: see `_rounding.Noise`. The last two
-        count from the first edit on, when the curvature is known.
+        Of the current training rows, at the reference, without the penalty.
+    noise : Noise
+        Rounding errors of the gradient sums. Those of predictions count from the first
+        edit on, when the curvature is known.
     curvature : Curvature or None
         None until the first edit.
     row_counts : RowCounts
     n_iter : int
-        Steps of the last fit.
+        Number of steps of the last fit.
     converged : bool
-        Whether that fit got as near as it was asked to.
+        Whether that fit reached its tolerance.
     fit_cost : Cost
-        Of the last fit from nothing.
-    ledger : Account
+        Of the last fit from zero.
+    report : OptimumReport
     is_clean : bool
-        Whether all of it is a function of the current training rows alone, but for
+        Whether everything is a function of the current training rows alone, apart from
         rounding.
-    way : float
-        Length of the way, in the norm of the Hessian, from where the rows were last
-        read to the reference: 0, unless it moved without rows.
+    distance_since_pass : float
+        Length of the steps, in the norm of the Hessian, from where the rows were last
+        read to the reference. 0 unless the reference was moved without the rows.
     """
 
     model: Model
     tol: float
     max_iter: int
-    kind: str
+    curvature_kind: str
     iterate: np.ndarray | None = None
     reference: np.ndarray | None = None
     gradient_sums: np.ndarray | None = None
-    noise: float = 0.0
-    raw_noise: float = 0.0
-    raw_growth: float = 1.0
+    noise: Noise = Noise()
     curvature: Curvature | None = None
     row_counts: RowCounts | None = None
     n_iter: int = 0
     converged: bool = True
     fit_cost: Cost = Cost()
-    ledger: Account = field(default_factory=Account)
+    report: OptimumReport = field(default_factory=OptimumReport)
     is_clean: bool = False
-    way: float = 0.0
+    distance_since_pass: float = 0.0
 
     keeps_path = False
     random_seed = None  # nothing is random
@@ -191,8 +176,8 @@ class OptimumEngine(AbstractEngine):
 
     @property
     def keeps_hessian(self):
-        """Whether the Hessian itself is kept, not only products with it computed."""
-        return self.kind not in PRECONDITIONERS
+        """Whether the Hessian itself is kept, instead of a preconditioner computed."""
+        return self.curvature_kind not in PRECONDITIONERS
 
     @property
     def n_counting(self):
@@ -201,14 +186,8 @@ class OptimumEngine(AbstractEngine):
 
     @property
     def total_weight(self):
-        """Total weight of the rows, without factors of groups."""
+        """Total weight of the rows, without the groups' factors."""
         return float(self.row_counts.weight.sum())
-
-    def attributes(self):
-        return {"n_iter_": np.array([self.n_iter], dtype=np.int32)}
-
-    def summary(self):
-        return vars(self.ledger)
 
     @property
     def nbytes(self):
@@ -217,9 +196,17 @@ class OptimumEngine(AbstractEngine):
         kept = 0 if self.curvature is None else self.curvature.nbytes
         return kept + sum(array.nbytes for array in arrays)
 
+    def attributes(self):
+        return {"n_iter_": np.array([self.n_iter], dtype=np.int32)}
+
+    def summary(self):
+        return vars(self.report)
+
+    # Fits -----------------------------------------------------------------------------
+
     @_with_few_threads
     def fit(self, training_set, edit=NO_EDIT):
-        """Fit the model from zero; for an edit at no more than the budget of a refit."""
+        """Fit the model from zero; for an edit within the budget of a new fit."""
         table = training_set.table
         live = np.concatenate([table.live_indices(), edit.added])
         row_counts = self._count(table, live)
@@ -229,43 +216,91 @@ class OptimumEngine(AbstractEngine):
         trained = self._fit(problem, row_counts, problem.origin)
         return replace(trained, fit_cost=problem.meter.spent, is_clean=True)
 
-    def _budget(self, problem, row_counts):
-        """What an edit may cost."""
-        survey = (
-            survey_cost(self.model.loss.is_quadratic) if self.keeps_hessian else None
-        )
-        n_entries = row_counts.count.sum() * problem.penalty.size
-        return Budget(self.fit_cost, survey, problem.hessian_cost, int(n_entries))
-
-    def _at_most(self, budget, refit):
-        """What an edit costs at most, as attributes of `EditPlan`."""
-        cost = budget.refit if refit else budget.edit
-        return {
-            "n_passes_at_most": float(cost.n_passes),
-            "n_hessians_at_most": float(cost.n_hessians),
-        }
+    def _fit(self, problem, row_counts, start):
+        try:
+            optimum = minimise(problem, start, self.tol, self.max_iter)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "The columns of X are so large, or so nearly the same, that no Hessian "
+                "can be factorised in working precision. Standardise them."
+            ) from error
+        report = OptimumReport(
+            **vars(problem.meter.spent), curvature=self.curvature_kind,
+            gradient_norm=optimum.gradient_norm,
+            no_bound=NOT_BUILT if self.keeps_hessian else NOT_KEPT,
+        )  # fmt: skip
+        return replace(
+            self, iterate=optimum.iterate, reference=optimum.iterate,
+            gradient_sums=optimum.measured.gradient_sums,
+            noise=Noise(problem.noise(optimum.measured)), distance_since_pass=0.0,
+            curvature=None, is_clean=False, row_counts=row_counts,
+            n_iter=optimum.n_iter, converged=optimum.converged, report=report,
+        )  # fmt: skip
 
     @_with_few_threads
     def prepared(self, training_set, settings):
         """Return the engine with the curvature of its first edit, and a bound.
 
-        Edits by products with the Hessian keep nothing that could be prepared.
+        Edits by conjugate gradients keep nothing that could be prepared.
         """
         if not self.keeps_hessian or self.curvature is not None:
             return self
-        table = training_set.table
         problem = self._problem(training_set, NO_EDIT, self.row_counts)
-        curvature = Curvature.survey(problem, table, self.reference)
-        gradient = problem.gradient(self.gradient_sums, self.reference)
+        curvature = Curvature.built(problem, training_set.table, self.reference)
         reference = problem.vectors(self.reference)
-        noise = Noise(self.noise, curvature.noise_of_predictions(reference))
-        bound, no_bound = curvature.bound(gradient, noise, reference)
-        ledger = replace(
-            self.ledger,
-            n_hessians=self.ledger.n_hessians + problem.meter.spent.n_hessians,
-            no_bound=no_bound,
-        ).with_bound(bound, 0.0, 0.0)
-        return replace(self, curvature=curvature, ledger=ledger)
+        of_predictions = curvature.noise_of_predictions(reference)
+        noise = Noise(self.noise.of_sums, of_predictions)
+        gradient = problem.gradient(self.gradient_sums, self.reference)
+        bound, no_bound = curvature.bound(Gradient(gradient, noise, reference))
+        n_hessians = self.report.n_hessians + problem.meter.spent.n_hessians
+        report = replace(self.report, n_hessians=n_hessians, no_bound=no_bound)
+        return replace(self, curvature=curvature, report=report.with_bound(bound))
+
+    # Edits ----------------------------------------------------------------------------
+
+    @_with_few_threads
+    def edited(self, training_set, edit, settings):
+        """Return the optimum after an edit, by steps from the reference if possible.
+
+        ``settings.edit_tol`` is the largest distance from the optimum, as a fraction of
+        the distance from the reference.
+        """
+        table, edit_tol = training_set.table, settings.edit_tol
+        row_counts = self._row_counts_after(table, edit)
+        problem = self._problem(training_set, edit, row_counts)
+        budget = self._budget(problem, row_counts)
+        problem.meter.allow(budget.steps)
+        followed, builds = None, self._builds_curvature(edit, table.n_live)
+        try:
+            if not self.keeps_hessian:
+                followed = follow_by_products(self, problem, edit, edit_tol)
+            elif not self._is_refit_at_once(budget, edit, table.n_live):
+                followed = follow(self, problem, budget, table, edit, builds, edit_tol)
+        except np.linalg.LinAlgError:
+            pass
+        if followed is None:
+            return self._refitted(problem, budget, row_counts)
+        report = replace(followed.report, **vars(problem.meter.spent))
+        return replace(followed, row_counts=row_counts, report=report)
+
+    def _refitted(self, problem, budget, row_counts):
+        """Fit the model again, from the iterate with the lowest known objective."""
+        problem.meter.allow(budget.refit + Cost(START_PASSES))
+        for iterate in (self.iterate, problem.origin):
+            problem.measure(iterate)
+        refit = self._fit(problem, row_counts, problem.lowest[1])
+        report = replace(refit.report, refit=True, reason=TOO_MUCH)
+        return replace(refit, report=report)
+
+    def _builds_curvature(self, edit, n_live):
+        """Whether an edit builds the curvature: if there is none, or few rows stay."""
+        return self.curvature is None or len(edit) > n_live
+
+    def _is_refit_at_once(self, budget, edit, n_live):
+        """Whether the curvature costs too much for steps that may not converge."""
+        if self.model.loss.is_quadratic or not self._builds_curvature(edit, n_live):
+            return False
+        return not budget.allows_curvature(len(edit), n_live)
 
     @_with_few_threads
     def plan(self, training_set, edit, settings, is_refit):
@@ -281,217 +316,75 @@ class OptimumEngine(AbstractEngine):
             facts = vars(self.fit_cost) | {"seconds": seconds * in_passes}
         else:
             facts = self._plan(problem, budget, table, edit, settings, n_live, seconds)
-        return facts | self._at_most(budget, is_refit)
+        limit = budget.refit if is_refit else budget.edit
+        return facts | {
+            "n_passes_at_most": float(limit.n_passes),
+            "n_hessians_at_most": float(limit.n_hessians),
+        }
 
     def _plan(self, problem, budget, table, edit, settings, n_live, seconds):
         if not self.keeps_hessian:
-            return {"n_passes": _USUAL_PASSES, "seconds": seconds * _USUAL_PASSES}
-        refit = {"n_passes": MOST_PASSES, "n_hessians": 1}
+            n_passes = TYPICAL_PRODUCT_PASSES
+            return {"n_passes": n_passes, "seconds": seconds * n_passes}
+        refit = {"n_passes": MAX_STEP_PASSES, "n_hessians": 1}
         refit["seconds"] = seconds * Cost(**refit).in_passes(problem.hessian_cost)
-        refit |= {"refit": True, "reason": _TOO_MUCH}
+        refit |= {"refit": True, "reason": TOO_MUCH}
         if self._is_refit_at_once(budget, edit, n_live):
             return refit
-        if self._is_surveyed_by(edit, n_live):
-            n_hessians = survey_cost(self.model.loss.is_quadratic)
+        if self._builds_curvature(edit, n_live):
+            n_hessians = n_hessians_to_build(self.model.loss)
             seconds *= n_hessians * problem.hessian_cost
             return {"n_hessians": n_hessians, "seconds": seconds}
         started = perf_counter()
         try:
-            curvature = self.curvature.changed(problem, table, edit, self.reference)
+            start = Start.of_edit(self, problem, table, edit, builds=False)
         except np.linalg.LinAlgError:
-            curvature = None
-        if curvature is None:
+            start = None
+        if start is None:
             return refit
-        sums, measured = self._gradient_sums_after(problem, edit)
-        gradient = problem.gradient(sums, self.reference)
-        noise = curvature.noise_after(problem, edit, sums, measured, self)
-        step, _, bound, _ = curvature.step(
-            gradient, noise, problem.vectors(self.reference)
-        )
-        moved = curvature.hessian.norm(step)
+        step = start.curvature.step(start.gradient)
         elapsed = perf_counter() - started
-        if bound is not None and bound.distance <= settings.edit_tol * moved:
+        allowed = settings.edit_tol * step.length
+        if step.bound is not None and step.bound.distance <= allowed:
             return {"seconds": elapsed}
         return {"n_passes": 1, "seconds": elapsed + seconds}
 
-    def _is_surveyed_by(self, edit, n_live):
-        """Whether an edit makes the curvature anew, from more rows than it touches."""
-        return self.curvature is None or len(edit) > n_live
+    # Purges ---------------------------------------------------------------------------
 
-    def _is_refit_at_once(self, budget, edit, n_live):
-        """Whether the curvature would cost too much for steps that may lead nowhere."""
-        if self.model.loss.is_quadratic or not self._is_surveyed_by(edit, n_live):
-            return False
-        return not budget.allows_curvature(len(edit), n_live)
+    def purged(self, training_set, settings, exact):
+        if not training_set.table.is_stored:
+            return self._purged_without_rows(training_set)
+        model = replace(self.model, spread=training_set.spread)
+        engine = replace(self, model=model)._about(training_set.centre())
+        return engine.purged_on_rows(training_set, exact), None
 
-    @_with_few_threads
-    def edited(self, training_set, edit, settings):
-        """The optimum after an edit, by a step from the reference where that will do.
-
-        `settings` has the attribute edit_tol: how far from the optimum it may lead, as
-        a share of its distance from the reference.
-        """
-        table, edit_tol = training_set.table, settings.edit_tol
-        row_counts = self._row_counts_after(table, edit)
-        problem = self._problem(training_set, edit, row_counts)
-        budget = self._budget(problem, row_counts)
-        problem.meter.allow(budget.steps)
-        try:
-            if self.keeps_hessian:
-                followed = self._follow(problem, budget, table, edit, edit_tol)
-            else:
-                followed = self._follow_by_products(problem, edit, edit_tol)
-        except np.linalg.LinAlgError:
-            followed = None
-        if followed is None:
-            return self._refitted(problem, budget, row_counts)
-        ledger = replace(followed.ledger, **vars(problem.meter.spent))
-        return replace(followed, row_counts=row_counts, ledger=ledger)
-
-    def _refitted(self, problem, budget, row_counts):
-        """The optimum by a fit, from the lowest place that is known."""
-        problem.meter.allow(budget.refit + Cost(TO_BEGIN))
-        for iterate in (self.iterate, problem.origin):
-            problem.measure(iterate)
-        refit = self._fit(problem, row_counts, problem.lowest[1])
-        return replace(
-            refit, ledger=replace(refit.ledger, refit=True, reason=_TOO_MUCH)
-        )
-
-    def _follow(self, problem, budget, table, edit, edit_tol):
-        """The optimum by as few passes as will do; None where it takes too many."""
-        reference, meter = self.reference, problem.meter
-        if self._is_refit_at_once(budget, edit, table.n_live):
-            return None
-        # 1) the cached gradient, and the curvature, of the rows that are there now
-        sums, measured = self._gradient_sums_after(problem, edit)
-        if self._is_surveyed_by(edit, table.n_live):
-            curvature = Curvature.survey(problem, table, reference)
-            if self.curvature is not None and self.curvature.uncertainty:
-                # The sums were predicted, and how far they are off was known in the
-                # norm of the Hessian that is given up.
-                sums = problem.measure(reference).gradient_sums
-        else:
-            curvature = self.curvature.changed(problem, table, edit, reference)
-            if curvature is None:
-                return None
-        noise = curvature.noise_after(problem, edit, sums, measured, self)
-        gradient = problem.gradient(sums, reference)
-        before = np.inf
-        while True:
-            # 2) a step, and how far it can be from the optimum
-            start = problem.vectors(reference)
-            step, length, bound, no_bound = curvature.step(gradient, noise, start)
-            iterate = reference + problem.by_output(step)
-            norm = curvature.hessian.norm
-            moved = self.way + norm(problem.vectors(iterate - self.reference))
-            floor = _FLOOR * norm(problem.vectors(iterate))
-            rounding = curvature.rounding(noise, start)
-            was_measured = reference is not self.reference
-            least = curvature.noise_of_predictions(start)
-            allowed = problem.tolerance(edit_tol * moved, floor, least)
-            too_far = bound is None or bound.distance > allowed
-            if curvature.is_certain and too_far and not meter.spent.n_passes:
-                nearer, n_read = curvature.half_pass(
-                    problem, allowed, step, gradient, noise, start
-                )
-                meter.spend(n_read)
-                bound = nearer or bound
-            if bound is not None:
-                enough = bound.distance <= allowed
-                # Where only rounding is left, another pass would find no more.
-                enough |= was_measured and length <= rounding
-            else:
-                # An estimate will do only where there never is a bound.
-                enough = was_measured and length <= edit_tol * moved + floor
-                enough &= not curvature.is_certain
-            if enough:
-                break
-            if not (meter.allows(n_passes=1) and length < _SLOWEST * before):
-                return None
-            # 3) a pass, where that is not near enough; and a new Hessian now and then
-            measured = problem.measure(iterate, curvature.place)
-            reference, sums = iterate, measured.gradient_sums
-            gradient = problem.gradient(sums, reference)
-            slope = np.abs(np.sum(gradient * step))
-            if not slope <= 0.5 * length**2 + rounding * length:
-                # Downhill no more, or where the loss overflows: the step is too long
-                # for this Hessian.
-                return None
-            before = length
-            noise = Noise(
-                problem.noise(measured),
-                curvature.noise_of_predictions(problem.vectors(reference)),
-            )
-            stale = measured.largest_change
-            debt = curvature.debt + 1.0 / problem.hessian_cost
-            curvature = replace(curvature, stale=stale, debt=debt, uncertainty=0.0)
-            is_far = stale > _MOST_STALE
-            would_gain = stale > 0.1 * edit_tol
-            if self.model.loss.is_quadratic:
-                is_far, would_gain = curvature.is_worn, curvature.gains_by_new
-            if is_far or (debt > _MOST_DEBT and would_gain):
-                n_hessians = curvature.n_hessians_to_refresh
-                if not budget.allows_refreshing(meter, n_hessians, is_far):
-                    return None
-                curvature = curvature.refreshed(problem, table, reference)
-        curvature = curvature.paid(problem, table, meter.spent.n_passes)
-        changed = 0.0
-        if table.is_stored:
-            changed = norm(problem.vectors(iterate - self.iterate))
-        ledger = Account(
-            curvature=self.kind,
-            gradient_norm=problem.largest(gradient) if was_measured else None,
-            no_bound=no_bound,
-        ).with_bound(bound, moved, changed)
-        if self.model.loss.is_quadratic:
-            # 4) the gradient at the optimum, and the Hessian as if it were made there
-            step = problem.vectors(iterate - reference)
-            (of_rows,) = curvature.hessian.sums
-            sums = sums + problem.by_output(step @ of_rows)
-            noise = curvature.noise_after_move(problem, noise, sums, step)
-            reference = iterate
-            curvature = replace(curvature, place=iterate, stale=0.0)
-        return replace(
-            self, iterate=iterate, reference=reference, gradient_sums=sums,
-            noise=noise.of_sums, raw_noise=noise.of_predictions,
-            raw_growth=noise.growth, curvature=curvature, converged=True,
-            ledger=ledger, is_clean=False,
-        )  # fmt: skip
-
-    def about(self, centre):
-        """Return the same model with columns centred elsewhere, without curvature."""
+    def _about(self, centre):
+        """Return the model with columns centred elsewhere, without curvature."""
         if centre is None or np.array_equal(centre, self.model.centre):
             return self
         iterate = self.model.iterate_about(self.iterate, centre)
         return replace(
-            self, model=replace(self.model, centre=centre), iterate=iterate, reference=iterate, curvature=None,
-            is_clean=False,
+            self, model=replace(self.model, centre=centre), iterate=iterate,
+            reference=iterate, curvature=None, is_clean=False,
         )  # fmt: skip
-
-    def purged(self, training_set, settings, exact):
-        if not training_set.table.is_stored:
-            return self.purged_without_rows(training_set)
-        model = replace(self.model, spread=training_set.spread)
-        engine = replace(self, model=model).about(training_set.centre())
-        return engine.purged_on_rows(training_set, exact), None
 
     @_with_few_threads
     def purged_on_rows(self, training_set, exact=False):
-        """The optimum of the current training rows, and nothing computed with others.
+        """Return the optimum without anything that was computed with removed rows.
 
-        It is polished to rounding, from where it is. Where that does not arrive, it is
-        fitted from nothing first; and where no Hessian is kept, that is all.
+        It is polished from where it is until only rounding is left. If that does not
+        converge, it is fitted from zero first; where no Hessian is kept, it is only
+        fitted.
 
         Parameters
         ----------
         training_set : TrainingSet
-        exact : bool
-            Whether it is fitted from nothing in any case.
+        exact : bool, default=False
+            Whether it is fitted from zero in any case.
         """
         if self.is_clean and not exact:
-            ledger = replace(self.ledger, n_passes=0.0, n_hessians=0.0)
-            return replace(self, ledger=ledger)
+            report = replace(self.report, n_passes=0.0, n_hessians=0.0)
+            return replace(self, report=report)
         table = training_set.table
         row_counts = self._count(table, table.live_indices())
         problem = self._problem(training_set, NO_EDIT, row_counts)
@@ -504,17 +397,17 @@ class OptimumEngine(AbstractEngine):
         problem.meter.spend(**vars(trained.fit_cost))
         if self.keeps_hessian:
             polished = trained._polished(problem, table, row_counts)
-        ledger = replace(trained.ledger, **vars(problem.meter.spent))
-        return polished or replace(trained, ledger=ledger)
+        report = replace(trained.report, **vars(problem.meter.spent))
+        return polished or replace(trained, report=report)
 
     @_with_few_threads
-    def purged_without_rows(self, training_set):
-        """What can be cleaned of a model whose rows are not stored.
+    def _purged_without_rows(self, training_set):
+        """Remove what can be removed from a model whose rows are not stored.
 
-        The optimum of a squared error is exact, and so is its Hessian; what has been
-        the largest of all rows that ever were is dropped. Other models forget where
-        their steps began: the iterate becomes the reference, and its gradient is taken
-        for none. How far that is off is certified.
+        The optimum of a squared error is exact, and so is its Hessian; only maxima over
+        removed rows are dropped. Other models drop the beginning of their steps: the
+        iterate becomes the reference, and its gradient is taken to be zero. The error
+        of that is in the certificate.
 
         Parameters
         ----------
@@ -527,47 +420,47 @@ class OptimumEngine(AbstractEngine):
         obstacle : str or None
             Why something is left, if it is.
         """
-        ledger = self.ledger.coarse()
+        report, noise = self.report.coarse(), self.noise
+        few_digits = {name: power_of_thousand(of) for name, of in vars(noise).items()}
         cleaned = replace(
-            self, row_counts=self.row_counts.coarse(),
-            noise=power_of_thousand(self.noise),
-            raw_noise=power_of_thousand(self.raw_noise),
-            raw_growth=power_of_thousand(self.raw_growth), ledger=ledger,
+            self, row_counts=self.row_counts.coarse(), noise=Noise(**few_digits),
+            report=report,
         )  # fmt: skip
-        if self.model.loss.is_quadratic:
-            obstacle = _LARGE_ROWS if self.curvature.has_lost_digits else None
+        curvature, hessian = self.curvature, self.curvature.hessian
+        if curvature.is_quadratic:
+            obstacle = LARGE_ROWS if curvature.has_lost_digits else None
             return replace(
-                cleaned, curvature=self.curvature.forgetting(self.iterate),
-                is_clean=True, ledger=replace(ledger, decision_bound=None),
+                cleaned, curvature=curvature.without_extremes(self.iterate),
+                is_clean=True, report=replace(report, decision_bound=None),
             ), obstacle  # fmt: skip
         problem = self._problem(training_set, NO_EDIT, self.row_counts)
         reference = problem.vectors(self.reference)
-        step = problem.vectors(self.iterate) - reference
-        hessian = self.curvature.hessian
-        sums = self.gradient_sums
-        noise = Noise(self.noise, self.raw_noise, self.raw_growth)
-        curvature = self.curvature.absorbed(
-            problem.gradient(sums, self.reference), step, noise, reference, self.iterate
+        moved = problem.vectors(self.iterate) - reference
+        gradient = problem.gradient(self.gradient_sums, self.reference)
+        step = Step(Gradient(gradient, noise, reference), moved, hessian.norm(moved))
+        _, sums, _ = predicted(
+            problem, hessian, self.reference, self.gradient_sums, moved
         )
-        _, sums, _ = predicted(problem, hessian, self.reference, sums, step)
+        distance = power_of_ten(self.distance_since_pass + step.length) / 10.0
         return replace(
-            cleaned, reference=self.iterate, gradient_sums=sums, curvature=curvature,
-            way=power_of_ten(self.way + hessian.norm(step)) / 10.0,
-        ), _WITHOUT_ROWS  # fmt: skip
+            cleaned, reference=self.iterate, gradient_sums=sums,
+            curvature=curvature.at_end_of_step(step, self.iterate),
+            distance_since_pass=distance,
+        ), WITHOUT_ROWS  # fmt: skip
 
     def _polished(self, problem, table, row_counts):
-        """At the optimum to rounding, with a new Hessian; None if steps do not arrive.
+        """Return the optimum polished, with a new Hessian; None if steps diverge.
 
-        The steps are made with the Hessian that is kept, if there is one. That of a
-        squared error is the same everywhere, and is computed again before.
+        The steps use the Hessian that is kept, if there is one. That of a squared error
+        is the same everywhere, and is computed again before.
         """
         quadratic = self.model.loss.is_quadratic
         curvature, before = self.curvature, None
         try:
             if quadratic:
-                curvature = Curvature.survey(problem, table, self.iterate)
+                curvature = Curvature.built(problem, table, self.iterate)
             elif curvature is None or not curvature.is_certain:
-                curvature = Curvature.quick(problem, self.iterate)
+                curvature = Curvature.incomplete(problem, self.iterate)
             elif self.reference is not self.iterate:
                 gradient = problem.gradient(self.gradient_sums, self.reference)
                 before = self.reference, gradient
@@ -577,108 +470,45 @@ class OptimumEngine(AbstractEngine):
             if found is None:
                 return None
             if not quadratic:
-                curvature = Curvature.quick(problem, found.iterate)
+                curvature = Curvature.incomplete(problem, found.iterate)
         except np.linalg.LinAlgError:
             return None
-        return self._at_rest(problem, row_counts, found, curvature)
+        return self._at_polished(problem, row_counts, found, curvature)
 
-    def _at_rest(self, problem, row_counts, found, curvature):
-        """At an optimum that was polished, with its bound."""
+    def _at_polished(self, problem, row_counts, found, curvature):
+        """Return the engine at a `Polished` optimum, with its bound."""
         vectors = problem.vectors(found.iterate)
         uncertainty = found.uncertainty * curvature.hessian.norm(vectors)
-        # Of a squared error the Hessian was computed before: it is that of any place.
-        curvature = replace(curvature, uncertainty=uncertainty, place=found.iterate)
-        # What is left of the gradient is in the uncertainty.
+        # The Hessian of a squared error was computed before: it is that of any iterate.
+        curvature = replace(
+            curvature, uncertainty=uncertainty, hessian_iterate=found.iterate
+        )
         noise = Noise(found.noise, curvature.noise_of_predictions(vectors))
-        bound, no_bound = curvature.bound(0.0 * vectors, noise, vectors)
-        ledger = Account(
-            **vars(problem.meter.spent), curvature=self.kind, no_bound=no_bound
-        ).with_bound(bound, 0.0, 0.0)
+        # What is left of the gradient is in the uncertainty.
+        bound, no_bound = curvature.bound(Gradient(0.0 * vectors, noise, vectors))
+        report = OptimumReport(
+            **vars(problem.meter.spent), curvature=self.curvature_kind,
+            no_bound=no_bound,
+        ).with_bound(bound)  # fmt: skip
         return replace(
             self, iterate=found.iterate, reference=found.iterate,
-            gradient_sums=found.gradient_sums, noise=noise.of_sums,
-            raw_noise=noise.of_predictions, raw_growth=1.0, curvature=curvature,
-            row_counts=row_counts, converged=True, ledger=ledger, is_clean=True,
+            gradient_sums=found.gradient_sums, noise=noise, curvature=curvature,
+            row_counts=row_counts, converged=True, report=report, is_clean=True,
         )  # fmt: skip
 
-    def _gradient_sums_after(self, problem, edit):
-        """Cached gradient - removed rows' + added rows', and what these measured."""
-        objective, reference = problem.objective, self.reference
-        removed = objective.measure(reference, edit.removed)
-        added = objective.measure(reference, edit.added)
-        touched = added.gradient_sums - removed.gradient_sums
-        return self.gradient_sums + touched, (removed, added)
+    # What the methods above share -----------------------------------------------------
 
-    def _follow_by_products(self, problem, edit, edit_tol):
-        """The optimum by conjugate gradients from the cached gradient."""
-        reference = self.reference
-        sums, _ = self._gradient_sums_after(problem, edit)
-        gradient = problem.gradient(sums, reference)
-        moved, tolerance = 0.0, _INNER * edit_tol
-        while problem.meter.allows(n_passes=_PASSES_OF_STEP):
-            # 1) a step, to a part of the error that is allowed
-            hessian = problem.products(reference)
-            step, residual, error = hessian.solve(-gradient, tolerance)
-            iterate = reference + problem.by_output(step)
-            # 2) a pass: what is left of the gradient, but for the systems' residual, is
-            # what the Hessian changed by
-            measured = problem.measure(iterate)
-            length = np.sqrt(max(0.0, np.sum(step * (-gradient - residual))))
-            moved += length
-            gradient = problem.gradient(measured.gradient_sums, iterate)
-            error += hessian.dual_norm(gradient + residual)
-            reference = iterate
-            if error <= edit_tol * moved:
-                break
-            if not np.abs(np.sum(gradient * step)) <= 0.5 * length**2:
-                return None  # downhill no more: too far for this Hessian
-            tolerance = min(_INNER, _INNER * edit_tol * moved / error)
-        else:
-            return None
-        largest = problem.largest(gradient)
-        ledger = Account(
-            curvature=self.kind, no_bound=_TOO_LARGE, gradient_norm=largest
-        )
-        return replace(
-            self, iterate=iterate, reference=iterate, converged=True, ledger=ledger,
-            gradient_sums=measured.gradient_sums, is_clean=False,
-        )  # fmt: skip
-
-    def _fit(self, problem, row_counts, start):
-        try:
-            optimum = minimise(problem, start, self.tol, self.max_iter)
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                "The columns of X are so large, or so nearly the same, that no Hessian "
-                "can be factorised in working precision. Standardise them."
-            ) from error
-        return replace(
-            self,
-            iterate=optimum.iterate,
-            reference=optimum.iterate,
-            gradient_sums=optimum.measured.gradient_sums,
-            noise=problem.noise(optimum.measured),
-            raw_noise=0.0,
-            raw_growth=1.0,
-            way=0.0,
-            curvature=None,
-            is_clean=False,
-            row_counts=row_counts,
-            n_iter=optimum.n_iter,
-            converged=optimum.converged,
-            ledger=Account(
-                n_passes=problem.meter.spent.n_passes,
-                n_hessians=problem.meter.spent.n_hessians,
-                curvature=self.kind,
-                gradient_norm=optimum.gradient_norm,
-                no_bound=_LATER if self.keeps_hessian else _TOO_LARGE,
-            ),
-        )
+    def _budget(self, problem, row_counts):
+        n_hessians = None
+        if self.keeps_hessian:
+            n_hessians = n_hessians_to_build(self.model.loss)
+        n_entries = int(row_counts.count.sum() * problem.penalty.size)
+        return Budget(self.fit_cost, n_hessians, problem.hessian_cost, n_entries)
 
     def _problem(self, training_set, edit, row_counts):
         table = training_set.table
         return Problem.of(
-            self.model, training_set, row_counts.weight[0], self.kind,
+            self.model, training_set, row_counts.weight[0], self.curvature_kind,
             lambda: np.concatenate([table.live_indices(), edit.added]),
         )  # fmt: skip
 
@@ -689,9 +519,6 @@ class OptimumEngine(AbstractEngine):
         return kept.plus(self._count(table, edit.added))
 
     def _count(self, table, indices):
-        group = (
-            table.y[indices]
-            if self.model.n_groups > 1
-            else np.zeros(len(indices), np.int64)
-        )
-        return RowCounts.of_all(table.weight[indices], group, self.model.n_groups)
+        n_groups = self.model.n_groups
+        group = table.y[indices] if n_groups > 1 else np.zeros(len(indices), np.int64)
+        return RowCounts.of_all(table.weight[indices], group, n_groups)

@@ -1,10 +1,10 @@
-"""A Hessian that is kept, with its Cholesky factors, while rows come and go.
+"""A Hessian with its Cholesky factors, which are changed when rows join or leave.
 
     H = sum_groups group_weight * sums + diag(penalty)
 
-Outputs that do not meet (several targets of a squared error) are *systems* of their
-own that share the data term and differ in the penalty; there is one factor for each
-different penalty. Otherwise there is one system, of all outputs' coefficients.
+Outputs that a loss does not couple (several targets of a squared error) are *systems*
+of their own that share the data term and differ in the penalty; there is one factor for
+each different penalty. Otherwise there is one system, of all outputs' coefficients.
 
 Vectors have shape (n_systems, q).
 """
@@ -15,17 +15,19 @@ import numpy as np
 from scipy.linalg import cholesky, lapack
 
 from .. import _kernels
+from .cost import RANK_ONE_FRACTION
 
-# Rank-one changes cost about 6 q^2 each at the speed of memory, a new factor q^3 / 3 at
-# that of BLAS.
-_RANK_ONE_SHARE = 16
-_MOST_JITTER = 1e-6
-# What an estimate of the condition may have grown by before another is made.
-_MOST_GROWTH = 2.0
-# What rows, or a change of the penalty, make up of a Hessian, by bounds that are enough
-# when it is so small.
-_SMALL_SHARE = 0.05
-_SMALL_SHARE_OF_PENALTY = 1e-3
+# Rounding: a Hessian that is singular in working precision is factorised with a
+# multiple of its diagonal added. Its own rounding needs 1e-14 to 1e-10; one that needs
+# more than this is not positive definite.
+_MIN_JITTER, _MAX_JITTER = 1e-14, 1e-6
+# Accuracy: a bound of the condition number is replaced by a new estimate when it has
+# grown by this factor. Estimates themselves are right to about this factor.
+_MAX_GROWTH = 2.0
+# Accuracy: fractions of a Hessian that are bounded without eigenvalues if they are this
+# small. Of an edit's own effect such a bound loses 5% and 0.1% at most.
+_SMALL_FRACTION = 0.05
+_SMALL_FRACTION_OF_PENALTY = 1e-3
 
 
 class Hessian:
@@ -42,11 +44,11 @@ class Hessian:
     Attributes
     ----------
     is_exact : bool
-        False where H is singular to working accuracy and something was added to its
-        diagonal for the sake of the factor.
+        False if H is singular in working precision, so that something was added to its
+        diagonal before it was factorised.
     """
 
-    _inverse_size = None  # of dumps of versions that did not know it
+    _inverse_size = None  # for dumps of versions without it
 
     def __init__(self, sums, group_weight, penalty):
         self._penalise(penalty)
@@ -64,7 +66,7 @@ class Hessian:
         self._matrix = over_groups(sums, group_weight)
 
     def _factorise(self):
-        """Upper Cholesky factors, one for each different penalty."""
+        """Compute the upper Cholesky factors, one for each different penalty."""
         self.is_exact = True
         self._factors = [self._factor(penalty) for penalty in self._penalties]
         self._condition, self._inverse_size, self._growth = None, None, 1.0
@@ -137,8 +139,7 @@ class Hessian:
     def condition(self):
         """Estimate of the condition number, after scaling the diagonal to 1.
 
-        What is left of a Hessian whose condition is known takes that over, with what it
-        may have grown by.
+        After rows left, it is the last estimate times a bound of its growth.
         """
         self._estimate()
         return self._condition * self._growth
@@ -150,7 +151,7 @@ class Hessian:
     def inverse_size(self):
         """Estimate of the 1-norm of the inverse, after scaling the diagonal to 1.
 
-        It takes over what is left of a Hessian as `condition` does.
+        After rows left, it is a bound, as `condition` is.
         """
         self._estimate()
         return self._inverse_size * self._growth
@@ -161,10 +162,11 @@ class Hessian:
             self._condition, self._inverse_size = np.max(estimates, axis=0)
             self._growth = 1.0
 
-    def share(self, part):
-        """At least the largest eigenvalue of ``H^-1 part``: what some rows make up.
+    def fraction(self, part):
+        """Return at least the largest eigenvalue of ``H^-1 part``.
 
-        Their sum of squares will do where it is small: it takes no eigenvalues.
+        This is the fraction of H that some rows make up. The root of the eigenvalues'
+        sum of squares is enough where it is small: it needs no eigenvalues.
 
         Parameters
         ----------
@@ -174,39 +176,34 @@ class Hessian:
         largest = 0.0
         for factor in self._factors:
             ratio = _solution(factor, part)
-            share = np.sqrt(max(0.0, np.sum(ratio * ratio.T)))
-            if share > _SMALL_SHARE:
+            fraction = np.sqrt(max(0.0, np.sum(ratio * ratio.T)))
+            if fraction > _SMALL_FRACTION:
                 half = _half(factor, _half(factor, part))
-                share = np.linalg.eigvalsh(half)[-1]
-            largest = max(largest, share)
+                fraction = np.linalg.eigvalsh(half)[-1]
+            largest = max(largest, fraction)
         return float(largest)
 
-    def share_of_roots(self, roots):
-        """The same of vectors whose outer products sum to the rows' Hessian."""
-        largest = 0.0
-        for factor in self._factors:
-            half = _half(factor, roots)
-            largest = max(largest, np.linalg.eigvalsh(half.T @ half)[-1])
-        return float(largest)
+    def fraction_of_roots(self, roots):
+        """Return `fraction` of rows whose Hessian is the sum of the outer products."""
+        return float(max(0.0, *(_fraction(factor, roots) for factor in self._factors)))
 
-    def share_of_penalty(self, penalty):
-        """The same of what another penalty is less than ours.
+    def fraction_of_penalty(self, penalty):
+        """Return `fraction` of the decrease from the penalty of H to another one.
 
-        ``H >= penalty``, so that the largest ratio of the two is one bound; columns
-        where it says little are taken by their curvature.
+        ``H >= penalty``, so that the largest ratio of the two is a bound. Columns for
+        which it is not small are bounded with the rest of their Hessian.
         """
         largest = 0.0
         for number, before in enumerate(self._penalties):
             after = penalty[np.argmax(self._which == number)]
             less = np.maximum(before - after, 0.0)
             ratio = np.divide(less, before, out=np.zeros_like(less), where=less > 0)
-            many = np.flatnonzero(ratio > _SMALL_SHARE_OF_PENALTY)
-            roots = np.zeros((len(many), len(less)))
-            roots[np.arange(len(many)), many] = np.sqrt(less[many])
-            half = _half(self._factors[number], roots)
-            share = np.linalg.eigvalsh(half.T @ half)[-1] if len(many) else 0.0
-            ratio[many] = 0.0
-            largest = max(largest, share + ratio.max(initial=0.0))
+            large = np.flatnonzero(ratio > _SMALL_FRACTION_OF_PENALTY)
+            roots = np.zeros((len(large), len(less)))
+            roots[np.arange(len(large)), large] = np.sqrt(less[large])
+            ratio[large] = 0.0
+            of_large = _fraction(self._factors[number], roots)
+            largest = max(largest, of_large + ratio.max(initial=0.0))
         return float(largest)
 
     def spreads(self):
@@ -215,9 +212,11 @@ class Hessian:
         return np.sqrt(np.maximum(diagonal, 0.0) + self.penalty)
 
     def largest_ratio(self, sizes):
-        """The largest ratio of some sizes of columns to our `spreads`.
+        """Return the largest ratio of sizes of columns to `spreads`.
 
-        ``sizes`` has shape (n_systems or 1, q).
+        Parameters
+        ----------
+        sizes : ndarray of shape (n_systems or 1, q)
         """
         spreads = self.spreads()
         sizes = np.broadcast_to(sizes, spreads.shape)
@@ -226,26 +225,26 @@ class Hessian:
         return float(np.max(ratios, where=sizes > 0.0, initial=0.0))
 
     def takes_roots(self, n_roots):
-        """Whether so few rank-one changes cost less than a new factor."""
-        return self.is_exact and n_roots <= len(self._matrix) / _RANK_ONE_SHARE
+        """Whether `n_roots` rank-one changes cost less than a new factor."""
+        return self.is_exact and n_roots <= len(self._matrix) / RANK_ONE_FRACTION
 
     def changed(
-        self, sums, group_weight, added=None, removed=None, rest=0.0, penalty=None
+        self, sums, group_weight, added=None, removed=None, remaining=0.0, penalty=None
     ):
-        """This Hessian after rows joined and left.
+        """Return this Hessian after rows joined and left.
 
         Parameters
         ----------
         sums : ndarray of shape (n_groups, q, q)
-            Of the rows that are there now.
+            Of the rows after the change.
         group_weight : ndarray of shape (n_groups,)
         added, removed : ndarray of shape (n_roots, q), optional
-            Vectors whose outer products sum to the change; the factors are then
-            changed by them.
-        rest : float
-            At least what is left of H without those that leave, as a share.
+            Vectors whose outer products sum to the change. With them the factors are
+            changed; without them they are computed again.
+        remaining : float, default=0.0
+            At most the fraction of H that remains without the rows that left.
         penalty : ndarray of shape (n_systems, q), optional
-            What it is now. Where it is another, the factors are made anew.
+            The new one, if it has changed. The factors are then computed again.
         """
         other = copy(self)
         other._take(sums, group_weight)
@@ -257,16 +256,16 @@ class Hessian:
             other._factors = [
                 _rotated(factor, added, removed) for factor in self._factors
             ]
-            if len(added) or self._growth > _MOST_GROWTH * rest:
+            if len(added) or self._growth > _MAX_GROWTH * remaining:
                 other._condition = other._inverse_size = None
             else:
-                other._growth = self._growth / rest
+                other._growth = self._growth / remaining
         if not rotates or any(factor is None for factor in other._factors):
             other._factorise()
         return other
 
     def factorised(self):
-        """The same Hessian with fresh factors, which hold no rounding of edits."""
+        """Return the Hessian with new factors, without the rounding of edits."""
         return Hessian(self.sums, self.group_weight, self.penalty)
 
     def _solve(self, vectors):
@@ -281,12 +280,12 @@ class Hessian:
         diagonal = matrix.diagonal().copy()
         empty = diagonal <= 0.0
         jitter = 0.0
-        while jitter <= _MOST_JITTER:
+        while jitter <= _MAX_JITTER:
             np.fill_diagonal(matrix, np.where(empty, 1.0, (1.0 + jitter) * diagonal))
             try:
                 factor = cholesky(matrix, check_finite=False)
             except np.linalg.LinAlgError:
-                jitter = max(10.0 * jitter, 1e-14)
+                jitter = max(10.0 * jitter, _MIN_JITTER)
             else:
                 if not np.isfinite(factor.diagonal()).all():
                     break
@@ -311,8 +310,16 @@ def _half(factor, vectors):
     return half
 
 
+def _fraction(factor, roots):
+    """Largest eigenvalue of H^-1 times the sum of the roots' outer products."""
+    if not len(roots):
+        return 0.0
+    half = _half(factor, roots)
+    return np.linalg.eigvalsh(half.T @ half)[-1]
+
+
 def _rotated(factor, added, removed):
-    """A factor after rank-one changes; None where they leave nothing definite."""
+    """Return a factor after rank-one changes; None if it is no longer definite."""
     factor = factor.copy()
     for root in added:
         _kernels.cholesky.update(factor, root.copy())
@@ -331,14 +338,14 @@ def _condition(factor):
 
 
 def over_groups(sums, group_weight):
-    """Sum of matrices over the groups; not a copy where there is one, of factor 1."""
+    """Return the weighted sum over groups; not a copy if there is only one group."""
     if len(sums) == 1:
         return sums[0]
     return np.tensordot(group_weight, sums, axes=1)
 
 
 def roots(X, curvatures, weight):
-    """Vectors whose outer products sum to the Hessian of some rows.
+    """Return vectors whose outer products sum to the Hessian of some rows.
 
     Parameters
     ----------

@@ -1,26 +1,27 @@
-"""Leverages of rows: what a step of a given length can do to their raw predictions.
+"""Leverages of rows: how much a step of length 1 can change their raw predictions.
 
 The leverage of a row x is the largest ``||(e_j - e_k) (x) x||_{H^-1}`` over all pairs
 of outputs (of a single output, its own), times the constant K of a self-concordant loss
 (see `certificate`, which needs an upper bound of it).
 
-Few pairs are all taken. With many classes that would take longer than the Hessian
-itself, and the bound below is nearly as good: measured at 33 to 200 classes, the
-largest leverage is at most 8% too large. Let ``V_jk`` be the blocks of K^2 H^-1 by
-outputs, of shape (n_dof, n_dof), and ``S_jk = x'V_jk x``. The square of a leverage is
+A few outputs have few pairs, and the maximum is computed. With many classes that would
+take longer than the Hessian itself, and the bound below is nearly as good: measured at
+33 to 200 classes, the largest leverage is at most 8% too large. Let ``V_jk`` be the
+blocks of K^2 H^-1 by outputs, of shape (n_dof, n_dof), and ``S_jk = x'V_jk x``. The
+square of a leverage is
 
     max over pairs of   S_jj + S_kk - 2 S_jk.
 
-The matrix S is positive semi-definite, so that a pair has at most
+The matrix S is positive semi-definite, so that the value of a pair is at most
 ``(sqrt(S_jj) + sqrt(S_kk))^2``. Let further D be the mean of the ``V_jj``, D = CC', and
 t the largest eigenvalue of ``-C^-1 (V_jk + V_jk')/2 C^-T`` over all pairs. Then
-``-S_jk <= t x'Dx``, and a pair has at most ``S_jj + S_kk + 2 t x'Dx``. Both grow with
-the diagonal of S: its two largest entries bound all pairs at once.
+``-S_jk <= t x'Dx``, and the value is at most ``S_jj + S_kk + 2 t x'Dx``. Both bounds
+increase with the diagonal of S: its two largest entries bound all pairs at once.
 
-From below, where that is asked for: the rows of S sum to zero, because the basis of the
-coordinates does not see what all outputs have in common. The mean over k of the pairs
-of the largest diagonal entry ``S_jj`` is therefore ``S_jj (1 + 2 / (n_outputs - 1))``
-plus the mean of the other diagonal entries, and the largest pair has at least that.
+The lower bound uses that the rows of S sum to zero, because the coordinates do not
+contain what all outputs have in common. The mean over k of the values of the pairs of
+the largest diagonal entry ``S_jj`` is therefore ``S_jj (1 + 2 / (n_outputs - 1))`` plus
+the mean of the other diagonal entries, and the largest value is at least that.
 """
 
 import numpy as np
@@ -28,11 +29,11 @@ from scipy.linalg import cholesky, solve_triangular
 
 from .._utils import threads
 
-# A cost: pairs of outputs up to which all are taken, those of 32 classes.
+# Cost: up to so many pairs of outputs, those of 32 classes, all are computed.
 _MOST_PAIRS = 496
-# A cost: bytes of what is made at a time.
+# Cost: bytes of temporary arrays, and rows, that are processed at a time.
 _BLOCK_BYTES = 2**25
-_MOST_ROWS = 2**12
+_BLOCK_ROWS = 2**12
 
 
 class Leverages:
@@ -51,7 +52,7 @@ class Leverages:
     """
 
     def __init__(self, hessian, loss, n_dof):
-        # K once, here: all that follows are norms in this metric.
+        # K enters here: all that follows are norms in this metric.
         inverse = hessian.inverse() * loss.distance_scale**2
         m = len(inverse) // n_dof
         n_pairs = loss.n_outputs * (loss.n_outputs - 1) // 2
@@ -68,18 +69,18 @@ class Leverages:
         self._joint = _largest_joint(by_output, self._metrics.mean(axis=0))
 
     def dominating(self):
-        """A diagonal r such that no leverage is above ``sqrt(sum_j r_j x_j^2)``.
+        """Return a diagonal r: no leverage is above ``sqrt(sum_j r_j x_j^2)``.
 
         Returns
         -------
         r : ndarray of shape (n_dof,)
         """
         largest = np.max([_dominating(metric) for metric in self._metrics], axis=0)
-        # Of a pair, at most (sqrt(S_jj) + sqrt(S_kk))^2: see above.
+        # The value of a pair is at most (sqrt(S_jj) + sqrt(S_kk))^2.
         return largest if self.is_exact else 4.0 * largest
 
     def of_rows(self, objective, indices, from_below=False):
-        """Bounds for stored rows, block by block in threads.
+        """Bound the leverages of stored rows, block by block in threads.
 
         Parameters
         ----------
@@ -95,7 +96,7 @@ class Leverages:
         n_made = 4 * objective.n_dof
         if not self.is_exact:
             n_made += objective.n_dof**2 + 2 * len(self._metrics)
-        size = min(max(_BLOCK_BYTES // (8 * n_made), 1), _MOST_ROWS)
+        size = min(max(_BLOCK_BYTES // (8 * n_made), 1), _BLOCK_ROWS)
         of_rows = np.zeros(len(indices))
 
         def take(number):
@@ -106,13 +107,13 @@ class Leverages:
         return of_rows
 
     def of(self, X, from_below=False):
-        """At least the leverage of each row.
+        """Bound the leverage of each row from above.
 
         Parameters
         ----------
         X : ndarray of shape (n_rows, n_dof)
         from_below : bool, default=False
-            Whether to return at most the leverage instead. The same where `is_exact`.
+            Whether to bound it from below instead. Both are the same if `is_exact`.
 
         Returns
         -------
@@ -142,7 +143,7 @@ class Leverages:
 
 
 def _dominating(metric):
-    """A diagonal r with ``x'Mx <= sum_j r_j x_j^2``, shape (n_dof,).
+    """Return a diagonal r with ``x'Mx <= sum_j r_j x_j^2``, shape (n_dof,).
 
     For any positive s, ``|M_jk x_j x_k| <= |M_jk| (s_k / s_j x_j^2 + s_j / s_k x_k^2) /
     2``; summed over j and k, ``r_j = sum_k |M_jk| s_k / s_j``. Here ``s_j`` is
@@ -154,7 +155,7 @@ def _dominating(metric):
 
 
 def _along(blocks, contrasts):
-    """The inverse along contrasts: (n_contrasts, n_dof, n_dof)."""
+    """Return the inverse along contrasts: (n_contrasts, n_dof, n_dof)."""
     m, n_dof = blocks.shape[:2]
     metrics = np.empty((len(contrasts), n_dof, n_dof))
     size = max(1, _BLOCK_BYTES // (8 * m * n_dof**2))
@@ -166,7 +167,7 @@ def _along(blocks, contrasts):
 
 
 def _by_output(blocks, loss):
-    """Blocks of the inverse by outputs: (n_outputs, n_dof, n_outputs, n_dof)."""
+    """Return the inverse by outputs: (n_outputs, n_dof, n_outputs, n_dof)."""
     n_dof = blocks.shape[1]
     found = np.empty((loss.n_outputs, n_dof, loss.n_outputs, n_dof))
     for i in range(n_dof):
@@ -177,7 +178,7 @@ def _by_output(blocks, loss):
 
 
 def _largest_joint(by_output, mean):
-    """t of the module's docstring; None where D cannot be factorised."""
+    """Return t of the module's docstring; None if D cannot be factorised."""
     try:
         factor = cholesky(mean, lower=True)
     except np.linalg.LinAlgError:

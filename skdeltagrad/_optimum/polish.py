@@ -1,13 +1,13 @@
-"""An optimum to rounding: what an edit left between its iterate and the optimum goes.
+"""Steps to an optimum until only rounding is left.
 
-An edit ends near the optimum, not at it, and how far it is off follows from the rows
-that it removed: whoever has the remaining rows can solve for a removed one. At the
-optimum itself nothing of that is left.
+An edit ends near the optimum, not at it, and its distance from the optimum depends on
+the rows that it removed: whoever has the remaining rows can solve for a removed one. At
+the optimum itself no such trace is left.
 
-The steps are those of an edit, with the factor of the Hessian that is kept, and with
-curvature pairs over it (`_newton.KeptFactor`): each takes a pass, and gains as many
-digits as the Hessian is near, or more. The last step needs no pass: the gradient where
-it leads is predicted, and what the prediction may be off by is bounded.
+The steps are those of an edit, with the factor of the Hessian that is kept and
+corrected by curvature pairs (`newton.KeptFactor`). Each takes a pass, and the nearer
+the Hessian, the more digits it gains. The last step needs no pass: the gradient at its
+end is predicted, and the error of the prediction is bounded.
 """
 
 from dataclasses import dataclass
@@ -18,28 +18,27 @@ from .newton import KeptFactor
 
 # Rounding: how far from the optimum a polish may end, relative to the iterate, both in
 # the norm of the Hessian. The gradient itself has no more digits. At 1e-12 what was
-# left of the steps told which of a hundred suspects had been removed.
+# left of the steps revealed which of a hundred suspects had been removed.
 _POLISHED = 0.5 * np.finfo(float).eps
 # Accuracy: where steps get no shorter, rounding has been reached if they are at most
 # this long, relative to the iterate.
 _STALLED = 1e-10
-# Accuracy: what the gradient at the end may be off by, relative to the iterate, and
-# what every later bound counts with. It is the same whatever the steps were, since a
-# number that they come to would be a trace of the rows that left. The gradient of a
-# squared error is predicted exactly, but for rounding.
+# Accuracy: the error of the gradient at the end, relative to the iterate, which is part
+# of every later bound. It is the same whatever the steps were, because a number that
+# depends on them would be a trace of the rows that left. The gradient of a squared
+# error is predicted exactly, apart from rounding.
 _CERTAIN = 1e-10
 _CERTAIN_QUADRATIC = 1e-13
-# Cost: a polish takes two or three passes after small edits, and eight after 1% of the
-# rows of seven classes left. One that takes more than this is given up, for a fit from
-# nothing.
+# Cost: two or three passes are enough after small edits, and eight after 1% of the rows
+# of seven classes left. If more than this are needed, the model is fitted from zero.
 _MOST_PASSES = 12
-# Steps that are not shorter than this fraction of the last one gain nothing.
+# Accuracy: steps that are longer than this fraction of the last one gain nothing more.
 _SLOWEST = 0.5
 
 
 @dataclass(frozen=True)
 class Polished:
-    """An optimum to rounding.
+    """An optimum, apart from rounding.
 
     Attributes
     ----------
@@ -47,10 +46,10 @@ class Polished:
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
         Of the data term there, without the penalty.
     noise : float
-        What rounding may have done to the sums: see `Problem.noise`.
+        Rounding error of the sums: see `Problem.noise`.
     uncertainty : float
-        What else the sums may be off by, relative to the iterate, in the norm of the
-        Hessian there: see `Curvature.uncertainty`.
+        Other errors of the sums, relative to the iterate, in the norm of the Hessian
+        there: see `Curvature.uncertainty`.
     """
 
     iterate: np.ndarray
@@ -60,7 +59,7 @@ class Polished:
 
 
 def polish(problem, curvature, iterate, before):
-    """Go to the optimum from an iterate that is near, with a Hessian that is kept.
+    """Return the optimum near an iterate, by steps with a Hessian that is kept.
 
     Parameters
     ----------
@@ -76,7 +75,7 @@ def polish(problem, curvature, iterate, before):
     Returns
     -------
     polished : Polished or None
-        None where the steps do not arrive.
+        None if the steps do not converge.
     """
     hessian = curvature.hessian
     factor, length = KeptFactor(hessian), None
@@ -87,24 +86,25 @@ def polish(problem, curvature, iterate, before):
         if before is not None:
             moved = problem.vectors(iterate - before[0])
             factor.add_pair(moved, gradient - before[1])
-        # 2) a step, and what it leaves: judged by what the last ones left
+        # 2) a step, and the error that it leaves, which shrinks as the steps do
         direction, _ = factor.direction(gradient)
         last, length = length, hessian.norm(direction)
-        left = curvature.unpredicted(length, measured.largest_change)
+        left = curvature.prediction_error(length, measured.largest_change)
         remainder = left if not last else min(left, length / last * length)
         size = hessian.norm(problem.vectors(iterate))
         has_stalled = last is not None and length > _SLOWEST * last
         if has_stalled and length > _STALLED * size:
             return None
-        # 3) the gradient where the last step leads
+        # 3) the gradient at the end of the last step
         if remainder <= _POLISHED * size or has_stalled:
-            end, sums, off = predicted(
+            end, sums, error = predicted(
                 problem, hessian, iterate, measured.gradient_sums, -direction
             )
-            # The norms are those of the kept Hessian; at the end others by e^stale.
-            off = (len(sums) * left + off) * np.exp(measured.largest_change)
+            # The norms are those of the kept Hessian. At the end they differ by at most
+            # e to the power of the distance.
+            error = (len(sums) * left + error) * np.exp(measured.largest_change)
             certain = _CERTAIN_QUADRATIC if curvature.is_quadratic else _CERTAIN
-            if off <= certain * size:
+            if error <= certain * size:
                 return Polished(end, sums, problem.noise(measured), certain)
         before = iterate, gradient
         iterate = iterate - problem.by_output(direction)
@@ -112,10 +112,25 @@ def polish(problem, curvature, iterate, before):
 
 
 def predicted(problem, hessian, iterate, gradient_sums, step):
-    """Where a step leads, the gradient sums there, and how far they are from none.
+    """Predict the gradient sums at the end of a step to the optimum.
 
-    In one group of rows the sums are those of an optimum, where the gradient is zero;
-    what the prediction says besides is then what they are off by.
+    Parameters
+    ----------
+    problem : Problem
+    hessian : Hessian
+    iterate : ndarray of shape (n_outputs, n_dof)
+        Where the step begins.
+    gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
+        There.
+    step : ndarray of shape (n_systems, q)
+
+    Returns
+    -------
+    end : ndarray of shape (n_outputs, n_dof)
+    sums : ndarray of shape (n_groups, n_outputs, n_dof)
+        Of one group of rows they are those of an optimum, where the gradient is zero.
+    remainder : float
+        The predicted gradient, in the norm of H^-1.
     """
     end = iterate + problem.by_output(step)
     sums = gradient_sums.copy()

@@ -1,10 +1,9 @@
-"""An objective with its penalty: what the loop minimises, and what it is told of it.
+"""The objective with its penalty, as solvers see it.
 
 F(w) = sum_groups group_weight * losses + sum alpha / 2 (scale w)^2
 
 Standardised columns are not stored: with an intercept, x / scale @ v is x @ w for
-v = scale w, and what is penalised is v. The scale is 1 where columns are taken as they
-are.
+v = scale w, and v is penalised. The scale is 1 if columns are not standardised.
 """
 
 from copy import copy
@@ -19,40 +18,42 @@ from .conjugate_gradient import (
     Kronecker,
     ProductHessian,
 )
+from .cost import PASSES_FOR_IMPORTANCE, Meter, hessian_cost
 from .hessian import Hessian
-from .meter import Meter
 from .subsample import importance, sample
 
-# What may be left of the way: as a share of the influence of a median row, and of w.
-_LEFTOVER = 1e-3
-_LEFTOVER_OF_ALL = 1e-8
-# The same of w for a squared error, whose step is exact: more is digits lost to columns
-# far from zero, and another pass finds them.
-_LEFTOVER_OF_QUADRATIC = 1e-11
+# Accuracy: the distance from the optimum that is negligible in a fit, as a fraction of
+# the influence of a median row, and of the norm of w. Ten times as much would be 1% of
+# the effect of removing a row.
+_NEGLIGIBLE = 1e-3
+_NEGLIGIBLE_OF_NORM = 1e-8
+# The same of the norm for a squared error, whose step is exact: a larger distance means
+# that columns far from zero have cost digits, and another pass recovers them.
+_NEGLIGIBLE_OF_NORM_QUADRATIC = 1e-11
+# Cost: more is negligible by this factor where every digit takes further passes.
+_NEGLIGIBLE_BY_PRODUCTS = 10.0
+# Cost: rows, or entries of their gradients, from which the median influence is taken.
 _N_SAMPLED = 256
 _SAMPLED_ENTRIES = 2**22
-# Entries of rows' gradients that are made at a time: 8 MB.
+# Cost: entries of rows' gradients that are in memory at a time, 8 MB.
 _GRADIENT_ENTRIES = 2**20
-# More may be left where every digit costs passes.
-_DEAR_DIGIT = 10.0
 # Rounding of a sum over the rows, in a few units in the last place of its terms.
 _ROUNDING = 8 * np.finfo(float).eps
-# What a step for a quadratic loss may lose, by its bound, in units of what no step can
-# undercut: 2e-9 of the norm of the iterate. The truth is mostly a hundredth of that.
-_QUADRATIC = 1e5
-# What a pass must gain to be worth it.
+# Accuracy: the bound of a step for a quadratic loss at which digits count as lost, in
+# units of what no step can undercut: 2e-9 of the norm of the iterate. The true error is
+# mostly a hundredth of that.
+_LOST_DIGITS_QUADRATIC = 1e5
+# Accuracy: a pass for lost digits must improve the bound by this factor.
 _GAIN_OF_PASS = 4.0
-# A sample: this share of the rows, and so many for each coefficient; and the fewest
-# rows that are worth it.
+# Cost: a sample is this fraction of the rows, and so many rows for each coefficient. It
+# does not pay for fewer rows than the last number.
 _SAMPLE = 0.15
 _SAMPLE_PER_COEFFICIENT = 10
 _LEAST_TO_SAMPLE = 2**13
-# What the importance of rows costs.
-_IMPORTANCE_PASSES = 0.5
 
 
 class Problem:
-    """An objective with its penalty, in the vectors that `Hessian` reads.
+    """The objective with its penalty, of vectors in the coordinates of the loss.
 
     Parameters
     ----------
@@ -60,26 +61,27 @@ class Problem:
     alpha : ndarray of shape (n_outputs,)
     group_weight : ndarray of shape (n_groups,)
     find_indices : callable
-        The rows of the data term; called when a pass is made, for most edits make none.
+        Returns the storage indices of the rows. It is called at the first pass, because
+        most edits make none.
     weight : float
-        Their total weight, groups' factors included.
+        Total weight of the rows, with the groups' factors.
     curvature : {"exact", "kronecker", "diagonal"}
-        A Hessian that is kept, or the preconditioner of one that is not.
+        Whether the Hessian is kept ("exact"), or else its preconditioner.
     spread : ColumnSpread, optional
         Of columns that are to be as if standardised.
 
     Attributes
     ----------
     meter : Meter
-        Counts passes and Hessians; without a limit, until one is set.
+        Counts passes and Hessians. It has no limit until one is set.
     lowest : tuple
-        The lowest F that was measured on all rows, and the iterate.
+        The lowest F that was measured on all rows, and its iterate.
     penalty : ndarray of shape (n_systems, q)
         Diagonal of the penalty's Hessian.
     scale : ndarray of shape (n_systems, q)
-        Of each coefficient's column; 1 for the intercept.
+        Standard deviation of each coefficient's column; 1 for the intercept.
     spread_error : float
-        What rounding may have done to a penalty, as a share of it.
+        Relative rounding error of the penalty.
     """
 
     def __init__(
@@ -134,26 +136,25 @@ class Problem:
 
     @cached_property
     def indices(self):
-        """Storage indices of all rows: O(n)."""
+        """Storage indices of all rows; found in O(n)."""
         return self._find_indices()
 
     @property
     def origin(self):
-        """Where a fit from nothing starts: an iterate."""
+        """The iterate from which a fit from zero starts."""
         return self.objective.origin(self.indices)
 
     @property
     def hessian_cost(self):
-        """What a Hessian costs, in passes; measured on dense rows of several widths."""
+        """Cost of a Hessian, in passes."""
         _, n_dof = self.objective.shape
-        m = self.penalty.size // n_dof // self._n_systems
-        return (1.0 + n_dof / 40.0) * (m + 1) / 2.0
+        return hessian_cost(n_dof, self.penalty.size // n_dof // self._n_systems)
 
     def sampled(self):
-        """This problem on some of the rows, weighted; or None where that gains little.
+        """Return this problem on a weighted sample of the rows, or None if too few.
 
-        It is the same problem on average. A uniform sample will not do: columns that
-        are absent from it, or nearly, would have no curvature but the penalty's.
+        On average it is the same problem. A uniform sample is not enough: columns that
+        are all zero in it would have no curvature except the penalty's.
         """
         n_rows = len(self.indices)
         n_expected = _SAMPLE_PER_COEFFICIENT * self.penalty.size
@@ -162,34 +163,36 @@ class Problem:
             return None
         objective = self.objective
         squares = objective.standardised_squares(self.indices)
-        kind = np.zeros(len(self.indices), np.int64)
+        group = np.zeros(len(self.indices), np.int64)
         if objective.loss.targets_are_classes:
-            kind = objective.y[self.indices]
-        matters = importance(squares, kind)
-        matters *= objective.weight[self.indices]
+            group = objective.y[self.indices]
+        of_rows = importance(squares, group) * objective.weight[self.indices]
         rng = np.random.default_rng(0)  # the optimum does not depend on it
-        drawn, probability = sample(matters, n_expected, rng)
-        self.meter.spend(_IMPORTANCE_PASSES)
+        drawn, probability = sample(of_rows, n_expected, rng)
+        self.meter.spend(PASSES_FOR_IMPORTANCE)
         weight = np.zeros(len(objective.weight))
         other = copy(self)
         other.indices = self.indices[drawn]
         weight[other.indices] = objective.weight[other.indices] / probability
         other.objective = objective.reweighted(weight)
-        other.meter = self.meter.of_share(len(drawn) / n_rows)
+        other.meter = self.meter.of_sample(len(drawn) / n_rows)
         return other
 
     def vectors(self, by_output):
-        """Something of shape (n_outputs, n_dof) in the coordinates of the loss."""
+        """Return an array (n_outputs, n_dof) in the coordinates of the loss."""
         coordinates = self.objective.loss.to_coordinates(by_output)
         return coordinates.reshape(self._n_systems, -1)
 
     def by_output(self, vectors):
-        """The inverse of `vectors`."""
+        """Return the array (n_outputs, n_dof) of vectors (n_systems, q)."""
         coordinates = vectors.reshape(-1, self.objective.n_dof)
         return np.ascontiguousarray(self.objective.loss.to_outputs(coordinates))
 
     def measure(self, iterate, origin=None):
-        """One pass over all rows."""
+        """Measure the data term at an iterate, by a pass.
+
+        With an `origin`, the largest change of a raw prediction from there as well.
+        """
         self.meter.spend(n_passes=1)
         measured = self.objective.measure(iterate, self.indices, origin)
         value = self.value(measured, iterate)
@@ -198,39 +201,39 @@ class Problem:
         return measured
 
     def seconds_per_pass(self, iterate, some, n_rows):
-        """About what a pass over so many rows takes now, by the time of some."""
+        """Estimate the time of a pass over `n_rows` rows by that over some."""
         started = perf_counter()
         self.objective.measure(iterate, some)
         return (perf_counter() - started) * max(1.0, n_rows / len(some))
 
     def value(self, measurement, iterate):
-        """F."""
+        """Return F, given its data term."""
         data = self.group_weight @ measurement.loss_sums
         return data + 0.5 * np.sum(self.penalty * self.vectors(iterate) ** 2)
 
     def data(self, gradient_sums):
-        """The data term's gradient from its sums by group."""
+        """Return the data term's gradient, given its sums by group."""
         return self.vectors(np.tensordot(self.group_weight, gradient_sums, axes=1))
 
     def gradient(self, gradient_sums, iterate):
-        """Gradient of F from its data term's sums by group."""
+        """Return the gradient of F, given its data term's sums by group."""
         return self.data(gradient_sums) + self.penalty * self.vectors(iterate)
 
     def largest(self, gradient):
-        """Largest entry of a gradient by standardised columns, per unit of weight."""
+        """Return the largest entry of a gradient, per unit of weight and of scale."""
         return float(np.abs(gradient / self.scale).max() / self.weight)
 
     def noise(self, measured):
-        """What rounding may do to a measured gradient: see `rounding.Noise`.
+        """Return the rounding error of a measured gradient: see `rounding.Noise`.
 
-        ``u ||r||`` for a quadratic loss, of residuals r, whose squares sum to twice the
-        losses; otherwise ``u sum_i s_i |l_i'|``, to be multiplied by the largest change
-        of a raw prediction in a step of length 1.
+        It is ``u ||r||`` for a quadratic loss with residuals r, whose squares sum to
+        twice the losses; otherwise ``u sum_i s_i |l_i'|``, to be multiplied by the
+        largest change of a raw prediction in a step of length 1.
         """
         return self._noise(measured, self.weight)
 
     def noise_of(self, indices, measured):
-        """The same of the gradients of a few rows, next to these rows' columns."""
+        """Return `noise` of a few rows, relative to the columns of these rows."""
         return self._noise(measured, self.objective.weight[indices].sum())
 
     def _noise(self, measured, weight):
@@ -241,11 +244,10 @@ class Problem:
         return float(_ROUNDING * (bound or 0.0))  # without a bound, no certificate
 
     def sizes(self, indices, reference, curvature):
-        """At least the roots of the diagonal of the Hessian of a few rows.
+        """Bound the square roots of the diagonal of the Hessian of a few rows.
 
-        By ``|x_ij| <= M D_j``, with M the largest change of a raw prediction in a step
-        of length 1, and the bound of the second derivatives, which are not computed for
-        that. Where there is no such bound, they are.
+        ``|x_ij| <= M D_j``, with M the largest change of a raw prediction in a step of
+        length 1. If second derivatives have a bound, they are not computed.
 
         Parameters
         ----------
@@ -271,26 +273,28 @@ class Problem:
         return np.sqrt(np.maximum(squares, 0.0)).reshape(self.penalty.shape)
 
     def tolerance(self, asked, floor, least):
-        """How far from the optimum is near enough.
+        """Return the largest distance from the optimum that an edit may leave.
 
-        The step of a quadratic loss is exact but for rounding: less than that means
-        that digits were lost, and a pass brings them back; but not all of them.
+        The step of a quadratic loss is exact apart from rounding: a larger distance
+        means that digits were lost, and a pass recovers most of them.
 
         Parameters
         ----------
         asked : float
-            What `edit_tol` allows.
+            Distance that `edit_tol` allows.
         floor : float
-            What no step can undercut.
+            Distance that no step can undercut.
         least : float
-            What a pass would leave at least.
+            Distance that a pass would leave at least.
         """
         if self.objective.loss.is_quadratic:
-            asked = min(asked, max(_QUADRATIC * floor, _GAIN_OF_PASS * least))
+            asked = min(
+                asked, max(_LOST_DIGITS_QUADRATIC * floor, _GAIN_OF_PASS * least)
+            )
         return asked + floor
 
     def products(self, iterate):
-        """Hessian of F by its products, with a preconditioner: about a pass."""
+        """Return the Hessian of F as products, with a preconditioner: about a pass."""
         self.meter.spend(n_passes=1)
         return ProductHessian(self, iterate, self._preconditioner(self, iterate))
 
@@ -304,18 +308,17 @@ class Problem:
         return Kronecker.decompose(moments / np.outer(scale, scale))
 
     def hessian(self, iterate):
-        """Hessian of F, factorised."""
+        """Compute the Hessian of F, with its factors."""
         self.meter.spend(n_hessians=1)
         sums = self.objective.hessian_sums(iterate, self.indices)
         return Hessian(sums, self.group_weight, self.penalty)
 
     def is_done(self, value, n_iter):
-        """Whether there is nothing to gain but rounding, whatever the gradient says.
+        """Whether only rounding is left to gain, whatever the gradient is.
 
-        A squared error takes one step, and one more for its rounding. Log-losses that
-        are zero in working precision can be lowered for ever, by the intercept, where
-        all weight is on one class: they are next to nothing beside the largest
-        derivatives that there could be.
+        A squared error takes one step, and one more for its rounding. If all weight is
+        on one class, a log-loss decreases without end as the intercept grows; it is
+        done if F is below the rounding of the largest derivatives that are possible.
         """
         loss = self.objective.loss
         if loss.is_quadratic:
@@ -324,10 +327,11 @@ class Problem:
             return False
         return value <= np.finfo(float).eps * loss.gradient_bound * self.weight
 
-    def leftover(self, iterate, hessian):
-        """How far from the optimum is nothing: next to what one row does, and to w.
+    def negligible_distance(self, iterate, hessian):
+        """Return a distance from the optimum that is negligible in a fit.
 
-        The influence of a row is ``||g_i||_{H^-1}``; taken at the median of some.
+        It is small compared with the influence of a row, ``||g_i||_{H^-1}``, of which
+        the median over a sample is taken, and with w.
         """
         n_sampled = min(_N_SAMPLED, max(8, _SAMPLED_ENTRIES // iterate.size))
         some = self.indices[:: max(1, len(self.indices) // n_sampled)]
@@ -339,14 +343,14 @@ class Problem:
             )
             gradients = np.stack([self.vectors(gradient) for gradient in gradients])
             influences.append(hessian.dual_norms(gradients))
-        of_row = _LEFTOVER * np.median(np.concatenate(influences))
+        of_row = _NEGLIGIBLE * np.median(np.concatenate(influences))
         exact = self.keeps_hessian
-        share = _LEFTOVER_OF_ALL
+        fraction = _NEGLIGIBLE_OF_NORM
         if exact and self.objective.loss.is_quadratic:
-            share = _LEFTOVER_OF_QUADRATIC
-        of_all = share * hessian.norm(self.vectors(iterate))
-        nothing = float(min(of_row, of_all))
-        return nothing if exact else _DEAR_DIGIT * nothing
+            fraction = _NEGLIGIBLE_OF_NORM_QUADRATIC
+        of_norm = fraction * hessian.norm(self.vectors(iterate))
+        negligible = float(min(of_row, of_norm))
+        return negligible if exact else _NEGLIGIBLE_BY_PRODUCTS * negligible
 
 
 def problem_of(model, training_set, indices):

@@ -1,21 +1,23 @@
-"""Some of many, the important ones likelier, for sums that are right on average."""
+"""Samples of rows with probabilities by importance, for unbiased sums."""
 
 import numpy as np
 
-# Rounds that raise the factor until so many are expected: more would change little.
+# Accuracy: rounds that raise the factor until the expected number is reached. After
+# five it changes by less than the number varies by chance.
 _ROUNDS = 5
 
 
 def importance(squares, group):
-    """How much each row may matter to an optimum.
+    """Return how important each row may be for an optimum.
 
-    Its share in the standardised columns' squares, and in its group. A row that stands
-    alone in a column, or in a group, matters as much as all others.
+    This is the row's fraction of the standardised columns' squares, and of its group,
+    as a multiple of the mean. A row that is alone in a column, or in a group, is as
+    important as all others.
 
     Parameters
     ----------
     squares : ndarray of shape (n_rows,)
-        See `AbstractDataTerm.standardised_squares`. May be infinite or NaN.
+        See `AbstractDataTerm.standardised_squares`. It may be infinite or NaN.
     group : ndarray of shape (n_rows,)
 
     Returns
@@ -29,17 +31,17 @@ def importance(squares, group):
 
 
 def sample(importance, n_expected, rng):
-    """Draw each with a probability that is proportional to its importance, up to 1.
+    """Draw rows with probabilities that are proportional to importance, up to 1.
 
-    Weighted by one over their probabilities, sums over those drawn have the sums over
-    all as expected values.
+    Sums over the drawn rows, weighted by one over their probabilities, are unbiased
+    estimates of the sums over all rows.
 
     Parameters
     ----------
     importance : ndarray of shape (n,)
-        Not negative. Those of importance 0 are never drawn.
+        Not negative. A row of importance 0 is never drawn.
     n_expected : float
-        Expected number of those drawn; about, where there are fewer important ones.
+        Expected number of drawn rows; approximate if fewer rows are important.
     rng : Generator
 
     Returns
@@ -48,14 +50,15 @@ def sample(importance, n_expected, rng):
         Ascending.
     probability : ndarray of shape (n_drawn,)
     """
-    share = importance / importance.sum()
+    fraction = importance / importance.sum()
     factor = n_expected
     for _ in range(_ROUNDS):
-        certain = factor * share >= 1.0
-        left, rest = n_expected - np.count_nonzero(certain), share[~certain].sum()
-        if left <= 0 or rest <= 0:
+        certain = factor * fraction >= 1.0
+        n_others = n_expected - np.count_nonzero(certain)
+        of_others = fraction[~certain].sum()
+        if n_others <= 0 or of_others <= 0:
             break
-        factor = left / rest
-    probability = np.minimum(1.0, factor * share)
-    drawn = np.flatnonzero(rng.random(len(share)) < probability)
+        factor = n_others / of_others
+    probability = np.minimum(1.0, factor * fraction)
+    drawn = np.flatnonzero(rng.random(len(fraction)) < probability)
     return drawn, probability[drawn]

@@ -125,10 +125,10 @@ def test_the_gradient_left_by_a_step_is_that_of_the_proof(rho):
     length, leverage = 4.0 * rho, 0.25
     expected = length * float(_series(rho) * Fraction(rho))
     assert_allclose(gradient_after_step(length, leverage), expected, rtol=1e-11)
-    # A curvature that is hardly stale says nearly the same, but for cancellation.
-    stale = gradient_after_step(length, leverage, since=1e-9)
-    assert_allclose(stale, expected, rtol=1e-6, atol=1e-8 * length)
-    assert stale >= expected
+    # A Hessian from nearby gives nearly the same bound, apart from cancellation.
+    near = gradient_after_step(length, leverage, since=1e-9)
+    assert_allclose(near, expected, rtol=1e-6, atol=1e-8 * length)
+    assert near >= expected
 
 
 def test_the_rows_own_leverages_only_ever_lower_what_is_left():
@@ -142,7 +142,7 @@ def test_the_rows_own_leverages_only_ever_lower_what_is_left():
     assert gradient_after_step(length, leverage, moment=0.0) == 0.0
 
 
-def test_a_stale_curvature_makes_no_use_of_the_rows_own_leverages():
+def test_a_hessian_from_elsewhere_makes_no_use_of_the_rows_own_leverages():
     without = gradient_after_step(0.5, 0.8, since=0.1)
     assert gradient_after_step(0.5, 0.8, since=0.1, moment=0.0) == without
 
@@ -167,19 +167,19 @@ def test_a_step_too_far_leaves_an_infinite_gradient(length, leverage, since):
 def test_many_at_once_are_one_by_one():
     rng = np.random.default_rng(0)
     lengths, leverages = 10.0 ** rng.uniform(-9, 3, (2, 500))
-    stale = np.where(rng.random(500) < 0.5, 0.0, 10.0 ** rng.uniform(-9, 3, 500))
+    since = np.where(rng.random(500) < 0.5, 0.0, 10.0 ** rng.uniform(-9, 3, 500))
     fourth = 10.0 ** rng.uniform(-9, 3, 500)
-    left = gradient_after_step(lengths, leverages, stale, fourth)
+    left = gradient_after_step(lengths, leverages, since, fourth)
     expected = [
         gradient_after_step(*one)
-        for one in zip(lengths, leverages, stale, fourth, strict=True)
+        for one in zip(lengths, leverages, since, fourth, strict=True)
     ]
     assert_allclose(left, expected, rtol=1e-12)
     assert np.isfinite(left).any()
     assert not np.isfinite(left).all()
-    found = distance_after_gradient(lengths, leverages, stale)
+    found = distance_after_gradient(lengths, leverages, since)
     bounds = [
-        after_gradient(*one) for one in zip(lengths, leverages, stale, strict=True)
+        after_gradient(*one) for one in zip(lengths, leverages, since, strict=True)
     ]
     none = Bound(np.inf, np.inf)
     bounds = [none if bound is None else bound for bound in bounds]
@@ -288,14 +288,14 @@ class _Rows:
         if edit in ("additions", "corrections"):
             return self._join(model, edit == "corrections")
         rng, live = self.rng, self.live
-        share = max(1, int(rng.uniform(0.01, 0.3) * len(live)))
+        n_gone = max(1, int(rng.uniform(0.01, 0.3) * len(live)))
         if edit == "one row":
             gone = rng.choice(live, 1)
         elif edit == "some":
-            gone = rng.choice(live, share, replace=False)
+            gone = rng.choice(live, n_gone, replace=False)
         elif edit == "leverage":
             spread = np.linalg.norm(self.X[live] - self.X[live].mean(axis=0), axis=1)
-            gone = live[np.argsort(-spread * self.weight[live])[:share]]
+            gone = live[np.argsort(-spread * self.weight[live])[:n_gone]]
         else:  # all rows of a class but one
             gone = live[self.y[live] == rng.choice(np.unique(self.y[live]))]
             gone = np.delete(gone, np.flatnonzero(self.weight[gone] > 0)[:1])
@@ -448,7 +448,7 @@ def _edited(kind, is_sparse, seed, purges=False):
             yield model, rows, before
 
 
-def _check_fourth(objective, curvature, leverages, to_outputs):
+def _check_fourth_moment(objective, curvature, leverages, to_outputs):
     """Q is at least that of the rows, with their true leverages."""
     whole = objective.weight, objective.penalty
     objective.weight = objective.weight * leverages**2
@@ -456,9 +456,9 @@ def _check_fourth(objective, curvature, leverages, to_outputs):
     fourth = to_outputs.T @ objective.hessian() @ to_outputs
     objective.weight, objective.penalty = whole
     group_weight = curvature.hessian.group_weight
-    kept_fourth = np.tensordot(group_weight, curvature.fourth, axes=1)
-    looseness = curvature.inflation * np.exp(curvature.moved)
-    spare = looseness * kept_fourth - fourth
+    moment = curvature.fourth_moment
+    kept = np.tensordot(group_weight, moment.sums, axes=1)
+    spare = curvature.growth * np.exp(moment.distance) * kept - fourth
     assert np.linalg.eigvalsh(spare)[0] >= -1e-6 * np.trace(fourth)
 
 
@@ -526,8 +526,8 @@ def test_what_bounds_rest_on_is_true_of_the_rows_after_every_edit(
             basis = path.model.loss.to_coordinates(np.eye(path.model.loss.n_outputs))
             q = objective.X.shape[1]
             to_outputs = np.kron(basis.T, np.eye(q))
-            # 1) the Hessian, and its factor, are those of the rows at the place
-            objective.gradient(curvature.place.astype(np.longdouble))
+            # 1) the Hessian, and its factor, are those of the rows at its iterate
+            objective.gradient(curvature.hessian_iterate.astype(np.longdouble))
             truth = to_outputs.T @ objective.hessian() @ to_outputs
             size = np.sqrt(np.outer(truth.diagonal(), truth.diagonal()))
             kept = curvature.hessian
@@ -545,11 +545,11 @@ def test_what_bounds_rest_on_is_true_of_the_rows_after_every_edit(
                     half = np.linalg.norm(np.linalg.solve(root, rows_seen.T), axis=0)
                     leverages = np.maximum(leverages, half)
                 assert leverages.max() <= curvature.leverage * (1.0 + 1e-5)
-                if curvature.fourth is not None:
-                    _check_fourth(objective, curvature, leverages, to_outputs)
-            # 3) raw predictions moved by no more than that since the place
-            moved = objective.ranges(path.reference - curvature.place).max()
-            assert moved <= curvature.stale * (1.0 + 1e-9) + 1e-9
+                if curvature.fourth_moment is not None:
+                    _check_fourth_moment(objective, curvature, leverages, to_outputs)
+            # 3) raw predictions moved by no more than that since the Hessian
+            moved = objective.ranges(path.reference - curvature.hessian_iterate).max()
+            assert moved <= curvature.since_hessian * (1.0 + 1e-9) + 1e-9
             # 4) the gradient is that of the rows at the reference
             sums = np.tensordot(
                 kept.group_weight, np.asarray(path.gradient_sums), axes=1

@@ -1,4 +1,4 @@
-"""What an edit costs is bounded, whatever its rows are; and the plan says so before.
+"""The cost of an edit is bounded, whatever its rows are, and the plan says so before.
 
 Costs are passes, Hessians and steps as the report counts them, never seconds.
 """
@@ -13,12 +13,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
-from skdeltagrad._optimum import budget
-from skdeltagrad._optimum.meter import Cost, Meter
+from skdeltagrad._optimum import cost as costs
+from skdeltagrad._optimum.cost import Cost, Meter
 from skdeltagrad._path.checkpoint_replay import CheckpointReplay
 
 KINDS = ["plain", "separable", "tails", "huge", "copies", "rare", "wide"]
-# An edit may take so many times what a fit of the same rows from nothing takes.
+# An edit may cost so many times what a fit of the same rows from zero costs.
 MOST_REFITS = {"exact": 1.5, "products": 3.0}
 
 
@@ -46,7 +46,7 @@ def adversarial(rng, kind):
 
 
 def hostile(rng, model, X, y, live):
-    """Rows that are dear to lose."""
+    """Rows whose removal is expensive."""
     table = model._training_set.table
     how = rng.choice(["leverage", "class", "norm", "most", "random", "one"])
     if how == "leverage" and table.column("leverage") is not None:
@@ -154,7 +154,7 @@ def test_no_edit_costs_more_than_its_plan_said(request, name):
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize("name", ["exact", "diagonal"])
 def test_no_edit_costs_much_more_than_a_refit(name, monkeypatch):
-    monkeypatch.setattr(budget, "_CHEAP", 0)  # as where rows are many
+    monkeypatch.setattr(costs, "_SMALL_PROBLEM", 0)  # as where rows are many
     most = MOST_REFITS["exact" if name == "exact" else "products"]
     for _, report, model, X, y in edits(MODELS[name], 40, seed=2):
         cold = clone(model).fit(X, y).update_report_
@@ -167,28 +167,28 @@ def test_no_edit_costs_much_more_than_a_refit(name, monkeypatch):
         assert cost <= most * refit + 5.0
 
 
-def test_failed_tries_are_counted(monkeypatch):
-    """A fit anew tells what was tried before it."""
+def test_steps_that_failed_are_counted(monkeypatch):
+    """The report of a new fit includes the cost of the steps before it."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 5))
     y = (X[:, 0] + rng.logistic(size=200) > 0).astype(int)
     model = DeltaGradLogisticRegression().fit(X, y)
-    monkeypatch.setattr(budget, "MOST_PASSES", 1)
+    monkeypatch.setattr(costs, "MAX_STEP_PASSES", 1)
     model.set_params(edit_tol=1e-13).unlearn(position=np.arange(60))
     report = model.update_report_
     assert report.refit
-    assert report.n_hessians >= 2  # a survey, and one of the fit
-    assert report.n_passes >= 1 + 2 + 1  # a try, where to begin, the fit
+    assert report.n_hessians >= 2  # to build the curvature, and one of the fit
+    assert report.n_passes >= 1 + 2 + 1  # a step, the start, and the fit
 
 
-def test_a_fit_anew_stops_where_the_plan_says(monkeypatch):
-    """It is told, nothing is lost, and a retrain goes all the way."""
+def test_a_new_fit_stops_where_the_plan_says(monkeypatch):
+    """A warning says so, nothing is lost, and a retrain converges."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 6))
     y = (X[:, 0] + 0.1 * rng.logistic(size=300) > 0).astype(int)
     model = DeltaGradLogisticRegression(C=1e4).fit(X, y)
-    monkeypatch.setattr(budget, "_MOST_FITS", 0.02)
-    monkeypatch.setattr(budget, "MOST_PASSES", 1)
+    monkeypatch.setattr(costs, "_MAX_FITS", 0.02)
+    monkeypatch.setattr(costs, "MAX_STEP_PASSES", 1)
     gone = np.flatnonzero(y == 1)[5:]
     plan = model.plan_unfit(position=gone)
     with pytest.warns(ConvergenceWarning, match="partial_refit"):
@@ -205,12 +205,12 @@ def test_a_fit_anew_stops_where_the_plan_says(monkeypatch):
 
 
 def test_a_large_edit_makes_no_curvature_that_costs_as_much_as_a_fit(monkeypatch):
-    monkeypatch.setattr(budget, "_CHEAP", 0)
+    monkeypatch.setattr(costs, "_SMALL_PROBLEM", 0)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 120))
     y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
     model = DeltaGradLogisticRegression().fit(X, y)
-    for n_rows in (1, 60):  # where the curvature is there, it is asked
+    for n_rows in (1, 60):  # one row builds the curvature, 60 rows do not
         edited = deepcopy(model)
         plan = edited.plan_unfit(position=np.arange(n_rows))
         report = edited.unlearn(position=np.arange(n_rows)).update_report_
@@ -224,8 +224,9 @@ def test_a_large_edit_makes_no_curvature_that_costs_as_much_as_a_fit(monkeypatch
     assert cost <= refit
 
 
-def test_a_fit_anew_of_few_rows_is_not_stopped():
-    """Another class may make it far dearer than the last one was."""
+@pytest.mark.filterwarnings("ignore:y contains new labels")
+def test_a_new_fit_of_few_rows_is_not_stopped():
+    """Another class may make it far more expensive than the last fit."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(21, 5)) + 30.0 * rng.normal(size=5)
@@ -235,7 +236,7 @@ def test_a_fit_anew_of_few_rows_is_not_stopped():
             C=100.0, class_weight="balanced", curvature="kronecker", fit_intercept=False
         )
         model.fit(X[:-1], y[:-1], weight[:-1])
-        model.partial_refit(X[-1:], y[-1:])  # warnings are errors here
+        model.partial_refit(X[-1:], y[-1:])  # other warnings are errors here
         assert model._engine.converged
 
 
@@ -292,8 +293,8 @@ def test_tries_that_read_many_touched_rows_are_few(monkeypatch, replay_always):
     assert n_tries == [1]
 
 
-def test_a_replay_that_is_not_tried_was_too_dear(replay_always):
-    """The report tells of no estimate where none was made."""
+def test_a_replay_that_is_not_tried_was_too_expensive(replay_always):
+    """The report has no estimate if none was computed."""
     X = np.random.default_rng(0).normal(size=(150, 4))
     model = DeltaGradRidge(solver="gd", max_iter=2, edit_tol=10.0).fit(X, X[:, 0])
     report = model.unlearn(position=3).update_report_
@@ -301,7 +302,7 @@ def test_a_replay_that_is_not_tried_was_too_dear(replay_always):
     assert report.n_passes == 0
 
 
-def test_classes_and_centres_that_change_are_foretold():
+def test_changes_of_classes_and_centres_are_predicted():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(90, 3))
     y = np.repeat([0, 1, 2], 30)
@@ -320,9 +321,9 @@ def test_classes_and_centres_that_change_are_foretold():
     assert (plan.reason, plan.n_exact_steps) == (report.reason, report.n_exact_steps)
 
 
-def test_a_meter_of_some_rows_counts_their_share():
+def test_a_meter_of_a_sample_counts_its_fraction():
     meter = Meter(Cost(2.0, 1.0))
-    some = meter.of_share(0.25)
+    some = meter.of_sample(0.25)
     some.spend(n_passes=4, n_hessians=1)
     assert meter.spent == Cost(1.0, 0.25)
     assert some.allows(n_passes=4)

@@ -17,7 +17,7 @@ from skdeltagrad._optimum.leverages import Leverages
 
 Q = 6
 
-# Penalties of every system, and how many different ones there are.
+# Penalties of every system, and the number of different ones.
 PENALTIES = {
     "one system": ([0.3], 1),
     "none": ([0.0], 1),
@@ -85,7 +85,7 @@ def assert_same_hessian(found, expected, rtol=1e-9):
     found_leverages = Leverages(found, BinomialLoss(), v.shape[1]).of(X)
     assert_allclose(found_leverages, leverages, rtol=rtol)
     part = gram(X)
-    assert_allclose(found.share(part), expected.share(part), rtol=rtol)
+    assert_allclose(found.fraction(part), expected.fraction(part), rtol=rtol)
 
 
 # ---------------------------------------------------------------------------
@@ -235,23 +235,23 @@ def test_leverages_bound_what_a_row_sees_of_a_step(loss):
 
 
 @pytest.mark.parametrize("n_rows", [1, 4, 15])
-def test_share(case, n_rows):
+def test_fraction(case, n_rows):
     R = case.X[0][:n_rows]
     expected = max(
         np.linalg.eigvals(inverse @ gram(R)).real.max() for inverse in case.inverses
     )
-    assert_allclose(case.hessian.share(gram(R)), expected, rtol=1e-10)
-    assert_allclose(case.hessian.share_of_roots(R), expected, rtol=1e-10)
+    assert_allclose(case.hessian.fraction(gram(R)), expected, rtol=1e-10)
+    assert_allclose(case.hessian.fraction_of_roots(R), expected, rtol=1e-10)
 
 
-def test_the_share_of_everything_is_one():
+def test_the_fraction_of_everything_is_one():
     case = Case([0.0], 3)
     data = case.matrices[0]
-    assert_allclose(case.hessian.share(data), 1.0, rtol=1e-12)
+    assert_allclose(case.hessian.fraction(data), 1.0, rtol=1e-12)
     assert_allclose(
-        case.hessian.share_of_roots(np.linalg.cholesky(data).T), 1.0, rtol=1e-12
+        case.hessian.fraction_of_roots(np.linalg.cholesky(data).T), 1.0, rtol=1e-12
     )
-    assert case.hessian.share(np.zeros((Q, Q))) == 0.0
+    assert case.hessian.fraction(np.zeros((Q, Q))) == 0.0
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
@@ -271,7 +271,7 @@ def test_condition(case, scale):
 
 
 def test_the_condition_of_what_is_left_is_at_least_the_true_one():
-    """Taken over from before, for some edits; measured anew now and then."""
+    """It is bounded by the last estimate for some edits, then estimated again."""
     rng = np.random.default_rng(5)
     X = rng.normal(size=(60, 4)) * [1.0, 0.1, 10.0, 1.0]
     sums, penalty = gram(X)[np.newaxis], np.full((1, 4), 1e-3)
@@ -280,10 +280,10 @@ def test_the_condition_of_what_is_left_is_at_least_the_true_one():
     for row in X[:50]:
         row = row[np.newaxis]
         hessian.condition()
-        rest = 1.0 - hessian.share_of_roots(row)
+        remaining = 1.0 - hessian.fraction_of_roots(row)
         sums = sums - gram(row)
         nobody = np.zeros((0, 4))
-        hessian = hessian.changed(sums, np.ones(1), nobody, row, rest)
+        hessian = hessian.changed(sums, np.ones(1), nobody, row, remaining)
         measured += hessian._condition is None
         fresh = Hessian(sums, np.ones(1), penalty).condition()
         # Scaled by another diagonal, and both estimates: of the same size.
@@ -342,7 +342,7 @@ def test_a_change_by_roots_is_a_new_hessian(case):
 
 
 def test_roots_of_other_group_weights_are_not_used():
-    """A class that is weighted anew changes the Hessian everywhere."""
+    """Another weight of a class changes the Hessian everywhere."""
     case = Case([0.3, 2.0], 3)
     weight = case.group_weight * [1.0, 1.1, 1.0]
     removed = case.X[0][:1]
@@ -369,14 +369,14 @@ def test_another_penalty_is_a_new_hessian(case):
 
 @pytest.mark.parametrize("n_rows", [0, 2, 20])
 @pytest.mark.parametrize("low", [0.0, 0.5, 0.9995])
-def test_share_of_penalty(low, n_rows):
+def test_fraction_of_penalty(low, n_rows):
     """At least the largest eigenvalue, and near it where few columns lose much."""
     rng = np.random.default_rng(6)
     X = rng.normal(size=(n_rows, Q)) * 10.0 ** np.arange(-2, Q - 2)
     penalty = np.outer([0.3, 2.0, 0.3], np.arange(Q) < Q - 1) + 1e-9
     hessian = Hessian(gram(X)[np.newaxis], np.ones(1), penalty)
     change = np.r_[low, rng.uniform(0.9995, 1.5, Q - 1)]
-    found = hessian.share_of_penalty(penalty * change)
+    found = hessian.fraction_of_penalty(penalty * change)
     shares = [
         np.linalg.eigvals(
             np.linalg.solve(
@@ -386,7 +386,7 @@ def test_share_of_penalty(low, n_rows):
         for own in penalty
     ]
     assert max(shares) * (1 - 1e-12) <= found <= max(shares) + 1e-3
-    assert hessian.share_of_penalty(penalty) == 0.0
+    assert hessian.fraction_of_penalty(penalty) == 0.0
 
 
 def test_hundreds_of_changes(case):
@@ -409,8 +409,8 @@ def test_hundreds_of_changes(case):
         root = np.sqrt(weight[group])
         hessian = hessian.changed(sums, weight, root * joining, root * leaving)
         if number % 100 == 99:
-            anew = np.array([gram(np.array(mine)) for mine in rows])
-            assert_same_hessian(hessian, Hessian(anew, weight, case.penalty), 1e-7)
+            exact = np.array([gram(np.array(mine)) for mine in rows])
+            assert_same_hessian(hessian, Hessian(exact, weight, case.penalty), 1e-7)
 
 
 def test_coming_and_going():
@@ -435,7 +435,7 @@ def test_a_row_that_nearly_is_the_hessian_leaves():
     found = before.changed(rest[np.newaxis], np.ones(1), np.zeros((0, Q)), row)
     expected = Hessian(rest[np.newaxis], np.ones(1), np.zeros((1, Q)))
     assert_array_equal(found._factors[0], expected._factors[0])
-    assert before.share_of_roots(row) > 1 - 1e-9
+    assert before.fraction_of_roots(row) > 1 - 1e-9
 
 
 def test_a_downdate_of_one_system_that_is_not_definite():

@@ -213,7 +213,7 @@ def test_nothing_of_the_old_optimum_is_kept_of_ridge(name):
         before, path = path, model._engine
         assert model.update_report_.n_passes == 0
         np.testing.assert_array_equal(path.reference, path.iterate)
-        np.testing.assert_array_equal(path.curvature.place, path.iterate)
+        np.testing.assert_array_equal(path.curvature.hessian_iterate, path.iterate)
         # The full gradient there is rounding: no row can be read off it.
         penalty = path.curvature.hessian.penalty
         sums, penalised = path.gradient_sums[0], penalty * path.reference
@@ -232,7 +232,7 @@ def test_the_gradient_at_the_new_optimum_is_that_of_the_rows():
         w = path.reference.astype(np.longdouble)
         off = exact.gradient_sum(w) - path.gradient_sums[0]
         spreads = path.curvature.hessian.spreads()
-        assert (np.abs(off) <= path.noise * spreads + 1e-13).all()
+        assert (np.abs(off) <= path.noise.of_sums * spreads + 1e-13).all()
 
 
 def test_reference_of_rows_that_are_not_kept():
