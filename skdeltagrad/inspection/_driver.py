@@ -24,8 +24,10 @@ from .._data.edit import Edit
 from .._data.storage import canonical, store
 from .._estimators.base import ROW_CHECKS, BaseDeltaGrad
 from .._estimators.editing import without
-from .._optimum.curvature import Curvature, cheapest_curvature
+from .._optimum.cost import cheapest_curvature
+from .._optimum.curvature import Curvature
 from .._optimum.problem import problem_of
+from .._optimum.rounding import Noise
 from .._utils import progress, threads
 from .._utils.callbacks import followed, stand_in
 from ._optima_without_rows import OptimaWithoutRows
@@ -269,9 +271,9 @@ class Driver:
             if (
                 engine.model.loss.is_quadratic
             ):  # the step is exact and needs no leverages
-                curvature = Curvature.quick(problem, iterate)
+                curvature = Curvature.incomplete(problem, iterate)
             else:
-                curvature = Curvature.survey(problem, self._table, iterate)
+                curvature = Curvature.built(problem, self._table, iterate)
         except np.linalg.LinAlgError as error:
             raise ValueError(
                 "The Hessian of the training rows cannot be factorised in working "
@@ -281,9 +283,9 @@ class Driver:
         # computed now, so that they do not depend on which thread is the first.
         curvature.hessian.condition()
         return replace(
-            engine, kind="exact", reference=iterate, curvature=curvature,
-            gradient_sums=measured.gradient_sums, noise=problem.noise(measured),
-            raw_noise=0.0, raw_growth=1.0, way=0.0,
+            engine, curvature_kind="exact", reference=iterate, curvature=curvature,
+            gradient_sums=measured.gradient_sums,
+            noise=Noise(problem.noise(measured)), distance_since_pass=0.0,
         )  # fmt: skip
 
     def _reporter(self, n_units):

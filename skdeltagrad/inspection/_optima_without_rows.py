@@ -188,7 +188,7 @@ class OptimaWithoutRows:
         leverages = self._curvature.leverage * np.sqrt(growth)
         lengths = _lengths(gradients, steps)
         if along is None:
-            Q = over_groups(self._curvature.fourth, block.group_weight)
+            Q = over_groups(self._curvature.fourth_moment.sums, block.group_weight)
             largest = leverages * lengths
             fourth = np.sum(steps * (steps @ Q), axis=(1, 2)) * growth
         else:

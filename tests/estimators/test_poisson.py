@@ -24,7 +24,7 @@ from skdeltagrad import (
 )
 from skdeltagrad._objective.losses import PoissonLoss
 from skdeltagrad._optimum.problem import problem_of
-from skdeltagrad._optimum.rounding import Noise
+from skdeltagrad._optimum.rounding import Gradient, Noise
 
 TIGHT = {"tol": 1e-10, "edit_tol": 1e-6}
 # The checks have columns of integers; a larger step diverges on them.
@@ -307,10 +307,9 @@ def test_noise_is_at_least_the_rounding_of_a_gradient(shift, offset):
     error = (measured.gradient_sums[0, 0] - true).astype(float)[np.newaxis]
     curvature = engine.curvature
     reference = problem.vectors(iterate)
-    allowed = curvature.rounding(
-        Noise(problem.noise(measured), curvature.noise_of_predictions(reference)),
-        reference,
-    )
+    noise = Noise(problem.noise(measured), curvature.noise_of_predictions(reference))
+    gradient = problem.gradient(measured.gradient_sums, iterate)
+    allowed = curvature.rounding(Gradient(gradient, noise, reference))
     assert curvature.hessian.dual_norm(error) <= allowed
 
 
