@@ -7,12 +7,15 @@ class which was renamed, or whose attributes changed, is a matter of these table
 from functools import partial
 
 from .._engine import Model
+from .._optimum.curvature import FourthMoment
+from .._optimum.rounding import Noise
 
 # Schemas that can be read besides the current one.
 EARLIER_SCHEMAS = (3, 4)
 
 # Classes that had other names.
 RENAMED = {
+    "Account": "OptimumReport",
     "Census": "RowCounts",
     "Endpoint": "OptimumEngine",
     "Path": "PathEngine",
@@ -87,17 +90,45 @@ def _with_table(attributes):
     return attributes
 
 
-def _with_certainty(attributes):
-    """All losses of schema 3 were self-concordant or quadratic."""
-    return {"is_bounded": True} | attributes
+def _optimum(attributes):
+    """The engine of an optimum had other names, and a curvature without the loss."""
+    attributes = _with_model(attributes)
+    names = {"kind": "curvature_kind", "ledger": "report", "way": "distance_since_pass"}
+    attributes = _with_names(attributes, **names)
+    parts = attributes.pop("noise", 0.0), attributes.pop("raw_noise", 0.0)
+    attributes["noise"] = Noise(*parts, attributes.pop("raw_growth", 1.0))
+    if attributes["curvature"] is not None:
+        vars(attributes["curvature"])["loss"] = attributes["model"].loss
+    return attributes
+
+
+def _curvature(attributes):
+    """A curvature had the parts of its fourth moment, and facts about the loss.
+
+    It counted passes in units of Hessians; the count begins again.
+    """
+    for name in ("is_quadratic", "is_bounded", "self_concordance", "debt"):
+        attributes.pop(name, None)
+    sums, iterate = attributes.pop("fourth"), attributes.pop("surveyed_at")
+    distance = attributes.pop("moved")
+    moment = None if sums is None else FourthMoment(sums, iterate, distance)
+    names = {
+        "place": "hessian_iterate",
+        "inflation": "growth",
+        "stale": "since_hessian",
+        "doubt": "log_hessian_error",
+        "rent": "avoidable_passes",
+        "lost": "entry_error",
+    }
+    return _with_names(attributes, **names) | {"fourth_moment": moment}
 
 
 _UPGRADES = {
     "CheckpointPlan": partial(_with_names, name="form", share="fraction"),
     "Checkpoints": partial(_with_names, kind="plan", places="iterates"),
     "CheckpointSums": partial(_with_names, bends="second_derivatives"),
-    "Curvature": _with_certainty,
-    "OptimumEngine": _with_model,
+    "Curvature": _curvature,
+    "OptimumEngine": _optimum,
     "PathEngine": _with_checkpoints,
     "RowTable": _with_columns,
     "TrainingSet": _with_table,

@@ -31,10 +31,12 @@ from .._objective.losses import (
     MultinomialLoss,
     PoissonLoss,
 )
-from .._optimum.curvature import Curvature
-from .._optimum.engine import Account, OptimumEngine
+from .._optimum.cost import Cost
+from .._optimum.curvature import Curvature, FourthMoment
+from .._optimum.engine import OptimumEngine
 from .._optimum.hessian import Hessian
-from .._optimum.meter import Cost
+from .._optimum.report import OptimumReport
+from .._optimum.rounding import Noise
 from .._path.checkpoint_plan import CheckpointPlan
 from .._path.checkpoint_sums import CheckpointSums
 from .._path.checkpoints import Checkpoints
@@ -59,7 +61,6 @@ _CLASS_KEY = "_skdeltagrad_class"
 _CLASSES = {
     kind.__name__: kind
     for kind in (
-        Account,
         BinomialLoss,
         CheckpointPlan,
         CheckpointSums,
@@ -70,6 +71,7 @@ _CLASSES = {
         CsrRows,
         Curvature,
         DenseRows,
+        FourthMoment,
         FullBatch,
         GrowingArray,
         HalfSquaredLoss,
@@ -78,7 +80,9 @@ _CLASSES = {
         MiniBatches,
         Model,
         MultinomialLoss,
+        Noise,
         OptimumEngine,
+        OptimumReport,
         PathEngine,
         PoissonLoss,
         RowCounts,
