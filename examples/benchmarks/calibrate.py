@@ -38,23 +38,30 @@ from skdeltagrad import DeltaGradLogisticRegression
 
 # Value in the code of each cost: a number, or the module and name of a constant.
 IN_CODE = {
+<<<<<<< HEAD
     # In `Problem.hessian_cost`, where it has no name: d columns take 1 + d / 40 passes.
     "columns of a Hessian": 40.0,
     "sparse entry": ("_data.csr_rows", "CsrRows", "entry_cost"),
     "call": ("_path.cost", "CALL"),
     "replay": ("_path.cost", "OVERHEAD"),
     # `cost.step_work` counts multiplications: the factor is 1.
+=======
+    "columns of a Hessian": ("_optimum.cost", "_COLUMNS_PER_PASS"),
+    "sparse entry": ("_path.engine", "_SPARSE"),
+    "call": ("_path.engine", "_CALL"),
+    "replay": ("_path.engine", "_OVERHEAD"),
+    # `SeedKind.work_of_step` counts multiplications: the factor is 1.
+>>>>>>> 0a6b2a9 (Across folders: the calibration reads costs from the optimum's cost module)
     "predicted step": 1.0,
     "BLAS": ("_path.cost", "BLAS"),
     "eigenvectors": ("_path.cost", "EIGENVECTORS"),
     "correction point": ("_path.cost", "PASSES_EACH"),
     "loss": ("_objective.data_term", "_LOSS_WORK"),
     "factored Hessian": ("_objective.second_derivatives", "_MOST_OF_FACTORED"),
-    "importance": ("_optimum.problem", "_IMPORTANCE_PASSES"),
-    # In `Curvature`, where it has no name.
-    "largest change": 0.5,
-    "bounds": ("_optimum.curvature", "_COMPLETION"),
-    "rank-one change": ("_optimum.hessian", "_RANK_ONE_SHARE"),
+    "importance": ("_optimum.cost", "PASSES_FOR_IMPORTANCE"),
+    "largest change": ("_optimum.cost", "PASSES_FOR_LARGEST"),
+    "bounds": ("_optimum.cost", "HESSIANS_FOR_MOMENTS"),
+    "rank-one change": ("_optimum.cost", "RANK_ONE_FRACTION"),
 }
 
 
