@@ -30,17 +30,17 @@ limit_threads = threads.limit_threads
 
 def centre(model):
     """Means of columns, (n_features,); None if the model has no intercept."""
-    return model._path.centre
+    return model._engine.model.centre
 
 
 def iterate(model):
     """Coefficients of the centred columns in float64: shape (n_outputs, n_dof)."""
-    return model._path.iterate
+    return model._engine.iterate
 
 
 def last_read(model):
     """The iterate at which the rows were last read, which bounds are relative to."""
-    return model._path.reference
+    return model._engine.reference
 
 
 def kept_norm(model):
@@ -48,12 +48,12 @@ def kept_norm(model):
 
     None where no Hessian is kept.
     """
-    path = model._path
+    path = model._engine
     if path.curvature is None:
         return None
 
     def norm(difference):
-        coordinates = path.loss.to_coordinates(difference.astype(float))
+        coordinates = path.model.loss.to_coordinates(difference.astype(float))
         return path.curvature.hessian.norm(coordinates.reshape(1, -1))
 
     return norm
@@ -61,15 +61,14 @@ def kept_norm(model):
 
 def leverages(model, positions):
     """Upper bounds of the leverages of rows; None where none are kept."""
-    roster = model._training_set.roster
-    if roster.leverages is None:
-        return None
-    return roster.leverages[roster.slots_of(positions)]
+    table = model._training_set.table
+    leverages = table.column("leverage")
+    return None if leverages is None else leverages[table.indices_of(positions)]
 
 
 def n_positions(model):
     """How many positions are remembered."""
-    return int(model._training_set.roster.n_positions)
+    return int(model._training_set.table.n_positions)
 
 
 # A path ---------------------------------------------------------------------------
@@ -77,8 +76,8 @@ def n_positions(model):
 
 def batches(model):
     """For each step of the path, in turn, the storage indices of the rows it reads."""
-    schedule = model._path.schedule
-    dealt = schedule.batches(model._training_set.roster)
+    schedule = model._engine.schedule
+    dealt = schedule.batches(model._training_set.table)
     for step in range(schedule.n_steps):
         yield dealt.at(step)
 
@@ -118,8 +117,8 @@ def estimate_parts():
 
 def make_receipt(model):
     """Do again what makes the last report of a model a receipt."""
-    report, roster = model.update_report_, model._training_set.roster
-    digests.hashed(digests.names_of(roster, np.array([5])), model._key)
+    report, table = model.update_report_, model._training_set.table
+    digests.hashed(digests.names_of(table, np.array([5])), model._key)
     digests.parameters_of(model)
     digests.versions()
     history = model.history_
@@ -136,14 +135,14 @@ def key(model):
 
 def kept_fingerprints(model):
     """The sorted fingerprints of a model without rows."""
-    return model._training_set.roster.fingerprints
+    return model._training_set.table.fingerprints
 
 
 def fingerprints_of_rows(key, X, y, n_rows=None):
     """Fingerprints of rows of weight 1, of the first `n_rows` only if it is given."""
     rows = store(X)
-    slots, weight = np.arange(len(X)), np.ones(len(X))
-    return Fingerprints(key, rows, y).of(rows, slots[:n_rows], y, weight)
+    indices, weight = np.arange(len(X)), np.ones(len(X))
+    return Fingerprints(key, rows, y).of(rows, indices[:n_rows], y, weight)
 
 
 def possible_fingerprints(key, X, y, dtype):
@@ -153,8 +152,8 @@ def possible_fingerprints(key, X, y, dtype):
     possible fingerprint of each.
     """
     rows = store(np.ascontiguousarray(X, dtype))
-    slots, weight = np.arange(len(X)), np.ones(len(X))
-    yield from Fingerprints(key, rows, y).possible(rows, slots, y, weight)
+    indices, weight = np.arange(len(X)), np.ones(len(X))
+    yield from Fingerprints(key, rows, y).possible(rows, indices, y, weight)
 
 
 # Costs --------------------------------------------------------------------------------
@@ -168,13 +167,13 @@ def constant(module, *names):
 def data_term(model):
     """The sum of losses of a model with solver="gd", and its rows' storage indices."""
     training_set = model._training_set
-    slots = training_set.roster.live_slots()
-    return model._path._objective(training_set.rows, training_set.roster), slots
+    indices = training_set.table.live_indices()
+    return model._engine.model.data_term(training_set), indices
 
 
-def importance_of_rows(objective, slots):
+def importance_of_rows(objective, indices):
     """The importance by which rows are sampled."""
-    return importance(objective.standardised_squares(slots), np.zeros(len(slots), int))
+    return importance(objective.standardised_squares(indices), np.zeros(len(indices), int))
 
 
 @contextmanager

@@ -38,20 +38,11 @@ from skdeltagrad import DeltaGradLogisticRegression
 
 # Value in the code of each cost: a number, or the module and name of a constant.
 IN_CODE = {
-<<<<<<< HEAD
-    # In `Problem.hessian_cost`, where it has no name: d columns take 1 + d / 40 passes.
-    "columns of a Hessian": 40.0,
+    "columns of a Hessian": ("_optimum.cost", "_COLUMNS_PER_PASS"),
     "sparse entry": ("_data.csr_rows", "CsrRows", "entry_cost"),
     "call": ("_path.cost", "CALL"),
     "replay": ("_path.cost", "OVERHEAD"),
     # `cost.step_work` counts multiplications: the factor is 1.
-=======
-    "columns of a Hessian": ("_optimum.cost", "_COLUMNS_PER_PASS"),
-    "sparse entry": ("_path.engine", "_SPARSE"),
-    "call": ("_path.engine", "_CALL"),
-    "replay": ("_path.engine", "_OVERHEAD"),
-    # `SeedKind.work_of_step` counts multiplications: the factor is 1.
->>>>>>> 0a6b2a9 (Across folders: the calibration reads costs from the optimum's cost module)
     "predicted step": 1.0,
     "BLAS": ("_path.cost", "BLAS"),
     "eigenvectors": ("_path.cost", "EIGENVECTORS"),
