@@ -98,7 +98,7 @@ class Attempt:
             consists of them, or where a correction point is cheap anyway, because a
             sample may miss rare rows of large influence.
         """
-        is_cheap = plan.fraction == 1.0 or PASSES_EACH <= _EXPENSIVE * n_epochs
+        is_cheap = plan.fraction == 1.0 or _EXPENSIVE * n_epochs >= PASSES_EACH
         n_corrections = n_corrections or _FIRST_CORRECTIONS[plan.form]
         return cls(plan, n_epochs, n_corrections, on_all_rows or is_cheap)
 

@@ -480,11 +480,6 @@ class PathEngine(AbstractEngine):
         objective.gradient_sums(self.iterate, indices)
         return perf_counter() - started
 
-    def group_weight(self, row_counts):
-        """Return the factor of each group's gradients: 1, or those of "balanced"."""
-        weight = row_counts.weight[: self.schedule.steps_per_epoch].sum(axis=0)
-        return self.model.group_factors(weight)
-
     def _count_live(self, table):
         live = table.live_indices()
         return self._count(table, live, table.position[live])
@@ -508,7 +503,8 @@ class PathEngine(AbstractEngine):
 
     def _sizes(self, row_counts):
         """Return rate, shrinkage and group_weight: see `descend`."""
-        group_weight = self.group_weight(row_counts)
+        weight = row_counts.weight[: self.schedule.steps_per_epoch].sum(axis=0)
+        group_weight = self.model.group_factors(weight)
         sizes = self.schedule.step_sizes(row_counts, group_weight, self.model.alpha)
         return *sizes, group_weight
 
