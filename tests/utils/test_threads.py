@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import skdeltagrad
 from skdeltagrad import DeltaGradLogisticRegression, assert_erased
 from skdeltagrad._erasure import combinations
+from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import MultinomialLoss
 from skdeltagrad._optimum.conjugate_gradient import ProductHessian
 from skdeltagrad._path import checkpoint_sums, step_size
@@ -262,7 +263,7 @@ def searched():
 @pytest.mark.parametrize(
     ("owner", "name", "act"),
     [
-        (checkpoint_sums, "project", lambda: replayed().unlearn(position=3)),
+        (DataTerm, "raw_predictions", lambda: replayed().unlearn(position=3)),
         (checkpoint_sums, "eigh", lambda: replayed().unlearn(position=3)),
         (MultinomialLoss, "second_derivatives", lambda: replayed().unlearn(position=3)),
         (MultinomialLoss, "second_derivatives", whole_hessians),
