@@ -15,7 +15,8 @@ With the entries a b c d at places 0, 2, 3 and 6, in blocks of two:
 
 import numpy as np
 
-# Bytes of a block, and of where an entry of it is.
+# A cost: bytes of a block, which bounds the memory that is needed; and bytes of the
+# place of an entry.
 _BLOCK_BYTES = 2**23
 _PLACE_BYTES = 8
 
@@ -26,9 +27,9 @@ class Block:
     Parameters
     ----------
     first : int
-        Where the first one goes; the others follow.
+        Where the first entry goes. The others follow it.
     sources : ndarray of shape (n_entries,)
-        Where they are, ascending; each at least where it goes.
+        Where the entries are, ascending. Each is at or behind the place it goes to.
     """
 
     def __init__(self, first, sources):
@@ -37,7 +38,7 @@ class Block:
 
     @property
     def stays(self):
-        """Whether nothing is to be moved."""
+        """Whether all entries are in their places."""
         return not len(self.sources) or self.sources[-1] == self.places.stop - 1
 
 
@@ -49,7 +50,7 @@ class Shift:
     array : GrowingArray
     n_blocks : int
     block_at : callable
-        ``block_at(number)`` gives a `Block`; of ascending places, without gaps.
+        ``block_at(number)`` returns a `Block`. Their places ascend without gaps.
     """
 
     def __init__(self, array, n_blocks, block_at):
@@ -62,7 +63,7 @@ class Shift:
 
     @classmethod
     def of_rows(cls, array, indices):
-        """Rows of an array, given by where they are, ascending."""
+        """Return the shift of rows of an array, given by ascending indices."""
         row_bytes = max(1, array.values.nbytes // max(1, len(array)))
         size = max(1, _BLOCK_BYTES // row_bytes)
 
@@ -73,7 +74,7 @@ class Shift:
         return cls(array, -(-len(indices) // size), block_at)
 
     def run(self):
-        """Move the entries, and drop what is behind them."""
+        """Move the entries, and drop everything behind them."""
         values, end = self._array.values, 0
         for number in range(self._n_blocks):
             block = self._block_at(number)
@@ -85,14 +86,14 @@ class Shift:
         self._array.truncate(end)
 
     def undo(self):
-        """Move them back; also where `run` was interrupted, or never begun."""
+        """Move them back, also if `run` was interrupted or never called."""
         self._array.extend_to(self._size)
         values = self._array.values
         nothing = np.zeros((), values.dtype)
         n_moved, saved = self._state
         if saved is not None:
             values[self._block_at(n_moved).places] = saved
-        # What lies behind the last entry, and then between the others.
+        # Clear the places behind the last entry, and then those between the others.
         end = self._size
         if n_moved < self._n_blocks:
             end = self._first_source(n_moved)
@@ -157,7 +158,7 @@ class RowEntries:
         return map(self._block_at, range(len(self._runs)))
 
     def shift(self, array):
-        """The shift of an array of entries."""
+        """Return the shift of an array of entries."""
         return Shift(array, len(self._runs), self._block_at)
 
     def _block_at(self, number):

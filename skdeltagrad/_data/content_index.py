@@ -5,9 +5,9 @@ rows in a big batch (BLAS adds in another order), so a hash of the bytes would m
 them. A random projection of every row, sorted, finds in O(log n) the few that can be
 close enough; they are then compared in full.
 
-The direction of the projection is a secret of the process. Whoever knew it could store
-many rows that differ and have the same projection, and every request that meets them
-would be compared with them all. What is found does not depend on it, but for the choice
+The direction of the projection is a secret of the process. Someone who knew it could
+store many different rows with the same projection, and a request for one of them would
+be compared with all. The result does not depend on the direction, except for the choice
 among more than 64 rows that are equal up to rounding.
 
 The cost of a request grows with the number of its rows and of the rows that may equal
@@ -32,16 +32,18 @@ from .sorted_index import SortedIndex
 from .storage import store
 
 # The same for all indexes of a process, so that `assert_erased` recognises a number
-# that is left of an index that was made again since. No dump holds it, nor an index.
+# that is left of an earlier index. Dumps hold neither it nor an index.
 _SECRET = np.frombuffer(secrets.token_bytes(64), np.uint32)
-# Entries compared at a time: a cost.
+# A cost: number of entries that are compared at a time, which bounds memory.
 _CHUNK_ENTRIES = 2**22
-# Where more rows than this are close enough, they are copies up to rounding, and to
-# look at all of them for each row of a request would be quadratic.
+# A cost: of more rows than this that are close enough, the nearest is not sought. They
+# are copies up to rounding, and comparing all of them for each row of a request would
+# be quadratic.
 _ENOUGH = 64
-# Rows that are taken are dropped from a list of candidates when there are so many more.
+# A cost: rows that were taken are dropped from a list of candidates when there are so
+# many of them.
 _MOST_TAKEN = 1024
-# A window that is a smaller part of its group than this is sorted by itself: a cost.
+# A cost: a window that is a smaller part of its group than this is sorted by itself.
 _SMALL_PART = 0.25
 
 
@@ -68,14 +70,14 @@ class ContentIndex:
         low, high, _ = self._windows(rows, indices)
         self._index.strike(low, high, indices)
 
-    @np.errstate(over="ignore", invalid="ignore")  # no copies, then
+    @np.errstate(over="ignore", invalid="ignore")  # such rows equal no others
     def match(self, rows, table, X, y, weight=None):
-        """The stored row that equals each given one.
+        """Return the stored row that equals each given one.
 
         Rows are equal when ``||x - x'|| <= 1e3 eps ||x||`` and their targets (and
         weights, where given) are. Equal rows of the request match different stored
-        rows. Rows that are the same to the bit come first, in the order of their storage indices;
-        then the nearest ones.
+        rows: first those that are the same to the bit, in the order of their storage
+        indices, and then the nearest ones.
 
         Parameters
         ----------
@@ -103,7 +105,7 @@ class ContentIndex:
         return np.append(indices, GONE)[found]  # GONE is the last place
 
     def count(self, rows, table, X):
-        """Number of live stored rows that equal each given one in X."""
+        """Return the number of current rows that equal each given one: (n_rows,)."""
         low, high, tolerance = self._windows_of(X)
         keys, indices = self._between(table, low, high)
         first, last = _places_in(keys, low, high)
@@ -115,12 +117,12 @@ class ContentIndex:
                 counts[i] += np.count_nonzero(is_near & np.isfinite(distance))
         return counts
 
-    def marks(self, X):
-        """What given rows are indexed by, and what rounding may do to it.
+    def keys_of(self, X):
+        """Return the keys that given rows are indexed by, and the rounding of each.
 
         Returns
         -------
-        marks, rounding : ndarray of shape (n_rows,)
+        keys, rounding : ndarray of shape (n_rows,)
         """
         request, everyone = store(X), np.arange(X.shape[0])
         rounding = (4.0 + np.sqrt(X.shape[1])) * np.finfo(float).eps
@@ -128,13 +130,12 @@ class ContentIndex:
         return self._project(request, everyone), rounding * _lengths(request, everyone)
 
     def _same_to_the_bit(self, rows, table, keys, indices, X, y, weight):
-        """Which of some entries each given row is the same as, GONE where none is."""
-        mark, rounding = self.marks(X)
-        wanted = _contents(
-            rows.contents(X), y.astype(table.y.dtype, copy=False), weight
-        )
+        """Return which entry each given row is the same as, GONE if there is none."""
+        wanted_keys, rounding = self.keys_of(X)
+        y = y.astype(table.y.dtype, copy=False)
+        wanted = _contents(rows, X, y, weight)
         found = np.full(len(y), GONE)
-        windows = _places_in(keys, mark - rounding, mark + rounding)
+        windows = _places_in(keys, wanted_keys - rounding, wanted_keys + rounding)
         for members, start, stop in _groups(*windows):
             entries = start + np.argsort(indices[start:stop], kind="stable")
             unread = _chunks(entries, rows.n_features)
@@ -146,19 +147,17 @@ class ContentIndex:
                         break
                     chosen = indices[chunk]
                     their_weight = None if weight is None else table.weight[chosen]
-                    theirs = (
-                        rows.contents(rows.read(chosen)),
-                        table.y[chosen],
-                        their_weight,
+                    contents = _contents(
+                        rows, rows.read(chosen), table.y[chosen], their_weight
                     )
-                    for entry, content in zip(chunk, _contents(*theirs), strict=True):
+                    for entry, content in zip(chunk, contents, strict=True):
                         by_content.setdefault(content, deque()).append(entry)
                 else:
                     found[i] = by_content[wanted[i]].popleft()
         return found
 
     def _between(self, table, low, high):
-        """Projections and storage indices of live rows in any of some windows, ascending."""
+        """Return projections and storage indices of current rows in some windows."""
         order = np.argsort(low, kind="stable")
         low, high = low[order], np.maximum.accumulate(high[order])
         starts = np.ones(len(low), bool)
@@ -177,7 +176,7 @@ class ContentIndex:
         # bits, on how many rows are projected together.
         width = (2.0 * tolerance) * np.linalg.norm(self._direction)
         centre = self._project(rows, indices)
-        # That of a row too large for a projection is beyond all that are stored.
+        # The projection of a row that is too large for it is beyond all stored ones.
         known = np.isfinite(centre) & np.isfinite(width)
         low = np.where(known, centre, np.inf) - np.where(known, width, 0.0)
         high = np.where(known, centre, np.inf) + np.where(known, width, 0.0)
@@ -198,9 +197,9 @@ class _Nearby:
     rows : AbstractRows
     table : RowTable
     indices : ndarray of shape (n_entries,)
-        Of stored rows, in the order of their projections.
+        Storage indices, in the order of the rows' projections.
     is_free : ndarray of shape (n_entries,), dtype bool
-        Which of them are not taken; changed in place.
+        Which of them are not taken. It is changed in place.
     windows : (ndarray, ndarray) of shape (n_rows,)
         Where among the entries the candidates for each row begin and end.
     """
@@ -209,18 +208,18 @@ class _Nearby:
         self._rows, self._table = rows, table
         self._indices, self._is_free = indices, is_free
         self._first, self._last = windows
-        # Numbers by which candidates with the same target stand together.
-        self._mark, self._target_direction = table.y[indices], None
-        if self._mark.ndim == 2:
-            self._target_direction = _secret_direction(self._mark.shape[1])
-            self._mark = self._mark @ self._target_direction
+        # Numbers that sort candidates by their targets.
+        self._target_key, self._target_direction = table.y[indices], None
+        if self._target_key.ndim == 2:
+            self._target_direction = _secret_direction(self._target_key.shape[1])
+            self._target_key = self._target_key @ self._target_direction
         self._group_of = {}
         for members, start, stop in _groups(*windows):
             group = {"start": start, "stop": stop, "order": None, "n_taken": 0}
             self._group_of |= dict.fromkeys(members.tolist(), group)
 
     def take(self, which, x, tolerance, y, weight):
-        """The entry that is taken for a row, or GONE."""
+        """Take an entry for a row, and return it, or GONE."""
         entries, distances = np.zeros(0, np.int64), np.zeros(0)
         for some in self._equal_but_for_the_row(which, y, weight):
             distance = self._rows.distances(self._rows.read(self._indices[some]), x)
@@ -237,7 +236,7 @@ class _Nearby:
         return taken
 
     def _equal_but_for_the_row(self, which, y, weight):
-        """Candidates that are free and have the target, and weight, in portions."""
+        """Yield free candidates that have the target, and weight, in portions."""
         n_features = self._rows.n_features
         for chunk in _chunks(self._candidates(which, y), n_features, _ENOUGH):
             indices = self._indices[chunk]
@@ -247,53 +246,51 @@ class _Nearby:
             yield from _chunks(chunk[equal], n_features, _ENOUGH)
 
     def _candidates(self, which, y):
-        """Entries in the window of a row that may have its target, in order of these.
+        """Return entries in the window of a row that may have its target.
 
-        Those with the same target are in the order of their storage indices. Some may be taken.
+        They are in the order of targets and then of storage indices. Some may be taken.
         """
         group = self._group_of.get(which)
         if group is None:
             return np.zeros(0, np.int64)
-        low, high = self._marks_of(y)
+        low, high = self._target_keys_of(y)
         first, last = self._first[which], self._last[which]
         if last - first < _SMALL_PART * (group["stop"] - group["start"]):
             entries = self._ordered(first, last)
-            mark = self._mark[entries]
-            return entries[(mark >= low) & (mark <= high)]
+            key = self._target_key[entries]
+            return entries[(key >= low) & (key <= high)]
         if group["order"] is None:
             group["order"] = self._ordered(group["start"], group["stop"])
         elif group["n_taken"] > _MOST_TAKEN:
             group["order"] = group["order"][self._is_free[group["order"]]]
             group["n_taken"] = 0
         order = group["order"]
-        mark = self._mark[order]
-        entries = order[
-            np.searchsorted(mark, low) : np.searchsorted(mark, high, "right")
-        ]
+        key = self._target_key[order]
+        entries = order[np.searchsorted(key, low) : np.searchsorted(key, high, "right")]
         return entries[(entries >= first) & (entries < last)]
 
     def _ordered(self, first, last):
-        """Free entries of a range, by target and storage index."""
+        """Return the free entries of a range, by target and storage index."""
         entries = first + np.flatnonzero(self._is_free[first:last])
-        return entries[np.lexsort((self._indices[entries], self._mark[entries]))]
+        return entries[np.lexsort((self._indices[entries], self._target_key[entries]))]
 
-    def _marks_of(self, y):
-        """Between which marks those of equal targets are."""
+    def _target_keys_of(self, y):
+        """Return the least and the largest key of targets that are equal to one."""
         if self._target_direction is None:
             return y, y
-        mark = y @ self._target_direction
+        key = y @ self._target_direction
         size = np.abs(y) @ np.abs(self._target_direction)
         off = 2.0 * EQUAL_ULPS * np.finfo(float).eps * size
-        return mark - off, mark + off
+        return key - off, key + off
 
 
 def _secret_direction(n_entries):
-    """A direction that nobody outside of this process can know."""
+    """Return a direction that is unknown outside of this process."""
     return np.random.RandomState(_SECRET).standard_normal(n_entries)
 
 
 def _places_in(keys, low, high):
-    """Where among ascending keys those of windows begin and end."""
+    """Return where among ascending keys those of windows begin and end."""
     return np.searchsorted(keys, low, "left"), np.searchsorted(keys, high, "right")
 
 
@@ -313,7 +310,7 @@ def _groups(first, last):
 
 
 def _chunks(entries, n_features, size=1):
-    """Growing portions: mostly the first row is the right one."""
+    """Yield portions that grow, because mostly the first row is the right one."""
     first = 0
     largest = max(1, _CHUNK_ENTRIES // max(1, n_features))
     while first < len(entries):
@@ -322,21 +319,21 @@ def _chunks(entries, n_features, size=1):
         size = min(8 * size, largest)
 
 
-def _contents(rows, y, weight):
+def _contents(rows, X, y, weight):
     """Return the bytes of rows, of their targets, and of their weights if given."""
     others = [values + 0 for values in (y, weight) if values is not None]
     return [
         (row, *(value.tobytes() for value in rest))
-        for row, *rest in zip(rows, *others, strict=True)
+        for row, *rest in zip(rows.contents(X), *others, strict=True)
     ]
 
 
 @np.errstate(over="ignore", under="ignore")  # a length may be out of all range
 def _lengths(rows, indices):
-    """Euclidean lengths of rows, of very large and very small ones, too."""
+    """Return Euclidean lengths of rows, correct also if squares overflow."""
     length = np.sqrt(rows.squared_distances(indices, np.zeros(rows.n_features)))
     odd = np.flatnonzero(~((length > 1e-100) & (length < np.inf)))
-    if len(odd):  # squares are too large or too small, unless all entries are zero
+    if len(odd):  # their squares overflow or underflow, or all entries are zero
         X = sparse.csr_matrix(rows.read(indices[odd])).astype(np.float64)
         exponent = np.frexp(abs(X).max(axis=1).toarray().ravel())[1]
         X.data = np.ldexp(X.data, -np.repeat(exponent, np.diff(X.indptr)))

@@ -54,10 +54,10 @@ class Edit:
     taken_over : ndarray of shape (n_new_rows,) or None
         Position that each new row takes over, GONE where it gets another one.
     n_missing : int
-        Number of rows, positions and ids of the request that were not found and were
-        passed over.
+        Number of rows, positions and ids of the request that were not found and are
+        ignored.
     missing : tuple of str
-        What receipts call those positions and ids.
+        Those positions and ids, as reports name them.
     indexed : bool
         Whether the rows had to be indexed by content.
     y, weight : ndarray or None
@@ -90,7 +90,7 @@ class Edit:
         return 0 if self.new_rows is None else len(self.new_rows)
 
     def also(self, removal):
-        """This edit and the removal of other rows in one."""
+        """Return this edit together with another removal of rows."""
         return replace(
             self,
             removed=np.union1d(self.removed, removal.removed),
@@ -99,7 +99,7 @@ class Edit:
         )
 
     def coded(self, y, factor):
-        """This edit with the targets of its new rows as the loss reads them.
+        """Return this edit with the targets of its new rows as the loss reads them.
 
         Parameters
         ----------
@@ -112,18 +112,18 @@ class Edit:
         return replace(self, y=y, weight=self.new_rows.weight * factor)
 
     def staged(self, removed_positions, added=NO_ROWS, added_positions=NO_ROWS):
-        """This edit with the places of its rows."""
+        """Return this edit with the positions and storage indices of its rows."""
         return replace(
             self, removed_positions=removed_positions, added=added,
             added_positions=added_positions,
         )  # fmt: skip
 
     def removal(self):
-        """The rows that leave alone."""
+        """Return an edit of which rows only leave."""
         return Edit(self.removed, removed_positions=self.removed_positions)
 
     def addition(self):
-        """The rows that join alone."""
+        """Return an edit of which rows only join."""
         return Edit(NO_ROWS).staged(NO_ROWS, self.added, self.added_positions)
 
 
@@ -131,7 +131,7 @@ NO_EDIT = Edit(NO_ROWS)
 
 
 def refuse_missing(missing, n_samples, weight, on_missing):
-    """Raise ValueError for rows that are not stored, unless they are passed over.
+    """Raise ValueError for rows that are not stored, unless they are ignored.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def refuse_missing(missing, n_samples, weight, on_missing):
     n_samples : int
         Number of training rows.
     weight : str
-        What is said about weights.
+        What the message says about weights.
     on_missing : {"raise", "ignore"}
     """
     if missing.any() and on_missing == "raise":

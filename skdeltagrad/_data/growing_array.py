@@ -4,22 +4,22 @@ import contextlib
 
 import numpy as np
 
-# Spare rows that are not worth giving back.
+# A cost: number of spare rows that are kept in any case.
 _LEAST_SPARE = 1024
-# Bytes that are moved at a time to a longer store.
+# A cost: bytes that are copied at a time to a longer store, which bounds memory.
 _BLOCK_BYTES = 2**24
 
 
 class GrowingArray:
     """An array with spare room at its end: appending r rows costs O(r), amortised.
 
-    Where no room is left the array moves to a store that is longer by half, block by
-    block from its end, and the memory of every block is given back as it is moved:
-    there never is a second copy. `realloc` would do that, but for arrays of NumPy on
-    Linux it copies (`mremap` refuses memory that may be in huge pages in part).
+    If no room is left, the array moves to a store that is longer by half. It moves
+    block by block from its end, and the memory of every block is freed at once, so that
+    there is never a second copy. `realloc` would do the same, but on Linux it copies
+    arrays of NumPy (`mremap` refuses memory that may be in huge pages in part).
 
-    Spare room is zero, never what memory held before: that may have been rows that
-    were removed. It takes no physical memory until it is used.
+    Spare room is filled with zeros, because memory may contain rows that were removed.
+    It takes no physical memory until it is used.
 
     Parameters
     ----------
@@ -63,17 +63,17 @@ class GrowingArray:
         self._size = size
 
     def truncate(self, size):
-        """Drop all from `size` on."""
+        """Drop everything from `size` on."""
         self._arrive()
         self._store[size : self._size] = np.zeros((), self._store.dtype)
         self._size = size
 
     def extend_to(self, size):
-        """Undo `truncate`, but for what was dropped: it is zero."""
+        """Undo `truncate`, except that what was dropped is zero."""
         self._size = size
 
     def give_back(self):
-        """Give memory back where more than half of what is used is spare."""
+        """Return spare memory to the operating system if it is much."""
         self._arrive()
         if len(self._store) - self._size > self._size // 2 + _LEAST_SPARE:
             with contextlib.suppress(ValueError):  # in use, or not ours
@@ -86,17 +86,17 @@ class GrowingArray:
             self._reserve(0, self._store.dtype)
 
     def _shorten(self, size):
-        """Give back what is behind `size` of the store.
+        """Free the memory behind `size` of the store.
 
         Raises
         ------
         ValueError
-            Where a view of it is in use, or where its memory is not its own.
+            If a view of it is in use, or it does not own its memory.
         """
         self._store.resize((size, *self._store.shape[1:]))
 
     def _arrive(self):
-        """Finish a move to another store; where an interrupt left it, too."""
+        """Finish a move to another store, also one that was interrupted."""
         if self._next is None:
             return
         if self._next is not self._store:
@@ -129,7 +129,7 @@ class GrowingArray:
 
 
 def is_mapped(array):
-    """Whether an array is a memory-mapped file, or a view of one."""
+    """Return whether an array is a memory-mapped file, or a view of one."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True

@@ -1,18 +1,19 @@
-"""Who the stored rows are: positions, ids, targets and weights.
+"""The stored rows' positions, ids, targets and weights.
 
 Three names of a row
 --------------------
 storage index
-    Where its data is stored. Internal; changes when the storage is compacted.
+    Where its data is stored. It is internal, and compaction changes it.
 position
-    Its number in `fit`; rows added later count on from there. The user's name for the
-    row, and the one that decides which batches it belongs to. Never given twice,
-    except that a corrected row takes over the position of the row that it replaces.
+    Its number in `fit`, counted on for rows that are added later. Users name a row by
+    it, and it decides which batches the row belongs to. A position is never given
+    twice, except that a corrected row takes over the position of the row it replaces.
 id
-    What the user called it; several rows may share one.
+    What the user calls the row. Several rows may have the same id.
 
-With 5 rows in `fit`, position 1 removed and two rows added, the rows at positions
-0, 2, 3, 4, 5, 6 are alive, in storage indices 0, 2, 3, 4, 5, 6; after compaction in storage indices 0 to 5.
+For example, `fit` gets 5 rows, position 1 is removed and two rows are added. Then the
+current rows have the positions 0, 2, 3, 4, 5 and 6. Their storage indices are the same
+numbers, and 0 to 5 after compaction.
 """
 
 import numpy as np
@@ -22,9 +23,9 @@ from .growing_array import GrowingArray
 from .sorted_index import SortedIndex
 
 GONE = -1
-# Of a string of NumPy, which stores code points.
+# Bytes of a character in a NumPy string, which stores code points.
 _CHARACTER_BYTES = np.dtype("U1").itemsize
-# Ids whose lengths are taken at a time.
+# A cost: number of ids whose lengths are computed at a time, which bounds memory.
 _BLOCK = 2**16
 
 
@@ -38,13 +39,12 @@ class RowTable:
     weight : ndarray of shape (n_samples,)
     ids : ndarray of shape (n_samples,), dtype int64 or str, or None
     given_weight : ndarray of shape (n_samples,) or None
-        Weights without what a ``class_weight`` multiplied them with; None where nobody
-        asks for them.
+        Weights without the factors of a ``class_weight``. None if they are not needed.
     """
 
     is_stored = True
-    # Probability that a row which is none of these is taken for one; None if nobody
-    # looks. Stored rows are compared in full.
+    # Probability that another row is taken for one of these, None if that is not
+    # checked. Stored rows are compared in full.
     membership_error_rate = 0.0
 
     def __init__(self, y, weight, ids=None, given_weight=None):
@@ -57,13 +57,13 @@ class RowTable:
         }
         self._position = GrowingArray(np.arange(n_samples))
         self._stored_at = GrowingArray(np.arange(n_samples))
-        # Where in `_stored_at` the entry of a position is: see `_places`.
+        # They say where in `_stored_at` the entry of a position is: see `_places`.
         self._n_first, self._n_settled = n_samples, n_samples
         self._settled = np.zeros(0, np.int64)
         self._id_index = None
         self.n_live = n_samples
 
-    # What is stored of every row, by storage index.
+    # Columns, by storage index.
 
     @property
     def y(self):
@@ -75,24 +75,24 @@ class RowTable:
 
     @property
     def given_weight(self):
-        """Weights as they were given, by storage index, or None."""
+        """Weights as they were given, or None."""
         return self.column("given_weight")
 
     @property
     def ids(self):
-        """Ids by storage index, or None where fit was given none."""
+        """Ids, or None if fit was given none."""
         return self.column("id")
 
     def column(self, name):
-        """The values of a column by storage index, or None where there is no such column."""
+        """Return the values of a column, or None if there is no such column."""
         column = self._columns.get(name)
         return None if column is None else column.values
 
     def set_column(self, name, values):
         """Store a value for every row under a name, or drop the column for None.
 
-        An engine keeps here what it knows of single rows. Rows that are added later
-        have 0 until the engine sets their value; a removed row's value is wiped.
+        Engines keep numbers of single rows here. Rows that are added later have 0 until
+        the engine sets their values. The value of a removed row is overwritten.
         """
         columns = {n: column for n, column in self._columns.items() if n != name}
         if values is not None:
@@ -100,7 +100,7 @@ class RowTable:
         self._columns = columns
 
     def keep_columns(self, transaction):
-        """Let a transaction bring back the columns that there are now."""
+        """Let a transaction restore which columns there are now."""
         transaction.undo(setattr, self, "_columns", self._columns)
 
     @property
@@ -108,30 +108,31 @@ class RowTable:
         """Positions by storage index, GONE for a removed row."""
         return self._position.values
 
-    # Who is alive, by position.
+    # Storage indices, by position.
 
     @property
     def n_positions(self):
-        """Number of positions ever given out."""
+        """Number of positions that were ever given."""
         n_dense = len(self._stored_at) - len(self._settled) - self._n_first
         return self._n_settled + n_dense
 
     @property
     def index_of_first(self):
-        """Storage indices by position, of the rows of fit; GONE where they are not there."""
+        """Storage indices of the positions of fit, GONE for removed rows."""
         return self._stored_at.values[: self._n_first]
 
     def indices_of(self, positions):
-        """Storage indices of rows, GONE for those that are not there any more."""
+        """Return storage indices by position, GONE for removed rows."""
         places = self._places(np.asarray(positions))
         return np.where(places == GONE, GONE, self._stored_at.values[places])
 
     def _places(self, positions):
-        """Where in `_stored_at` the entries of positions are; GONE where there is none.
+        """Return where in `_stored_at` the entries of positions are, or GONE.
 
-        Those of fit are there by their number, and then those given out since the last
-        compaction. Of positions between them only rows that were there at that time
-        have an entry, so that what is kept does not grow with all that ever came.
+        The positions of fit have the first entries, and those given since the last
+        compaction the last ones. Of the positions between them, only those that were
+        current at the compaction have an entry: the table does not grow with the number
+        of rows that ever joined.
         """
         later = positions >= self._n_first
         if not np.any(later):
@@ -147,25 +148,33 @@ class RowTable:
         return np.where(later, place, positions)
 
     def live_indices(self):
-        """Storage indices of all rows that are there, ascending."""
+        """Return the storage indices of all current training rows, ascending."""
         return np.flatnonzero(self.position != GONE)
 
     def first_indices(self, n_wanted):
-        """Storage indices of some rows that are there: `n_wanted`, or all if there are fewer."""
-        n_seen = 2 * n_wanted  # rarely is every second gone
+        """Return the first storage indices of current rows, at most `n_wanted`."""
+        n_seen = 2 * n_wanted  # enough, unless half of them were removed
         found = np.flatnonzero(self.position[:n_seen] != GONE)
         if len(found) < n_wanted and n_seen < len(self.position):
             found = self.live_indices()
         return found[:n_wanted]
 
     def indices_of_ids(self, ids):
-        """Live rows of ids, as pairs: which id of `ids` (ascending), and the storage index."""
+        """Return the current rows that have some ids.
+
+        Returns
+        -------
+        which : ndarray of shape (n_found,)
+            Which of the ids a row has, ascending.
+        indices : ndarray of shape (n_found,)
+            Storage indices.
+        """
         if self._id_index is None:
             indices = self.live_indices()
             self._id_index = SortedIndex(self.ids[indices], indices)
         may_be_there = np.arange(len(ids))
         if self.ids.dtype.kind == "U":
-            # One that is longer than all that are stored would widen all of them.
+            # An id that is longer than all stored ones would widen all of them.
             width = self.ids.dtype.itemsize // _CHARACTER_BYTES
             may_be_there = np.flatnonzero(np.strings.str_len(ids) <= width)
             ids = ids[may_be_there].astype(self.ids.dtype)
@@ -176,10 +185,10 @@ class RowTable:
     # Rows come and go.
 
     def append(self, y, weight, ids=None, given_weight=None):
-        """Store rows behind the last; return their storage indices. They have no position yet."""
+        """Store rows without positions, and return their storage indices."""
         first, n_rows = len(self.weight), len(weight)
         if ids is not None and ids.dtype.itemsize > self.ids.dtype.itemsize:
-            # Another array, for `truncate` brings the narrow one back.
+            # A new array, because `truncate` restores the narrow one.
             self.set_column("id", self.ids.astype(ids.dtype))
         given = {"y": y, "weight": weight, "id": ids, "given_weight": given_weight}
         for name, column in self._columns.items():
@@ -189,18 +198,18 @@ class RowTable:
         return np.arange(first, first + n_rows)
 
     def mark(self):
-        """Where storage ends now, for `truncate`."""
+        """Return what `truncate` needs to know of the present state."""
         return self._columns, [len(array) for array in self._arrays()]
 
     def truncate(self, mark):
-        """Drop all that was stored since the mark."""
+        """Drop all rows that were stored since `mark` was called."""
         self._columns, sizes = mark
         for array, size in zip(self._arrays(), sizes, strict=True):
             array.truncate(size)
         self._id_index = None
 
     def give_positions(self, n_rows):
-        """Hand out new positions, to nobody yet."""
+        """Return new positions, which no row has yet."""
         first = self.n_positions
         self._stored_at.append(np.full(n_rows, GONE))
         return np.arange(first, first + n_rows)
@@ -212,7 +221,7 @@ class RowTable:
         self.n_live -= len(indices)
 
     def attach(self, indices, positions):
-        """Put the rows of some storage indices at positions that nobody holds."""
+        """Give free positions to the rows of some storage indices."""
         self._stored_at.values[self._places(positions)] = indices
         self._position.values[indices] = positions
         self.n_live += len(indices)
@@ -230,12 +239,12 @@ class RowTable:
         self.n_live = n_live
 
     def index_ids(self, indices):
-        """Make the ids of added rows findable."""
+        """Add the ids of new rows to the index, if there is one."""
         if self._id_index is not None:
             self._id_index.insert(self.ids[indices], indices)
 
     def wipe(self, indices):
-        """Overwrite what detached rows carried."""
+        """Overwrite the columns of detached rows with zeros."""
         if self._id_index is not None:
             ids = self.ids[indices]
             self._id_index.strike(ids, ids, indices)
@@ -243,20 +252,21 @@ class RowTable:
             array.values[indices] = np.zeros((), array.values.dtype)
 
     def read(self, indices):
-        """Copies of what rows carry."""
+        """Return copies of the columns of some rows."""
         return [array.values[indices] for array in self._columns.values()]
 
-    def restore(self, indices, carried):
-        """Undo `wipe`: `carried` is what `read` returned before."""
+    def restore(self, indices, values_by_column):
+        """Undo `wipe`, given what `read` returned before."""
         self._id_index = None
-        for array, values in zip(self._columns.values(), carried, strict=True):
+        columns = self._columns.values()
+        for array, values in zip(columns, values_by_column, strict=True):
             array.values[indices] = values
 
     def compact(self, transaction):
-        """Move the rows that are there to the first storage indices, in place.
+        """Move the current rows to the first storage indices, in place.
 
-        What the others left is given up: their storage indices, the entries of their positions,
-        and the width of ids that are longer than those of all that are there.
+        The storage indices of the others are given up, as are the entries of their
+        positions, and the width of ids if the longest ids have left.
         """
         indices = self.live_indices()
         self._id_index = None
@@ -279,23 +289,23 @@ class RowTable:
         self._stored_at.values[self._places(position)] = np.arange(len(indices))
 
     def forget_gaps(self, transaction):
-        """Forget what removed rows have left between others, and how long ids were."""
+        """Drop the index of ids, where removed rows left gaps, and narrow the ids."""
         self._id_index = None
         self.narrow_ids(transaction)
 
     def narrow_ids(self, transaction):
-        """Give ids the width of the longest one: not of one that was removed."""
+        """Give ids the width of the longest current one."""
         if self.ids is not None:
             self.keep_columns(transaction)
             self._columns = self._columns | {"id": narrowed(self._columns["id"])}
 
     def give_back(self):
-        """Give back memory that is spare."""
+        """Return spare memory to the operating system."""
         for array in self._arrays():
             array.give_back()
 
     def aside(self):
-        """A row table of the same rows that may be detached without detaching ours."""
+        """Return a table of the same rows, in which rows can be detached alone."""
         table = object.__new__(type(self))
         vars(table).update(vars(self))
         table._position = GrowingArray(self.position)
@@ -303,17 +313,17 @@ class RowTable:
         return table
 
     def recode(self, y):
-        """A row table of the same rows with other targets, by storage index."""
+        """Return a table of the same rows with other targets, by storage index."""
         table = object.__new__(type(self))
-        # Without the index, which would be shared with a row table that may come back.
+        # The index would be shared with this table, which a transaction may restore.
         vars(table).update(vars(self) | {"_id_index": None})
         table.set_column("y", y)
-        # An engine knew this about rows with other targets.
+        # It was computed from the former targets.
         table.set_column("leverage", None)
         return table
 
     def into_memory(self):
-        """Copy what is a file mapped into memory."""
+        """Copy arrays that are memory-mapped files."""
         for array in self._arrays():
             array.into_memory()
 
@@ -321,12 +331,12 @@ class RowTable:
         return [*self._columns.values(), self._position, self._stored_at]
 
     def __getstate__(self):
-        # The index is made anew when it is needed: a dump holds every id once.
+        # The index is built again when it is needed: a dump holds every id once.
         return vars(self) | {"_id_index": None}
 
 
 def narrowed(ids):
-    """Ids of no larger width than the longest one needs: the same, or a copy."""
+    """Return ids whose width is that of the longest one: the same array, or a copy."""
     values = ids.values
     if values.dtype.kind != "U":
         return ids

@@ -112,7 +112,9 @@ class AbstractRows(ABC):
 
     @abstractmethod
     def add_grams(self, indices, weights, centre, grams_out):
-        """Compute ``grams_out[g] += sum_i weights[g, i] x_i x_i'``, rows as in `extended`.
+        """Add ``sum_i weights[g, i] x_i x_i'`` to every ``grams_out[g]``.
+
+        Rows are meant as `extended` returns them.
 
         Parameters
         ----------
@@ -125,7 +127,9 @@ class AbstractRows(ABC):
 
     @abstractmethod
     def add_squares(self, indices, weights, centre, squares_out):
-        """Compute ``squares_out[k, j] += sum_i weights[i, k] x_ij^2``, as in `extended`.
+        """Add ``sum_i weights[i, k] x_ij^2`` to every ``squares_out[k, j]``.
+
+        Rows are meant as `extended` returns them.
 
         Parameters
         ----------

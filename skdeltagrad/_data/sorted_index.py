@@ -6,16 +6,16 @@ import numpy as np
 class SortedIndex:
     """Sorted keys, each with the storage index of the row that it belongs to.
 
-    A few sorted segments, newest last, as in a log-structured merge tree: a segment is
-    merged into the one before it when that is at most twice as long, so there are
-    O(log n) of them and an entry is moved O(log n) times in its life.
+    It consists of a few sorted segments, newest last, as a log-structured merge tree. A
+    segment is merged into the one before it when that is at most twice as long. So
+    there are O(log n) segments, and every entry is copied O(log n) times.
 
     Parameters
     ----------
     keys : ndarray of shape (n,)
         Numbers or strings.
     indices : ndarray of shape (n,), dtype int64
-        Storage indices of the rows; a row has one entry.
+        Storage indices of the rows. A row has one entry.
     """
 
     def __init__(self, keys, indices):
@@ -35,7 +35,7 @@ class SortedIndex:
             self._segments.append(_sorted(keys[live], indices[live]))
 
     def find(self, low, high):
-        """Entries between two keys, both included, for many questions at once.
+        """Return the entries between two keys, both included, for many questions.
 
         Parameters
         ----------
@@ -43,8 +43,8 @@ class SortedIndex:
 
         Returns
         -------
-        question, storage index : ndarray of shape (n_found,)
-            Which question an entry answers, ascending, and the storage index of the entry.
+        question, index : ndarray of shape (n_found,)
+            Which question an entry answers, ascending, and its storage index.
         """
         questions, indices = [], []
         for segment_keys, segment_indices in self._segments:
@@ -59,7 +59,7 @@ class SortedIndex:
         return question[order], index[order]
 
     def entries(self, low, high):
-        """Entries in any of some ranges of keys that do not meet, ascending.
+        """Return the entries in disjoint ranges of keys, ascending.
 
         Parameters
         ----------
@@ -81,15 +81,15 @@ class SortedIndex:
         return _sorted(np.concatenate(keys), np.concatenate(indices))
 
     def strike(self, low, high, indices):
-        """Remove the entries of these storage indices, with keys in between, without a trace.
+        """Remove the entries of some storage indices without a trace.
 
-        A key that no live entry carries any more is overwritten by the key before it.
+        A key that no entry has any more is overwritten with the key before it.
 
         Parameters
         ----------
         low, high : ndarray of shape (n_stored,)
-            Between which keys, both included, the entry of each storage index is: a number that
-            is computed again may differ in its last bits.
+            Between which keys, both included, each entry is found. A key that is
+            computed again may differ in its last bits.
         indices : ndarray of shape (n_stored,)
         """
         for segment_keys, segment_indices in self._segments:
@@ -117,7 +117,7 @@ def _sorted(keys, indices):
 
 
 def _ranges(first, last):
-    """All numbers of the ranges first[i] .. last[i] - 1, and which range each is in."""
+    """Return which range each number of first[i] .. last[i] - 1 is in, and itself."""
     lengths = last - first
     which = np.repeat(np.arange(len(first)), lengths)
     starts = np.cumsum(lengths) - lengths
@@ -125,7 +125,7 @@ def _ranges(first, last):
 
 
 def _union(first, last):
-    """Ranges that do not meet, with the same numbers: equal rows share a range."""
+    """Return disjoint ranges of the same numbers."""
     order = np.argsort(first, kind="stable")
     first, last = first[order], np.maximum.accumulate(last[order])
     starts = np.ones(len(first), bool)

@@ -1,11 +1,11 @@
-"""How far the columns spread: standard deviations that follow the rows exactly.
+"""Standard deviations of the columns, which follow the training rows exactly.
 
-What `sklearn.preprocessing.StandardScaler` would find on the rows that are there, from
-sums that rows are taken out of and put into. The sums are of deviations from a *shift*,
-a coarsely rounded mean (see `_centring`): the variance of a column like year = 2000 +-
-10 loses its digits in sums of squares about zero, and an exact mean would hold on to
-removed rows. Digits that sums lose, next to rows that left, are counted; the sums are
-to be made anew where too few remain.
+They are those of `sklearn.preprocessing.StandardScaler` on the current rows, computed
+from sums to which rows are added and from which rows are subtracted. The sums are of
+deviations from a *shift*, a coarsely rounded mean (see `centring`): the variance of a
+column like year = 2000 +- 10 loses its digits in sums of squares about zero, and an
+exact mean would identify removed rows. The digits that sums lose with large rows that
+leave are counted. The sums must be computed again if too few remain.
 """
 
 import numpy as np
@@ -13,18 +13,18 @@ import numpy as np
 from .centring import ColumnMoments
 
 _EPS = np.finfo(float).eps
-# Passes to a shift that is near enough to the mean: each tells it by more digits.
+# A cost: largest number of passes that compute the shift, each more precisely.
 _MOST_SHIFTS = 3
-# Rows that are added up before their sum is added to the others.
+# Rounding: number of rows that are added up before their sum is added to the others.
 _BLOCK = 2**10
-# Rounding of a fresh sum, in units in the last place, and of an edit: those of many
-# edits add up like steps of a random walk.
+# Rounding: of a new sum and of an edit, in units in the last place. The rounding of
+# many edits adds up like the steps of a random walk.
 _OF_SUM = 64
 _OF_EDIT = 2
-# Powers of two that are 0 and that are beyond all numbers.
+# Exponents of powers of two that stand for 0 and for infinity.
 _NOTHING = -2000
 _INFINITE = 2000
-# What rounding may be, next to a variance.
+# An accuracy threshold: largest rounding of a variance, relative to it.
 _SHARPEST = 1e-11
 
 
@@ -41,12 +41,12 @@ class ColumnSpread:
     sums, squares : ndarray of shape (n_features,)
         Weighted sums of x - shift and of its square.
     peaks : ndarray of shape (n_features,), dtype int64
-        The least power of two that `squares` never were above: what rounding is a share
-        of. A power, for else it would tell of a row that left.
+        Exponent of the least power of two that `squares` never exceeded. Rounding is
+        relative to it. A more precise number would identify a row that left.
     heaviest : int
-        The same of `weight`.
+        The same for `weight`.
     n_edits : int
-        Number of times that rows came or went.
+        Number of edits.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ColumnSpread:
 
     @classmethod
     def of(cls, rows, indices, weight):
-        """Spread of stored rows, by as many passes as a good shift takes.
+        """Return the spread of stored rows, by as many passes as a good shift takes.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class ColumnSpread:
 
     @classmethod
     def _about(cls, shift, rows, indices, weight):
-        """Sums of blocks, so that rounding grows little with the number of rows."""
+        """Add up blocks, so that rounding grows little with the number of rows."""
         total = [0, 0.0, 0.0]
         for first in range(0, max(1, len(indices)), _BLOCK):
             block = slice(first, first + _BLOCK)
@@ -93,9 +93,9 @@ class ColumnSpread:
             total = [one + other for one, other in zip(total, moments, strict=True)]
         return cls(shift, float(weight.sum()), *total)
 
-    @np.errstate(over="ignore", invalid="ignore")  # what overflows is made anew
+    @np.errstate(over="ignore", invalid="ignore")  # overflowing sums are computed again
     def after(self, rows, removed, added, weight):
-        """After rows left and joined.
+        """Return the spread after rows left and joined.
 
         Parameters
         ----------
@@ -122,28 +122,28 @@ class ColumnSpread:
 
     @property
     def has_lost_digits(self):
-        """Whether sums have been larger than they are: they hold more rounding."""
+        """Whether sums have been larger, so that they contain more rounding."""
         is_above = self.peaks > _power(self.squares)
         is_heavier = self.heaviest > int(_power(self.weight))
         return is_heavier or bool((is_above & (self.counts > 0)).any())
 
     def mean(self):
-        """Mean of every column, shape (n_features,)."""
+        """Return the mean of every column, shape (n_features,)."""
         return self.shift + self.sums / self.weight
 
     @np.errstate(over="ignore", invalid="ignore")
     def variance(self):
-        """Variance of every column, shape (n_features,): that of a population."""
+        """Return the population variance of every column, shape (n_features,)."""
         variance = self.squares / self.weight - (self.sums / self.weight) ** 2
         return np.maximum(variance, 0.0)
 
     def scale(self):
-        """Standard deviations, 1 for constant columns, as `StandardScaler` has them.
+        """Return standard deviations, and 1 for constant columns, as `StandardScaler`.
 
         Raises
         ------
         ValueError
-            Where a variance is beyond all numbers.
+            If a variance overflows.
         """
         variance = self.variance()
         if not np.isfinite(variance).all():
@@ -158,12 +158,12 @@ class ColumnSpread:
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def is_sharp(self):
-        """Whether enough digits are left."""
+        """Return whether enough digits are left."""
         variance = self.variance()
         rounding = self._rounding()
         rounding += 2.0 * (self.sums / self.weight) ** 2 * self._rounding_of_weight()
         certain = rounding <= _SHARPEST * variance
-        # Certainly constant, and certain to be called so.
+        # Columns that are certainly constant, and certain to be recognised as such.
         certain |= self.counts == 0
         certain |= self._is_constant(variance + rounding)
         heavy = self._rounding_of_weight() <= _SHARPEST
@@ -171,32 +171,32 @@ class ColumnSpread:
 
     @np.errstate(over="ignore", invalid="ignore")
     def error(self):
-        """About what rounding did to a variance, as a share of it: the largest."""
+        """Estimate the largest rounding of a variance, relative to it."""
         variance = self.variance()
-        share = np.zeros(len(variance))
-        np.divide(self._rounding(), variance, out=share, where=variance > 0)
-        share[self._is_constant(variance)] = 0.0
-        return float(share.max(initial=0.0) + self._rounding_of_weight())
+        error = np.zeros(len(variance))
+        np.divide(self._rounding(), variance, out=error, where=variance > 0)
+        error[self._is_constant(variance)] = 0.0
+        return float(error.max(initial=0.0) + self._rounding_of_weight())
 
     def _rounding(self):
-        """What it may be in variances."""
+        """Bound the rounding of variances."""
         return self._ulps() * _EPS * np.exp2(self.peaks) / self.weight
 
     def _rounding_of_weight(self):
-        """What it may be in the total weight, as a share."""
+        """Bound the rounding of the total weight, relative to it."""
         return self._ulps() * _EPS * np.exp2(self.heaviest) / self.weight
 
     def _ulps(self):
         return _OF_SUM + _OF_EDIT * np.sqrt(self.n_edits)
 
     def _is_constant(self, variance):
-        """What `StandardScaler` takes for a constant column."""
+        """Return which columns `StandardScaler` treats as constant."""
         n, mean = self.weight, self.mean()
         return variance <= n * _EPS * variance + (n * mean * _EPS) ** 2
 
     @np.errstate(over="ignore", invalid="ignore")
     def _nearer(self):
-        """A rounded mean, told by these sums."""
+        """Return a rounded mean, computed from these sums."""
         of_deviations = ColumnMoments(
             self.weight, self.counts, self.sums, self.squares
         ).centre()
@@ -204,7 +204,7 @@ class ColumnSpread:
 
 
 def _power(values):
-    """The least power of two that is not below some numbers."""
+    """Return exponents of the least powers of two that are not below some numbers."""
     exponents = np.full(np.shape(values), float(_NOTHING))
     some = (values > 0) & np.isfinite(values)
     np.ceil(np.log2(values, where=some, out=exponents), where=some, out=exponents)

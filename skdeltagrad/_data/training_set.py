@@ -11,12 +11,13 @@ from .row_table import GONE, RowTable
 from .spread import ColumnSpread
 from .storage import canonical, nbytes, store
 
-# Storage is compacted when removed rows are more than this, and than a fifth of those
-# that are there: the spare room of `GrowingArray` is not used up then.
+# A cost: storage is compacted when more rows than this, and more than this fraction of
+# the current rows, were removed. The spare room of `GrowingArray` is not used up then.
 _LEAST_TO_COMPACT = 1024
 _MOST_REMOVED = 0.2
-# Products with rows that are made at a time, and what a multiple of a row may be off
-# by, in units in the last place of its largest entry.
+# A cost: number of products with rows that are computed at a time, which bounds memory.
+# Rounding: error of a multiple of a row, in units in the last place of its largest
+# entry.
 _AT_ONCE = 2**20
 _ULPS = 64.0
 
@@ -24,8 +25,8 @@ _ULPS = 64.0
 class TrainingSet:
     """Rows that can be removed and added in place, within a `Transaction`.
 
-    An edit calls `stage` and, when the new model is known, `settle`. Each touches only
-    the rows of the edit; `tidy` compacts storage now and then, in place.
+    An edit calls `stage` and, when the new model is known, `settle`. Both touch only
+    the rows of the edit. `tidy` compacts the storage now and then, in place.
 
     Attributes
     ----------
@@ -50,10 +51,14 @@ class TrainingSet:
 
     @classmethod
     def of(cls, X, y, weight, ids, fit_intercept, given_weight=None):
-        """Copy rows into storage of our own.
+        """Copy rows.
 
-        `given_weight`: where columns are standardised, weights without those of
-        classes.
+        `given_weight` is given if columns are to be standardised: weights without the
+        factors of classes.
+
+        Raises
+        ------
+        MemoryError
         """
         memory.require(
             nbytes(X)
@@ -74,19 +79,19 @@ class TrainingSet:
         return cls(rows, table, moments, spread)
 
     def centre(self):
-        """Where the columns are centred, or None without an intercept."""
+        """Return the centre of the columns, or None without an intercept."""
         return None if self.moments is None else self.moments.centre()
 
     def centre_after(self, removed, added):
-        """Where they are centred without some stored rows and with others."""
+        """Return the centre without some stored rows and with others."""
         if self.moments is None:
             return None
         return self._moments_after(removed, added).centre()
 
     def spread_after(self, removed, added):
-        """How far columns spread without some stored rows and with others, or None.
+        """Return the column scales without some stored rows and with others, or None.
 
-        From the touched rows alone, unless that loses digits.
+        They are computed from the rows of the edit alone, unless that loses digits.
         """
         if self.spread is None:
             return None
@@ -99,12 +104,12 @@ class TrainingSet:
         return ColumnSpread.of(self.rows, indices, weight[indices])
 
     def follow(self, transaction, edit):
-        """Let the columns' spread follow an edit, before the model does."""
+        """Let the column scales follow an edit, before the model does."""
         transaction.undo(setattr, self, "spread", self.spread)
         self.spread = self.spread_after(edit.removed, edit.added)
 
     def recount(self, transaction):
-        """Make the columns' spread anew from the rows that are there."""
+        """Compute the column scales again from the current training rows."""
         if self.spread is not None:
             transaction.undo(setattr, self, "spread", self.spread)
             indices = self.table.live_indices()
@@ -114,7 +119,8 @@ class TrainingSet:
     def renew_sums(self, transaction):
         """Compute the columns' sums again from the current training rows.
 
-        Those of now hold the rounding of rows that left, however large these were.
+        The present ones contain the rounding of rows that left, which may have been
+        large.
         """
         if self.moments is not None:
             transaction.undo(setattr, self, "moments", self.moments)
@@ -122,7 +128,7 @@ class TrainingSet:
         self.recount(transaction)
 
     def remainder(self):
-        """What of rows that left is in the columns' sums, in words; None: nothing."""
+        """Return what the column sums contain of rows that left, in words, or None."""
         if self.table.is_stored or self.spread is None:
             return None  # they were computed again
         if not self.spread.has_lost_digits:
@@ -133,11 +139,11 @@ class TrainingSet:
         )
 
     def close_holes(self, transaction, everywhere=False):
-        """Compact storage where the room of removed rows tells something of them.
+        """Compact the storage if removed rows can be seen in it, or if `everywhere`.
 
-        That of a sparse row tells its number of entries; that of a dense row nothing,
-        and it stays unless `everywhere`. The indices by content and by id are made
-        again when they are needed: in those of now removed rows have left gaps.
+        The gap that a sparse row leaves shows its number of entries, and that of a
+        dense row shows nothing. The indices by content and by id, in which removed rows left
+        gaps, are built again when they are needed.
         """
         transaction.undo(self._forget_content)
         self._forget_content()
@@ -146,19 +152,19 @@ class TrainingSet:
             self.compact(transaction)
 
     def recode(self, transaction, y):
-        """Give all rows other targets, by storage index."""
+        """Replace the targets of all rows, by storage index."""
         transaction.undo(setattr, self, "table", self.table)
         self.table = self.table.recode(y)
 
     def index_content(self):
-        """Make rows findable by content: one pass, the first time; True then."""
+        """Index the rows by content in one pass; return False if they are already."""
         if self._content is not None:
             return False
         self._content = ContentIndex(self.rows, self.table.live_indices())
         return True
 
     def match(self, X, y, weight=None):
-        """Storage indices of the stored rows that equal given ones, GONE where there is none."""
+        """Return storage indices of rows that equal given ones, or GONE."""
         self.index_content()
         return self._content.match(self.rows, self.table, X, y, weight)
 
@@ -192,7 +198,7 @@ class TrainingSet:
         return edit.staged(left, added, positions)
 
     def append(self, transaction, X, y, weight, ids, given_weight=None):
-        """Store rows that have no position yet; return their storage indices."""
+        """Store rows without positions, and return their storage indices."""
         if ids is not None:
             self._require_width(ids.dtype)
         transaction.undo(self._forget_content)
@@ -202,7 +208,7 @@ class TrainingSet:
         return self.table.append(y, weight, ids, given_weight)
 
     def _require_width(self, dtype):
-        """Raise `MemoryError` where ids of such a width would not fit."""
+        """Raise `MemoryError` if ids of such a width do not fit into memory."""
         stored = self.table.ids
         if dtype.itemsize > stored.dtype.itemsize:
             memory.require(
@@ -212,7 +218,7 @@ class TrainingSet:
             )
 
     def detach(self, transaction, indices):
-        """Take rows out of their positions; their data stays until `settle`."""
+        """Take rows out of their positions. Their data stays until `settle`."""
         positions = self.table.position[indices]
         transaction.undo(self.table.reattach, indices, positions, self.table.n_live)
         self.table.detach(indices)
@@ -239,35 +245,34 @@ class TrainingSet:
 
     def _moments_after(self, removed, added):
         plus = self._moments_of(added)
-        rest = self.moments.minus(self._moments_of(removed))
-        if rest is None:
-            rest = self._moments_of(self.table.live_indices())
-        return rest.plus(plus)
+        remaining = self.moments.minus(self._moments_of(removed))
+        if remaining is None:
+            remaining = self._moments_of(self.table.live_indices())
+        return remaining.plus(plus)
 
     def _moments_of(self, indices):
         return ColumnMoments.of(self.rows, indices, self.table.weight[indices])
 
     def aside(self):
-        """The same rows, with a row table of its own; nothing else of it may change."""
+        """Return the same rows with a row table of which positions may change."""
         return TrainingSet(self.rows, self.table.aside(), self.moments, self.spread)
 
     def tidy(self, transaction):
-        """Compact storage where much of it is removed rows."""
+        """Compact the storage if much of it is removed rows."""
         n_removed = len(self.rows) - self.table.n_live
         if n_removed > max(_MOST_REMOVED * self.table.n_live, _LEAST_TO_COMPACT):
             self.compact(transaction)
 
     def compact(self, transaction):
-        """Move the rows that are there together, in place: no room of others is left.
+        """Close the gaps of removed rows, in place. Call it after `settle`.
 
-        To be called after `settle`. It takes a few numbers for every row, and the
-        memory of two blocks of rows. Rows get other storage indices, in the order of the old
-        ones; their positions stay.
+        It needs memory for a few numbers of every row, and for two blocks of rows. Rows
+        get other storage indices, in the order of the former ones. Positions stay.
 
         Parameters
         ----------
         transaction : Transaction
-            Moves them back where something fails afterwards.
+            Moves them back if something fails afterwards.
         """
         if not self.table.is_stored:
             return
@@ -280,17 +285,17 @@ class TrainingSet:
         self.table.compact(transaction)
 
     def give_back(self):
-        """Give back memory that is spare; to be called when an edit is over."""
+        """Return spare memory to the operating system. Call it after an edit."""
         self.rows.give_back()
         self.table.give_back()
 
     def count_copies(self, X):
-        """Number of stored rows equal to each given row, whatever their target."""
+        """Return the number of stored rows that equal each given row, (n_rows,)."""
         self.index_content()
         return self._content.count(self.rows, self.table, X)
 
     def count_multiples(self, X):
-        """Number of stored rows that are multiples of each given row.
+        """Return the number of stored rows that are multiples of each given row.
 
         Parameters
         ----------
@@ -305,7 +310,7 @@ class TrainingSet:
             products = np.empty((len(block), len(X)))
             rows.matvec(rows.layout(X), np.zeros(len(X)), block, products)
             squares = rows.squared_distances(block, np.zeros(rows.n_features))
-            # Precise to half of the digits: a first look.
+            # A first selection, which is precise to half of the digits.
             likely = products**2 >= (1 - 1e-9) * np.outer(squares, length**2)
             likely &= (squares > 0)[:, np.newaxis]
             for i, j in zip(*np.nonzero(likely), strict=True):
@@ -316,7 +321,7 @@ class TrainingSet:
         return counts
 
     def live_sums(self, centre):
-        """Sums over the rows that are there, for `assert_erased`.
+        """Return sums over the current training rows, for `assert_erased`.
 
         Parameters
         ----------
@@ -336,18 +341,17 @@ class TrainingSet:
             size = np.abs(factor[some])
             _, vectors[name], _ = self.rows.column_moments(indices[some], factor[some])
             _, _, squares[name] = self.rows.column_moments(indices[some], size)
-            # At most, by Cauchy and Schwarz.
+            # An upper bound, by the inequality of Cauchy and Schwarz.
             magnitudes[name] = float(np.sqrt(size.sum() * squares[name].sum()))
         return TrainingSums(vectors, magnitudes, len(indices), centre, squares)
 
-    def marks(self, X):
-        """What `ContentIndex` knows given rows by, and its rounding: (n_rows,) each."""
-        nobody = np.zeros(0, np.int64)
-        content = self._content or ContentIndex(self.rows, nobody)
-        return content.marks(X)
+    def index_keys(self, X):
+        """Return the keys of given rows, and their rounding: `ContentIndex.keys_of`."""
+        content = self._content or ContentIndex(self.rows, NO_ROWS)
+        return content.keys_of(X)
 
     def into_memory(self):
-        """Copy what is a file mapped into memory, for edits are made in place."""
+        """Copy arrays that are memory-mapped files, because edits change them."""
         self.rows.into_memory()
         self.table.into_memory()
 
@@ -355,5 +359,5 @@ class TrainingSet:
         self._content = None
 
     def __getstate__(self):
-        # The index is made anew when it is needed: a dump holds every row once.
+        # The index is built again when it is needed: a dump holds every row once.
         return vars(self) | {"_content": None}

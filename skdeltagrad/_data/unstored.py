@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from .edit import Edit, refuse_missing
+from .edit import NO_ROWS, Edit, refuse_missing
 from .fingerprints import Fingerprints
 from .row_table import RowTable
 from .storage import store
@@ -61,7 +61,7 @@ class UnstoredRowTable(RowTable):
 
 
 def fingerprinted(training_set, key):
-    """A training set without its rows, but with their fingerprints.
+    """Return a training set with fingerprints of its rows instead of the rows.
 
     Parameters
     ----------
@@ -75,27 +75,26 @@ def fingerprinted(training_set, key):
 
 
 def without_request(training_set):
-    """A training set after an edit, without the rows of the request."""
+    """Return a training set after an edit, without the rows of the request."""
     table = training_set.table
     return _without_rows(training_set, table.fingerprints, table.key_digest)
 
 
 def _without_rows(training_set, fingerprints, key_digest):
     table = training_set.table
-    nobody = np.zeros(0, np.int64)
     table = UnstoredRowTable(
-        table.y[nobody],
-        table.weight[nobody],
+        table.y[NO_ROWS],
+        table.weight[NO_ROWS],
         table.n_live,
         fingerprints=fingerprints,
         key_digest=key_digest,
     )
-    rows = store(training_set.rows.read(nobody))
+    rows = store(training_set.rows.read(NO_ROWS))
     return TrainingSet(rows, table, None, training_set.spread)
 
 
 def find_request(training_set, given, codes, factor, key, on_missing):
-    """A training set of which the rows of a request are known, and their removal.
+    """Return a training set that holds the rows of a request, and their removal.
 
     Parameters
     ----------
@@ -147,7 +146,7 @@ def find_request(training_set, given, codes, factor, key, on_missing):
             stacklevel=5,  # the caller of partial_unfit or plan_unfit
         )
         found, error_rate = np.arange(len(given)), None
-        # Nobody can tell which fingerprints are those of the rows that leave.
+        # It is unknown which fingerprints are those of the rows that leave.
         left = None, None
     table = UnstoredRowTable(
         codes[found], weight[found], before.n_live, given_weight[found], *left
@@ -160,7 +159,7 @@ def find_request(training_set, given, codes, factor, key, on_missing):
 
 
 def _why_not_checked(table, key):
-    """Why rows cannot be held against the fingerprints, or None."""
+    """Return why rows cannot be compared with the fingerprints, or None."""
     if table.fingerprints is None:
         return "there are no fingerprints of them in this dump"
     if table.key_digest != _digest_of(key):
@@ -169,7 +168,7 @@ def _why_not_checked(table, key):
 
 
 def _places(stored, fingerprints, rows, y, weight):
-    """Where among ascending fingerprints that of each row is, each place once."""
+    """Return where among ascending fingerprints that of each row is, or _NOWHERE."""
     indices = np.arange(len(rows))
     wanted = fingerprints.of(rows, indices, y, weight)
     # The k-th row with some fingerprint takes the k-th entry of it.
@@ -183,7 +182,7 @@ def _places(stored, fingerprints, rows, y, weight):
     others = np.flatnonzero(places == _NOWHERE)
     if not len(others):
         return places
-    # The rest may be rounded otherwise than the rows that they are equal to.
+    # The others may be rounded differently from the rows that they are equal to.
     taken, n_taken = np.unique(wanted[places != _NOWHERE], return_counts=True)
     n_taken = dict(zip(taken.tolist(), n_taken.tolist(), strict=True))
     for which, possible in fingerprints.possible(rows, others, y, weight):
@@ -199,7 +198,7 @@ def _places(stored, fingerprints, rows, y, weight):
 
 
 def _digest_of(key):
-    """A name of a key that does not tell the key."""
+    """Return a name of a key, from which the key cannot be computed."""
     if key is None:
         return None
     return hashlib.blake2b(b"name of the key", digest_size=8, key=key).hexdigest()

@@ -47,7 +47,7 @@ class SearchableForRows(KnowsTrainingRows):
         return self._engine.gradients(self._training_set.rows.n_features)
 
     def _index_keys(self, X):
-        return self._training_set.marks(self._in_form_of_rows(X))
+        return self._training_set.index_keys(self._in_form_of_rows(X))
 
     def _in_form_of_rows(self, X):
         rows = self._training_set.rows

@@ -1,10 +1,10 @@
-"""Products of dense rows, read in place by their storage indices.
+"""Products of dense rows, read in place.
 
 ========== ============================== ======================================
 argument   shape                          meaning
 ========== ============================== ======================================
-X          (n_stored, n_features)          stored rows, C order, float64 or float32
-storage indices      (n_rows,)                      which rows to read, in which order
+X          (n_stored, n_features)         stored rows, C order, float64 or float32
+indices    (n_rows,)                      storage indices of the rows to read
 coef       (n_outputs, n_dof)             iterate, C order; columns from n_features
                                           on (the intercept) are not read
 intercept  (n_outputs,)                   added to every row's product
@@ -26,7 +26,7 @@ _SUM_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)
 def matvec(X, indices, coef, intercept, raw_out):
-    """``raw_out[i, k] = sum_j X[storage indices[i], j] * coef[k, j] + intercept[k]``."""
+    """``raw_out[i, k] = sum_j X[indices[i], j] * coef[k, j] + intercept[k]``."""
     n_rows = indices.shape[0]
     n_features = X.shape[1]
     n_outputs = coef.shape[0]
@@ -81,7 +81,7 @@ def matvec(X, indices, coef, intercept, raw_out):
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)
 def rmatvec(X, indices, pointwise, gradient_out):
-    """``gradient_out[k, j] += sum_i pointwise[i, k] * X[storage indices[i], j]``.
+    """``gradient_out[k, j] += sum_i pointwise[i, k] * X[indices[i], j]``.
 
     `gradient_out` has shape (n_outputs, n_dof); columns from n_features on are left
     alone.
@@ -140,7 +140,7 @@ def column_moments(X, indices, weight, shift, count_out, sum_out, square_out):
 
 @njit(nogil=True, cache=True, fastmath=_SUM_IN_ANY_ORDER)
 def squared_distances(X, indices, centre, scale, distance_out):
-    """``distance_out[i] = sum_j scale[j] (X[storage indices[i], j] - centre[j])^2``."""
+    """``distance_out[i] = sum_j scale[j] (X[indices[i], j] - centre[j])^2``."""
     for i in range(indices.shape[0]):
         row = X[indices[i]]
         total = 0.0
@@ -152,7 +152,7 @@ def squared_distances(X, indices, centre, scale, distance_out):
 
 @njit(nogil=True, cache=True)
 def extend(X, indices, centre, scale, rows_out):
-    """``rows_out[i] = scale[i] (X[storage indices[i]] - centre, 1)``.
+    """``rows_out[i] = scale[i] (X[indices[i]] - centre, 1)``.
 
     `scale` has shape (n_rows,), `rows_out` (n_rows, n_features + 1), or
     (n_rows, n_features): then there is no 1.

@@ -97,9 +97,10 @@ def rows_at(first, n, side, other, keys, row_out):
 
 @njit(nogil=True, cache=True)
 def indices_at(first, n, side, other, keys, index_of, index_out):
-    """The same rows by their storage indices, but for those that are gone (negative storage indices).
+    """Write the storage indices of the same rows, without those of removed rows.
 
-    `index_of` has the storage index of every row. Returns how many of `index_out` are filled.
+    `index_of` has the storage index of every row, negative for a removed one. Returns
+    how many entries of `index_out` are filled.
     """
     rows_at(first, n, side, other, keys, index_out)
     n_found = 0

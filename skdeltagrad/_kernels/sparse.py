@@ -1,24 +1,24 @@
-"""Products of sparse rows, read in place by their storage indices.
+"""Products of sparse rows, read in place.
 
 The rows are those of a CSR matrix, except that every row keeps its own start and
 length: a row can then be struck out, or added at the end, without moving the others.
 
-============ ============================ ======================================
-argument     shape                        meaning
-============ ============================ ======================================
-data         (n_stored,)                  values, float64 or float32
-column_indices      (n_stored,)                  their columns
-starts       (n_stored,)                   where each row begins in the two above
-lengths      (n_stored,)                   how many entries it has
-storage indices        (n_rows,)                    which rows to read, in which order
-coef         (n_dof, n_outputs)           iterate, FEATURES FIRST, so that one
-                                          stored entry meets its n_outputs
-                                          coefficients side by side in memory;
-                                          rows from n_features on are not read
-intercept    (n_outputs,)                 added to every row's product
-pointwise    (n_rows, n_outputs)          one number per row and output
-*_out        as stated                    OUT: results
-============ ============================ ======================================
+============== ==================== ============================================
+argument       shape                meaning
+============== ==================== ============================================
+data           (n_stored,)          values, float64 or float32
+column_indices (n_stored,)          their columns
+starts         (n_stored,)          where each row begins in the two above
+lengths        (n_stored,)          number of entries of each row
+indices        (n_rows,)            storage indices of the rows to read
+coef           (n_dof, n_outputs)   iterate, FEATURES FIRST, so that the n_outputs
+                                    coefficients of a stored entry are side by
+                                    side in memory; rows from n_features on are
+                                    not read
+intercept      (n_outputs,)         added to every row's product
+pointwise      (n_rows, n_outputs)  one number for each row and output
+*_out          as stated            OUT: results
+============== ==================== ============================================
 
 A single output has a branch of its own: the inner loop over one output is a third of
 the time otherwise. Columns are read as unsigned numbers, or else every one is checked
@@ -31,7 +31,7 @@ from numba import njit
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def matvec(data, column_indices, starts, lengths, indices, coef, intercept, raw_out):
-    """``raw_out[i] = x[storage indices[i]] @ coef + intercept``, shape (n_rows, n_outputs)."""
+    """``raw_out[i] = x[indices[i]] @ coef + intercept``, shape (n_rows, n_outputs)."""
     n_outputs = coef.shape[1]
     single = coef.reshape(coef.size)
     for i in range(indices.shape[0]):
@@ -55,7 +55,7 @@ def matvec(data, column_indices, starts, lengths, indices, coef, intercept, raw_
 
 @njit(nogil=True, cache=True)
 def rmatvec(data, column_indices, starts, lengths, indices, pointwise, gradient_out):
-    """``gradient_out[j, k] += sum_i pointwise[i, k] * x[storage indices[i], j]``.
+    """``gradient_out[j, k] += sum_i pointwise[i, k] * x[indices[i], j]``.
 
     `gradient_out` has shape (n_dof, n_outputs), features first like `coef`.
     """
@@ -122,7 +122,7 @@ def column_moments(
 def squared_distances(
     data, column_indices, starts, lengths, indices, centre, scale, distance_out
 ):
-    """``distance_out[i] = sum_j scale[j] (x[storage indices[i], j] - centre[j])^2``.
+    """``distance_out[i] = sum_j scale[j] (x[indices[i], j] - centre[j])^2``.
 
     That of a row of zeros, and over the stored entries of (x - c)^2 - c^2; centre and
     scale have shape (n_features,).

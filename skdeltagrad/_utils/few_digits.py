@@ -1,4 +1,4 @@
-"""Numbers with few digits: all of them would identify the rows they came from."""
+"""Numbers with few digits, because all digits would identify the rows behind them."""
 
 from decimal import ROUND_DOWN, ROUND_UP, Context
 
@@ -9,20 +9,20 @@ _TWO_DIGITS_DOWN = Context(prec=2, rounding=ROUND_DOWN)
 
 
 def rounded_up(value):
-    """A positive number, rounded up to two significant digits."""
+    """Return a positive number, rounded up to two significant digits."""
     return float(_TWO_DIGITS_UP.create_decimal_from_float(float(value)))
 
 
 def rounded_down(value):
-    """A positive number, rounded down to two significant digits."""
+    """Return a positive number, rounded down to two significant digits."""
     return float(_TWO_DIGITS_DOWN.create_decimal_from_float(float(value)))
 
 
 def power_of_ten(value):
-    """The least power of ten that is not below a number; None of None."""
+    """Return the least power of ten that is not below a number; None for None."""
     return float(10.0 ** np.ceil(np.log10(value))) if value else value
 
 
 def power_of_thousand(value):
-    """The least power of a thousand that is not below a number; None of None."""
+    """Return the least power of a thousand not below a number; None for None."""
     return float(1e3 ** np.ceil(np.log10(value) / 3.0)) if value else value

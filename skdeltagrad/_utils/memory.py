@@ -1,11 +1,11 @@
-"""How much memory there is, asked before it is needed."""
+"""The memory that is available, checked before it is needed."""
 
 import os
 from pathlib import Path
 
 
 def require(n_bytes, purpose, way_out):
-    """Raise `MemoryError` unless `n_bytes` can be had now.
+    """Raise `MemoryError` unless `n_bytes` are available now.
 
     An array that does not fit is not refused by the operating system when it is
     allocated; the process is killed later, when it is filled.
@@ -19,7 +19,7 @@ def require(n_bytes, purpose, way_out):
 
 
 def available_bytes():
-    """Bytes that can be allocated without swapping, or None where unknown."""
+    """Return how many bytes can be allocated without swapping, None if unknown."""
     bounds = [_free_of_machine(), _free_of_container()]
     return min((bound for bound in bounds if bound is not None), default=None)
 
@@ -38,7 +38,7 @@ def _free_of_machine():
 
 
 def _free_of_container(root="/sys/fs/cgroup"):
-    """What the control group (version 2) leaves; its caches count as free."""
+    """Return what the control group (version 2) leaves, with its caches, or None."""
     try:
         limit = (Path(root) / "memory.max").read_text().strip()
         used = int((Path(root) / "memory.current").read_text())

@@ -1,4 +1,4 @@
-"""All of an edit or none of it."""
+"""Edits that are made completely or not at all."""
 
 from contextlib import ExitStack
 
@@ -7,21 +7,23 @@ from scipy import sparse
 
 
 class Transaction:
-    """Remembers how to undo what was done in place, and does so on any exception.
+    """Undoes changes that were made in place if there is an exception.
 
-    A context manager around the part of an edit that changes anything. What is changed
-    in place registers its undoing *before* it is done; undoing what did not happen yet
-    must do no harm.
+    It is a context manager around the part of an edit that changes anything. Whoever
+    changes something in place registers how to undo it *before* the change. Undoing a
+    change that was not made must be harmless.
 
         with Transaction() as transaction:
-            transaction.undo(rows.restore, storage indices, saved=rows.read(storage indices))
-            rows.wipe(storage indices)
+            transaction.undo(rows.restore, indices, saved=rows.read(indices))
+            rows.wipe(indices)
 
-    `saved` holds copies of rows: they are overwritten when it is over.
+    `saved` are copies of rows. They are overwritten when the transaction is over.
     """
 
     def __init__(self):
-        self._undoing = ExitStack()  # newest first, and all of it if one step fails
+        self._undoing = (
+            ExitStack()
+        )  # newest first; a step that fails does not stop the others
         self._saved = []
 
     def undo(self, function, *args, saved=None):

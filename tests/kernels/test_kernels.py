@@ -213,7 +213,7 @@ LOSSES = ["binomial", "multinomial", "half_squared"]
 
 
 def loss_problem(name, scale, seed=0):
-    """Raw predictions of rows given by storage index, with targets and weights of all storage indices."""
+    """Raw predictions of some rows, with targets and weights of all stored rows."""
     rng = np.random.default_rng(seed)
     n_rows, n_outputs = 40, 1 if name == "binomial" else 4
     raw = scale * rng.uniform(-1, 1, size=(n_rows, n_outputs))
