@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from .._kernels import sparse as kernels
+from .. import _kernels
 from .compaction import RowEntries
 from .growing_array import GrowingArray
 from .rows import AbstractRows, no_moments
@@ -78,10 +78,10 @@ class CsrRows(AbstractRows):
         gradient_out += accumulator.T
 
     def matvec(self, coef, intercept, indices, raw_out):
-        kernels.matvec(*self._matrix(), indices, coef, intercept, raw_out)
+        _kernels.sparse.matvec(*self._matrix(), indices, coef, intercept, raw_out)
 
     def rmatvec(self, pointwise, indices, accumulator):
-        kernels.rmatvec(*self._matrix(), indices, pointwise, accumulator)
+        _kernels.sparse.rmatvec(*self._matrix(), indices, pointwise, accumulator)
 
     def extended(self, indices, centre):
         X = self.read(indices).toarray().astype(np.float64, copy=False)
@@ -96,7 +96,9 @@ class CsrRows(AbstractRows):
         for weight, gram in zip(weights, grams_out, strict=True):
             lower = np.zeros((n_features, n_features))
             total = np.zeros(n_features)
-            kernels.gram(*self._matrix(), indices, weight, shift, far, lower, total)
+            _kernels.sparse.gram(
+                *self._matrix(), indices, weight, shift, far, lower, total
+            )
             inner = gram[:n_features, :n_features]
             inner += lower
             inner += np.tril(lower, -1).T
@@ -123,13 +125,17 @@ class CsrRows(AbstractRows):
     def column_moments(self, indices, weight, shift=None):
         shift = np.zeros(self.n_features) if shift is None else shift
         moments = no_moments(self.n_features)
-        kernels.column_moments(*self._matrix(), indices, weight, shift, *moments)
+        _kernels.sparse.column_moments(
+            *self._matrix(), indices, weight, shift, *moments
+        )
         return moments
 
     def squared_distances(self, indices, centre, scale=None):
         scale = np.ones(self.n_features) if scale is None else scale
         distance = np.empty(len(indices))
-        kernels.squared_distances(*self._matrix(), indices, centre, scale, distance)
+        _kernels.sparse.squared_distances(
+            *self._matrix(), indices, centre, scale, distance
+        )
         return distance
 
     def _entries(self, indices):

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import blas
 
-from .._kernels import dense as kernels
+from .. import _kernels
 from .compaction import Shift
 from .growing_array import GrowingArray
 from .rows import AbstractRows, no_moments
@@ -70,10 +70,10 @@ class DenseRows(AbstractRows):
         gradient_out += accumulator
 
     def matvec(self, coef, intercept, indices, raw_out):
-        kernels.matvec(self._X.values, indices, coef, intercept, raw_out)
+        _kernels.dense.matvec(self._X.values, indices, coef, intercept, raw_out)
 
     def rmatvec(self, pointwise, indices, accumulator):
-        kernels.rmatvec(self._X.values, indices, pointwise, accumulator)
+        _kernels.dense.rmatvec(self._X.values, indices, pointwise, accumulator)
 
     def extended(self, indices, centre):
         return self._scaled(indices, centre, np.ones(len(indices)))
@@ -82,7 +82,7 @@ class DenseRows(AbstractRows):
         rows = np.empty((len(indices), self.n_features + (centre is not None)))
         if centre is None:
             centre = np.zeros(self.n_features)
-        kernels.extend(self._X.values, indices, centre, scale, rows)
+        _kernels.dense.extend(self._X.values, indices, centre, scale, rows)
         return rows
 
     def add_grams(self, indices, weights, centre, grams_out):
@@ -111,13 +111,15 @@ class DenseRows(AbstractRows):
     def column_moments(self, indices, weight, shift=None):
         shift = np.zeros(self.n_features) if shift is None else shift
         moments = no_moments(self.n_features)
-        kernels.column_moments(self._X.values, indices, weight, shift, *moments)
+        _kernels.dense.column_moments(self._X.values, indices, weight, shift, *moments)
         return moments
 
     def squared_distances(self, indices, centre, scale=None):
         scale = np.ones(self.n_features) if scale is None else scale
         distance = np.empty(len(indices))
-        kernels.squared_distances(self._X.values, indices, centre, scale, distance)
+        _kernels.dense.squared_distances(
+            self._X.values, indices, centre, scale, distance
+        )
         return distance
 
     def read(self, indices):

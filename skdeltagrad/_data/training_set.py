@@ -142,8 +142,8 @@ class TrainingSet:
         """Compact the storage if removed rows can be seen in it, or if `everywhere`.
 
         The gap that a sparse row leaves shows its number of entries, and that of a
-        dense row shows nothing. The indices by content and by id, in which removed rows left
-        gaps, are built again when they are needed.
+        dense row shows nothing. The indices by content and by id, in which removed rows
+        left gaps, are built again when they are needed.
         """
         transaction.undo(self._forget_content)
         self._forget_content()
