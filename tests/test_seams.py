@@ -236,9 +236,7 @@ class PartitionedDataTerm(AbstractDataTerm):
         super().__init__(rows.n_features, *others)
         every = np.arange(len(rows))
         self.n_parts = n_parts
-        self.stored = [
-            store(rows.read(every[k::n_parts])) for k in range(n_parts)
-        ]
+        self.stored = [store(rows.read(every[k::n_parts])) for k in range(n_parts)]
 
     def parts(self, indices):
         """Iterate over the parts, with places in `indices` and indices in the part."""

@@ -244,9 +244,7 @@ def test_a_column_far_from_zero_is_centred_exactly():
     offset = 2.0**20
     problem = Problem("half_squared", "dense", "plain", 1)
     X = np.round(problem.X * 8) / 8
-    near = DataTerm(
-        store(X), problem.y, problem.weight, problem.loss, np.zeros(5)
-    )
+    near = DataTerm(store(X), problem.y, problem.weight, problem.loss, np.zeros(5))
     far = DataTerm(
         store(X + offset),
         problem.y,
