@@ -69,26 +69,26 @@ class ProductHessian:
         solution = np.zeros_like(vectors)
         residual = vectors.copy()
         direction = preconditioned = self._precondition.solve(residual)
-        steepness = np.sum(residual * preconditioned)
+        squared_norm = np.sum(residual * preconditioned)
         gains = []
         for _ in range(vectors.size):
             affordable = self._problem.meter.allows(n_passes=1 + _RESERVE)
-            if not (steepness > 0.0 and affordable):
+            if not (squared_norm > 0.0 and affordable):
                 break
             response = self.product(direction)
             curvature = np.sum(direction * response)
             if not curvature > 0.0:  # H is singular: no step length is known
                 return solution, residual, np.inf
-            length = steepness / curvature
+            length = squared_norm / curvature
             solution = solution + length * direction
             residual = residual - length * response
-            gains.append(length * steepness)
+            gains.append(length * squared_norm)
             recent = sum(gains[-_DELAY:])
             if len(gains) >= _DELAY and recent <= tolerance**2 * sum(gains):
                 break
             preconditioned = self._precondition.solve(residual)
-            before, steepness = steepness, np.sum(residual * preconditioned)
-            direction = preconditioned + (steepness / before) * direction
+            before, squared_norm = squared_norm, np.sum(residual * preconditioned)
+            direction = preconditioned + (squared_norm / before) * direction
         # The last gains estimate the error before them, which was larger than now.
         return solution, residual, float(np.sqrt(sum(gains[-_DELAY:])))
 
@@ -102,8 +102,8 @@ class ProductHessian:
 
     def dual_norm(self, vectors):
         """Return ``sqrt(v' M^-1 v)``, with the preconditioner for the Hessian."""
-        steepness = np.sum(vectors * self._precondition.solve(vectors))
-        return float(np.sqrt(max(0.0, steepness)))
+        squared_norm = np.sum(vectors * self._precondition.solve(vectors))
+        return float(np.sqrt(max(0.0, squared_norm)))
 
 
 class Diagonal:

@@ -244,7 +244,7 @@ def n_hessians_to_build(loss):
 
 
 def order(loss, n_features):
-    """Return the order of the Hessian, or of each output's if outputs do not couple."""
+    """Return the order of the Hessian, of each output if the loss couples none."""
     return (n_features + 1) * loss.n_curvatures
 
 

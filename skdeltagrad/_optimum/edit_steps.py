@@ -32,7 +32,7 @@ _SMALL_DISTANCE = 0.1
 # Accuracy: steps that do not become shorter by this factor do not converge.
 _MAX_RATIO_OF_STEPS = 0.7
 # Accuracy: the fraction of the allowed error to which conjugate gradients solve a
-# system; the rest is left for the change of the Hessian.
+# system. The remaining error is that of the change of the Hessian.
 _FRACTION_FOR_SYSTEM = 0.3
 
 
@@ -134,7 +134,7 @@ class Start:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A step, and whether it is near enough to the optimum.
+    """A step, and whether its end is near enough to the optimum.
 
     Attributes
     ----------
@@ -152,6 +152,7 @@ class _Trial:
 
     @classmethod
     def of(cls, engine, problem, start, edit_tol):
+        """Take a step, and read the rows without their targets if that may suffice."""
         curvature, meter = start.curvature, problem.meter
         norm = curvature.hessian.norm
         step = curvature.step(start.gradient)

@@ -1,4 +1,4 @@
-"""Hessians known by their products, and edits that rest on them."""
+"""Products with Hessians that are not kept, and edits that use them."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_the_diagonal_is_the_diagonal(loss):
     assert_allclose(found.ravel(), diagonal, rtol=1e-10)
 
 
-def test_kronecker_is_exact_where_all_rows_bend_alike():
+def test_kronecker_is_exact_where_second_derivatives_are_equal():
     problem = problem_of(MultinomialLoss(4), "kronecker")
     iterate = np.zeros(problem.objective.shape)
     kept, products = problem.hessian(iterate), problem.products(iterate)
@@ -166,7 +166,7 @@ def test_ridge_with_several_targets_by_kronecker_products(alpha):
 
 @pytest.mark.parametrize("curvature", ["kronecker", "diagonal"])
 def test_a_fit_converges_where_most_rows_have_no_influence(curvature):
-    """Nothing is next to nothing of the influence of a row that has none."""
+    """A fraction of the influence of a row without any is 0, which no fit reaches."""
     X = np.array([[0.66410098], [0.0], [-0.23456508], [0.83404884]])
     model = DeltaGradLogisticRegression(
         C=100.0, curvature=curvature, fit_intercept=False, class_weight="balanced"
@@ -175,7 +175,7 @@ def test_a_fit_converges_where_most_rows_have_no_influence(curvature):
     assert model.n_iter_[0] < 10
 
 
-def test_wide_rows_are_not_kept_a_hessian_of():
+def test_no_hessian_of_wide_rows_is_kept():
     rng = np.random.default_rng(0)
     X = sparse.random_array((200, 4000), density=0.01, rng=rng, format="csr")
     y = rng.integers(2, size=200)

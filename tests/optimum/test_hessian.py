@@ -282,8 +282,8 @@ def test_the_condition_of_what_is_left_is_at_least_the_true_one():
         hessian.condition()
         remaining = 1.0 - hessian.fraction_of_roots(row)
         sums = sums - gram(row)
-        nobody = np.zeros((0, 4))
-        hessian = hessian.changed(sums, np.ones(1), nobody, row, remaining)
+        no_roots = np.zeros((0, 4))
+        hessian = hessian.changed(sums, np.ones(1), no_roots, row, remaining)
         measured += hessian._condition is None
         fresh = Hessian(sums, np.ones(1), penalty).condition()
         # Scaled by another diagonal, and both estimates: of the same size.
@@ -360,9 +360,9 @@ def test_another_penalty_is_a_new_hessian(case):
     row = case.X[0][:1]
     case.sums[0] -= gram(row)
     root = np.sqrt(case.group_weight[0]) * row
-    nobody = np.zeros((0, Q))
+    no_roots = np.zeros((0, Q))
     found = case.hessian.changed(
-        case.sums, case.group_weight, nobody, root, penalty=penalty
+        case.sums, case.group_weight, no_roots, root, penalty=penalty
     )
     assert_same_hessian(found, Hessian(case.sums, case.group_weight, penalty))
 
@@ -419,21 +419,21 @@ def test_coming_and_going():
     hessian = hessian.changed(case.sums, weight)
     factors = [factor.copy() for factor in hessian._factors]
     row = 3.0 * case.rng.normal(size=(1, Q))
-    nobody = np.zeros((0, Q))
+    no_roots = np.zeros((0, Q))
     for _ in range(200):
-        hessian = hessian.changed(case.sums + gram(row), weight, row, nobody)
-        hessian = hessian.changed(case.sums, weight, nobody, row)
+        hessian = hessian.changed(case.sums + gram(row), weight, row, no_roots)
+        hessian = hessian.changed(case.sums, weight, no_roots, row)
     for one, other in zip(hessian._factors, factors, strict=True):
         assert_allclose(one, other, rtol=1e-10, atol=1e-11)
 
 
 def test_a_row_that_nearly_is_the_hessian_leaves():
     """A downdate would lose the digits: a new factor is made."""
-    rest = 1e-6 * gram(np.random.default_rng(2).normal(size=(20, Q)))
+    others = 1e-6 * gram(np.random.default_rng(2).normal(size=(20, Q)))
     row = 1e3 * np.ones((1, Q))
-    before = Hessian((rest + gram(row))[np.newaxis], np.ones(1), np.zeros((1, Q)))
-    found = before.changed(rest[np.newaxis], np.ones(1), np.zeros((0, Q)), row)
-    expected = Hessian(rest[np.newaxis], np.ones(1), np.zeros((1, Q)))
+    before = Hessian((others + gram(row))[np.newaxis], np.ones(1), np.zeros((1, Q)))
+    found = before.changed(others[np.newaxis], np.ones(1), np.zeros((0, Q)), row)
+    expected = Hessian(others[np.newaxis], np.ones(1), np.zeros((1, Q)))
     assert_array_equal(found._factors[0], expected._factors[0])
     assert before.fraction_of_roots(row) > 1 - 1e-9
 
@@ -520,7 +520,7 @@ SINGULAR = [
 
 
 @pytest.mark.parametrize("kind", SINGULAR)
-def test_a_singular_hessian_is_told_and_still_solves(kind):
+def test_a_singular_hessian_is_reported_and_still_solves(kind):
     rng = np.random.default_rng(5)
     X = singular(kind, rng)
     hessian = Hessian(gram(X)[np.newaxis], np.ones(1), np.zeros((1, Q)))

@@ -1,4 +1,4 @@
-"""Where little but rounding is left: bounds hold, and nothing of old optima is kept.
+"""If little but rounding is left, bounds hold and nothing of old optima is kept.
 
 ``examples/benchmarks/rounding.py`` looks at bounds thousands of times.
 """
