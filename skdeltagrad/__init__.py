@@ -1,6 +1,7 @@
 """scikit-learn estimators that forget, add and correct training rows after fit."""
 
-from ._erasure.assert_erased import ErasureReport, assert_erased
+from ._erasure.assert_erased import assert_erased
+from ._erasure.report import ErasureReport
 from ._estimators import earlier_names
 from ._estimators.display import TrajectoryDisplay
 from ._estimators.logistic import DeltaGradLogisticRegression

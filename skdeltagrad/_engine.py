@@ -1,15 +1,16 @@
-"""What is minimised (`Model`), and what minimises it and follows edits (`AbstractEngine`).
+"""What is minimised, and what minimises it and follows edits.
 
-Two engines know nothing of each other: one keeps the optimum (`_optimum`), the other
-the whole path of a gradient descent (`_path`). Everything above them, such as
-estimators and inspection, sees this interface only.
+`Model` is what is minimised, and an `AbstractEngine` minimises it. The two engines know
+nothing of each other: one keeps the optimum (`_optimum`), the other the whole path of a
+gradient descent (`_path`). Everything above them, such as estimators and inspection,
+sees this interface only.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -141,6 +142,10 @@ class AbstractEngine(ABC):
         What decides all that is random.
     n_counting : int
         Number of training rows of positive weight.
+    total_weight : float
+        Sum of the weights of the training rows, without the factors of groups.
+    trajectory : Trajectory
+        The cached run, of an engine that keeps its path.
     nbytes : int
         Size of what is kept besides the rows.
     """
@@ -149,11 +154,13 @@ class AbstractEngine(ABC):
     keeps_path: ClassVar[bool]
 
     model: Model
-    iterate: np.ndarray
+    iterate: np.ndarray | None
     converged: bool
     random_seed: int | None
     n_counting: int
+    total_weight: float
     nbytes: int
+    trajectory: Any
 
     @classmethod
     @abstractmethod

@@ -24,6 +24,38 @@ FLOORS = {
 # The floors that know nothing of scikit-learn.
 WITHOUT_SKLEARN = ["_optimum", "_path", "_engine", "_data", "_objective", "_kernels"]
 
+# How long the body of a function may be, in lines without its signature and docstring;
+# and those that are longer, with the reason.
+LONGEST_BODY = 60
+LONGER = {
+    # One loop over the steps, whose parts would pass a dozen arrays to each other.
+    ("_kernels", "replay", "predict_steps"),
+}
+
+# Modules outside `_data` and `_erasure` that ask whether something is sparse: what a
+# transaction overwrites may have any form.
+FORMS = {("_utils", "transaction")}
+
+# Private names that one folder reads of another's objects, with the reason.
+PRIVATE_ACROSS = {
+    # What `_utils.training_rows` declares for the estimators, whose users shall not see
+    # it among their methods.
+    "_erasure": {
+        "_count_equal_rows",
+        "_count_ids",
+        "_count_multiples",
+        "_implied_vectors",
+        "_index_keys",
+        "_knows_rows",
+        "_purge_state",
+        "_training_sums",
+    },
+    # A named tuple's method, and scikit-learn's own.
+    "_path": {"_replace"},
+    "_reports": {"_get_param_names"},
+    "_utils": {"_init_callback_context"},
+}
+
 FLOOR_OF = {folder: floor for floor, folders in FLOORS.items() for folder in folders}
 HEIGHT = {floor: -number for number, floor in enumerate(FLOORS)}
 
@@ -133,3 +165,62 @@ def test_private_names_of_scikit_learn_are_in_one_place(module):
         if any(part.startswith("_") for part in dotted.split("."))
     ]
     assert bool(private) == (module == ("_utils", "sklearn_compat")), private
+
+
+@every_module
+def test_no_body_is_long(module):
+    for function in ast.walk(TREES[module]):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        body = function.body
+        if ast.get_docstring(function) is not None:
+            body = body[1:]
+        n_lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+        is_listed = (*module, function.name) in LONGER
+        assert (n_lines > LONGEST_BODY) == is_listed, f"{function.name}: {n_lines}"
+
+
+def names_defined_in(folder):
+    """Attributes, functions and variables that the modules of a folder define."""
+    for module, tree in TREES.items():
+        if module[0] != folder:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                yield node.name
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                yield node.attr
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("folder", FLOOR_OF)
+def test_no_private_attribute_is_read_across_folders(folder):
+    own = {name for name in names_defined_in(folder) if is_private(name)}
+    read = {
+        node.attr
+        for module, tree in TREES.items()
+        if module[0] == folder
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and is_private(node.attr)
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    }
+    assert read - own == PRIVATE_ACROSS.get(folder, set())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [m for m in SOURCES if m[0] not in ("_data", "_erasure") and m not in FORMS],
+)
+def test_only_the_data_folder_asks_whether_rows_are_sparse(module):
+    names = {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+    assert not names & {"is_sparse", "issparse"}

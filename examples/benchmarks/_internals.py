@@ -173,7 +173,9 @@ def data_term(model):
 
 def importance_of_rows(objective, indices):
     """The importance by which rows are sampled."""
-    return importance(objective.standardised_squares(indices), np.zeros(len(indices), int))
+    return importance(
+        objective.standardised_squares(indices), np.zeros(len(indices), int)
+    )
 
 
 @contextmanager

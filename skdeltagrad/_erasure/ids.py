@@ -23,7 +23,13 @@ def as_ids(sample_id):
             f"sample_id has dtype {np.asarray(sample_id).dtype} and does not hold "
             "integers only or strings only: give them as in fit."
         )
-    return np.unique(np.array(given, dtype=np.int64))
+    try:
+        return np.unique(np.array(given, dtype=np.int64))
+    except OverflowError as error:
+        raise ValueError(
+            f"sample_id holds {max(given, key=abs)}, which is beyond 64 bits: fit "
+            "cannot have kept it. Give ids as in fit."
+        ) from error
 
 
 def places_of_ids(objects, ids):

@@ -98,7 +98,7 @@ def parts(place: str, obj: Any) -> Iterator[tuple[str, Any]]:
         namespace = {}
     for name, value in list(namespace.items()):
         yield f"{place}.{name}", value
-    for slot in _slots(kind):
+    for slot in _slots(kind):  # type: ignore[arg-type]
         try:
             yield f"{place}.{slot.__name__}", slot.__get__(obj)
         except AttributeError:  # a slot that was never set

@@ -31,6 +31,7 @@ from .._data.edit import GivenRows
 from .._data.storage import canonical
 from .._data.training_set import TrainingSet
 from .._data.unstored import find_request, fingerprinted, without_request
+from .._engine import AbstractEngine
 from .._path.trajectory import Trajectory
 from .._reports import digests
 from .._reports.history import History
@@ -82,6 +83,8 @@ class BaseDeltaGrad(
     history_: History
     n_features_in_: int
     feature_names_in_: np.ndarray
+    _engine: AbstractEngine
+    _training_set: TrainingSet
 
     # What a subclass knows of its targets.
 

@@ -1,7 +1,7 @@
-"""How dumps of earlier schemas become those of today.
+"""How dumps of earlier schemas are read.
 
-A dump holds objects of ours as dicts of their attributes (see `plain_state`), so that a
-class which was renamed, or whose attributes changed, is a matter of these tables.
+A dump contains our objects as dicts of their attributes (see `plain_state`), so that
+these tables suffice when a class is renamed or its attributes change.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ from .._optimum.rounding import Noise
 # Schemas that can be read besides the current one.
 EARLIER_SCHEMAS = (3, 4)
 
-# Classes that had other names.
+# Earlier names of classes.
 RENAMED = {
     "Account": "OptimumReport",
     "Census": "RowCounts",
@@ -41,7 +41,7 @@ def upgraded(name, attributes):
     Parameters
     ----------
     name : str
-        Of its class, as it is called today.
+        Name of its class, as it is today.
     attributes : dict
     """
     upgrade = _UPGRADES.get(name)
@@ -49,7 +49,7 @@ def upgraded(name, attributes):
 
 
 def _with_model(attributes):
-    """Engines had the fields of their model themselves, and other names for some."""
+    """Engines had the fields of their model as attributes of their own."""
     fields = ("loss", "alpha", "n_groups", "centre", "spread")
     model = {name: attributes.pop(name) for name in fields if name in attributes}
     attributes["row_counts"] = attributes.pop("census")

@@ -1,7 +1,7 @@
-"""Where dumps of earlier versions say that the estimators are.
+"""Earlier names of the estimators' modules, which pickles contain.
 
-A pickle names the module of a class. Those of version 0.1 and earlier name modules that
-have since moved into this folder; `pickle` finds them under their earlier names, too.
+A pickle names the module of a class. The modules that pickles of version 0.1 and
+earlier name have moved into this folder.
 """
 
 import sys
@@ -12,5 +12,5 @@ _MODULES = {"skdeltagrad._logistic": logistic, "skdeltagrad._ridge": ridge}
 
 
 def register() -> None:
-    """Let `pickle` find the estimators where earlier versions had them."""
+    """Let `pickle` find the estimators under the earlier names of their modules."""
     sys.modules.update(_MODULES)

@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 
-# By solver: names of parameters, and to which solvers they belong. `random_state` is
-# not here, though only "sgd" draws anything: people set it for every estimator.
+# By solver: parameters without effect, and where they have one. `random_state` is not
+# listed, although only "sgd" draws anything, because many users set it everywhere.
 _OF_PATHS = "of solver='gd' and 'sgd'"
 _OF_BATCHES = "of solver='sgd'"
 _OF_OPTIMA = "of solver='newton'"
@@ -25,11 +25,12 @@ _IGNORED = {
     "gd": {"tol": _OF_OPTIMA, "curvature": _OF_OPTIMA, "batch_size": _OF_BATCHES},
     "sgd": {"tol": _OF_OPTIMA, "curvature": _OF_OPTIMA},
 }
-# By parameter: what it belongs to where a path is replayed.
+# The same for replays, by whether the period is "auto" or a number.
 _WITH_AUTO = {"burn_in": _OF_PERIODS, "history_size": _OF_PERIODS}
 _WITH_PERIOD = {"edit_tol": _OF_ESTIMATES}
 
-_LONGEST = 60  # characters of a value
+# A cost: longest `repr` of a value in the warning, in characters.
+_LONGEST = 60
 
 
 def warn_of_ignored(estimator, stacklevel):
@@ -38,9 +39,9 @@ def warn_of_ignored(estimator, stacklevel):
     Parameters
     ----------
     estimator : BaseDeltaGrad
-        Its parameters are valid.
+        With valid parameters.
     stacklevel : int
-        Of the caller, as for `warnings.warn`.
+        As for `warnings.warn`, counted from the caller.
     """
     ignored = dict(_IGNORED[estimator.solver])
     used = f"solver={estimator.solver!r}"
@@ -68,10 +69,10 @@ def warn_of_ignored(estimator, stacklevel):
 
 
 def _is_set(estimator, name):
-    """Whether a parameter has another value than by default.
+    """Tell whether a parameter has another value than its default.
 
-    The default is that of the estimator's own class: a subclass may have others, and a
-    parameter that it does not take is not its user's business.
+    The default is that of the estimator's own class, because subclasses may have other
+    defaults. A parameter that a subclass does not have counts as not set.
     """
     parameter = inspect.signature(type(estimator)).parameters.get(name)
     return parameter is not None and not np.array_equal(

@@ -47,7 +47,7 @@ class SharedParameters:
 
     # An engine that was fitted with one value of these cannot follow an edit with
     # another value.
-    _fixed_by_fit = (
+    _fixed_by_fit: tuple[str, ...] = (
         "fit_intercept",
         "solver",
         "max_iter",

@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 import warnings
 from time import perf_counter
-from typing import Literal, Self
+from typing import Self
 
 from sklearn.utils.validation import check_is_fitted
 
+from .._reports.report import UpdateReport
 from .._utils.callbacks import OF_A_RUN
 from .._utils.lock import is_in_use, one_at_a_time, turn_to_copy, turn_to_pickle
 from . import plain_state, saving
@@ -37,9 +38,10 @@ class Persistent:
 
     # Whether it stands in for another one, whose rows it shares: see `_callbacks`.
     _is_stand_in = False
+    update_report_: UpdateReport
 
     @property
-    def purged_(self) -> Literal["yes", "no", "cannot"]:
+    def purged_(self) -> str:
         """Whether what is kept is a function of the current training rows alone.
 
         "yes" after `fit` and after a purge, "no" after an edit, and "cannot" after a

@@ -1,4 +1,4 @@
-"""Unlearning through a fitted pipeline."""
+"""Removing training rows from a fitted pipeline."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ def unlearn(
     y: ArrayLike | None = None,
     **kwargs: Any,
 ) -> _Model:
-    """Remove rows from the last step of a fitted pipeline, given as they were raw.
+    """Remove rows from the last step of a fitted pipeline, given untransformed.
 
-    The rows go through the fitted transformers, and the last step forgets the
-    transformed rows. Or they are named by `sample_id` or `position`. The transformers
-    are not changed: what they learned from the rows, a mean for example, stays.
+    The rows are transformed by the fitted transformers, and the last step removes the
+    transformed rows. Rows can also be named by `sample_id` or `position`. The
+    transformers are not changed: what they learned from the rows, for example a mean,
+    stays.
 
     Parameters
     ----------
     pipeline : Pipeline
-        Fitted; its last step is an estimator of this library. An estimator of this
-        library alone will do, too.
+        Fitted; its last step is an estimator of this library. Such an estimator can
+        also be given without a pipeline.
     X : array-like or DataFrame of shape (n_rows, n_features), default=None
         The rows as they were given to ``pipeline.fit``.
     y : array-like of shape (n_rows,) or (n_rows, n_targets), default=None
-        Their targets; needed with `X`.
+        Their targets; required with `X`.
     **kwargs
-        Passed on to `partial_unfit`: `sample_id` or `position` in place of `X`,
+        Passed on to `partial_unfit`: `sample_id` or `position` instead of `X`,
         `sample_weight`, `on_missing`, `request_id`.
 
     Returns
@@ -46,8 +47,9 @@ def unlearn(
     Raises
     ------
     TypeError
-        When the last step cannot unlearn, or a step before it resamples the rows: the
-        last step was fitted on copies, or on rows made of several given ones.
+        When the last step is not an estimator of this library, or when a step before it
+        resamples the rows: then the last step was fitted on copies of rows, or on rows
+        made from several given ones.
     """
     last = pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
     if not isinstance(last, BaseDeltaGrad):
@@ -67,10 +69,10 @@ def _refuse_samplers(pipeline):
     for name, step in pipeline.steps[:-1]:
         if hasattr(step, "fit_resample"):
             raise TypeError(
-                f"The step {name!r} of pipeline resamples the rows: what of them the "
-                "last step was fitted on cannot be told by content. If it picks rows, "
+                f"The step {name!r} of pipeline resamples the rows, so that rows of "
+                "the last step cannot be found by content. If it selects rows, "
                 "pipeline[-1].unlearn(position=np.flatnonzero(np.isin("
                 f"pipeline[{name!r}].sample_indices_, positions))) removes every copy "
-                "of those at some positions in fit. If it makes rows, fit again "
-                "without them."
+                "of those at some positions in fit. If it makes new rows, fit again "
+                "without the given ones."
             )

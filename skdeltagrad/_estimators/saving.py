@@ -1,4 +1,4 @@
-"""Dumps that are there altogether or not at all."""
+"""Dumps that are written completely or not at all."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from .._utils.lock import write_in_turn
 
 @dataclass(frozen=True)
 class Options:
-    """What estimators are asked for while a dump is written: see `save`."""
+    """How estimators are to be written to the dump: see `save`."""
 
     purge: bool | None = None
     receipt_key: bool = True
@@ -25,7 +25,7 @@ _options = ContextVar("skdeltagrad_save_options", default=_DEFAULT)
 
 
 def options():
-    """`Options` of the dump that is being written in this thread."""
+    """Return the `Options` of the dump that is being written in this thread."""
     return _options.get()
 
 
@@ -37,33 +37,32 @@ def save(
     purge: bool | None = None,
     receipt_key: bool = True,
 ) -> None:
-    """Write a joblib dump so that the file is the old one or the new one, never half.
+    """Write a joblib dump; if that fails, the old file at `path` is unchanged.
 
-    It is written beside `path`, brought to the disk, and takes its name at last. A
-    process that is killed before can leave a file named ``<path>.<number>.tmp``: it
-    holds training rows, as dumps do, and nothing reads it; delete it. The old file's
-    blocks on the disk are freed, not overwritten.
+    A new file is written in the same folder, flushed to the disk, and renamed to `path`
+    at the end. If the process is killed before, a file ``<path>.<number>.tmp`` may
+    remain: it contains training rows, as dumps do, and should be deleted. The blocks of
+    the old file on the disk are freed, not overwritten.
 
     Parameters
     ----------
     estimator : object
-        An estimator, or a pipeline that holds one. Threads that would edit estimators
-        of this library in it wait until the file is written.
+        An estimator, or a pipeline that contains one. Edits of estimators of this
+        library in other threads wait until the file is written.
     path : str or path-like
-        Where the dump is going to be, for `joblib.load`. The file's permissions stay,
-        if there is one.
+        Name of the file, for `joblib.load`. If it exists, its permissions are kept.
     compress : int, str or tuple, default=0
         As for `joblib.dump`.
     purge : bool, default=None
-        Whether estimators are purged first, so that nothing in the file tells of rows
+        Whether estimators are purged first, so that the file contains no trace of rows
         that were removed. None: those with ``solver="newton"``.
     receipt_key : bool, default=True
-        Whether the key for the hashes of ids in receipts is in the file.
+        Whether the key for the hashes of ids in receipts is written, too.
 
     Raises
     ------
     OSError
-        When the file cannot be written: then `path` is as it was.
+        When the file cannot be written: then `path` is unchanged.
     """
     path = os.path.realpath(path)
     new = f"{path}.{secrets.token_hex(8)}.tmp"
@@ -99,7 +98,7 @@ def _dump(estimator, file, compress):
 
 
 def _sync_folder(folder):
-    """Bring the new name to the disk, where folders can be opened for that."""
+    """Flush the new name to the disk, if the system can open folders for that."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""Targets as the engine reads them."""
+"""Targets in the form in which engines read them."""
 
 from dataclasses import dataclass, field
 
@@ -9,20 +9,20 @@ from .._engine import Model
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets of the rows that join, and the model that follows from an edit.
+    """Targets of the rows that are added, and the model after the edit.
 
     Attributes
     ----------
     y : ndarray of shape (n_rows,) or (n_rows, n_targets)
         Class codes, or numbers, of the rows in `fit` or of those that an edit adds.
     factor : ndarray of shape (n_rows,)
-        What a ``class_weight`` dict multiplies their weights with.
+        Factors of their weights, from a ``class_weight`` dict.
     model : Model
         Without the columns' centre and spread.
     attributes : dict
-        Attributes that the estimator gets.
+        Fitted attributes of the estimator, such as `classes_`.
     recode : ndarray or None
-        When an edit changes the classes: the new code for every code in use.
+        The new code of every code in use, if an edit changes the classes.
     """
 
     y: np.ndarray

@@ -1,24 +1,23 @@
-"""What makes a report a receipt: who asked, by what program, and what follows on what.
+"""Digests that make a chain of receipts from reports, and keyed hashes of ids.
 
-Receipts form a chain. A receipt has a public part, and figures: numbers that were
-computed from the values of rows or measured by a clock, and the digest of the
-coefficients. Figures of an edit tell which of several suspects was removed, so that a
-purge drops them. The digest of a receipt survives that, because it commits to the
-figures by a digest with a random salt:
+A receipt has a public part, and figures: numbers that were computed from the values of
+rows or measured by a clock, and the digest of the coefficients. The figures of an edit
+can reveal which of several suspected rows was removed, so a purge drops them. The
+digest of a receipt stays the same, because it contains a salted digest of the figures:
 
     figures_digest = sha256(salt, canonical JSON of the figures)
-    digest = sha256(canonical JSON of the public part, with previous_digest, number and
-                    figures_digest in it)
+    digest = sha256(canonical JSON of the public part, including previous_digest, number
+                    and figures_digest)
 
 Without the salt, which is dropped together with the figures, nobody can test a guess of
-the figures against `figures_digest`. Canonical JSON leaves out what is None: a field
-that a later version adds, with None as its default, changes no digest.
+the figures against `figures_digest`. Canonical JSON leaves out fields that are None, so
+a field that a later version adds, with None as its default, changes no digest.
 
-Receipts in dumps of schema 3 and before have neither salt nor number: their digest is
-over all fields.
+Receipts in dumps of schema 3 and before have neither salt nor number: their digest
+includes all fields.
 
-Rows appear by keyed hashes of their ids: whoever has the key, which the estimator
-holds, can tell whether an id is meant; nobody can without it.
+Reports refer to rows by keyed hashes of their ids: only those who have the key, which
+the estimator contains, can find out which ids the hashes belong to.
 """
 
 import hashlib
@@ -39,21 +38,22 @@ from .._data.edit import NO_ROWS
 from .._data.row_table import GONE
 from .._version import __version__
 
-# More ids than these are told by one hash of them all.
+# A cost: for more ids than this a report has one hash of them all, not one for each.
 _MOST_HASHES = 1000
+# Mathematics: 2^128 keys or salts are too many to try, and equal hashes of different
+# ids are to be expected among 2^64 of them only.
 _HASH_BYTES = 16
-# So long that nobody tries all salts: 2^128 of them.
 _SALT_BYTES = 16
 _LIBRARIES = ("scikit-learn", "numpy", "scipy", "numba")
-# What parameters of a model say nothing about it.
-_NOT_TOLD = frozenset({"callback", "verbose"})
+# Parameters that have no influence on the model.
+_NOT_REPORTED = frozenset({"callback", "verbose"})
 _PLAIN = frozenset({type(None), bool, int, str})
 _NO_ARRAYS = frozenset({float, tuple, list, dict})
 # Where an object lies in memory, as the default `repr` shows it.
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
-# Fields of a report that stay when its figures are dropped: what was asked, when, and
-# by what program. They depend on no row's values, only on which rows were named.
+# Fields of a report that stay when its figures are dropped: what was requested, when,
+# and by which program. They depend on which rows were named, not on the rows' values.
 PUBLIC = frozenset({
     "operation", "solver", "n_samples", "n_samples_before", "request_id", "n_removed",
     "n_added", "n_not_found", "curvature", "membership_checked",
@@ -61,8 +61,8 @@ PUBLIC = frozenset({
     "not_purged", "time", "removed_ids", "added_ids", "missing_ids", "parameters",
     "seed", "versions", "number", "previous_digest", "figures_digest",
 })  # fmt: skip
-# Neither public nor a figure: what a receipt is sealed with. All else is a figure, so
-# that a field which nobody has thought about is dropped and not kept.
+# Fields that are neither public nor figures. All others are figures, so that a purge
+# drops a new field that is not listed here.
 SEALS = frozenset({"salt", "digest"})
 
 # The fields under the digest of a receipt in dumps of schema 3 and before.
@@ -76,18 +76,19 @@ _FIELDS_OF_SCHEMA_3 = frozenset({
 })  # fmt: skip
 
 
-# Fields that were renamed. In the texts under digests they keep their first names, so
-# that receipts which were made before are still verified.
+# First names of fields that were renamed. Digests are of records with the first names,
+# so that receipts of earlier versions can still be verified.
 _FIRST_NAMES = {"checkpoint_bytes": "seed_bytes"}
+_PRESENT_NAMES = {first: present for present, first in _FIRST_NAMES.items()}
 
 
 def new_key():
-    """A key for hashes of ids."""
+    """Return a random key for hashes of ids."""
     return secrets.token_bytes(_HASH_BYTES)
 
 
 def names_of(table, indices):
-    """What rows are called in receipts: by their ids, or by position without any."""
+    """Return the names of rows: their ids, or their positions if they have no ids."""
     if not table.is_stored:
         return []
     if table.ids is not None:
@@ -97,7 +98,7 @@ def names_of(table, indices):
 
 
 def names_of_added(edit, n_positions):
-    """What receipts call the rows that join, after so many positions given out."""
+    """Return the names of added rows, if `n_positions` positions are in use."""
     if edit.new_rows is None:
         return []
     if edit.new_rows.ids is not None:
@@ -110,26 +111,26 @@ def names_of_added(edit, n_positions):
 
 
 def id_names(ids):
-    """Ids as they are hashed."""
+    """Return ids in the form in which they are hashed."""
     return [f"id {id_!r}" for id_ in ids.tolist()]
 
 
 def position_names(positions):
-    """Positions as they are hashed."""
+    """Return positions in the form in which they are hashed."""
     return [f"position {position}" for position in positions.tolist()]
 
 
 def hashed(names, key):
-    """Keyed hashes of names; of more than 1,000, one of them all.
+    """Return keyed hashes of names; for more than 1,000 names, one hash of them all.
 
-    A name contains the `repr` of an id, in which a line feed is escaped. The lines that
-    are hashed for many names can therefore be taken apart in one way only.
+    A name contains the `repr` of an id, in which a line feed is escaped. Therefore no
+    two lists of names give the same lines to hash.
 
     Parameters
     ----------
     names : list of str
     key : bytes or None
-        None: the key was left out of a dump, and nobody is named.
+        None: the key was left out of a dump, and there are no hashes.
 
     Returns
     -------
@@ -146,7 +147,7 @@ def hashed(names, key):
 
 
 def checked_key(key):
-    """The key for hashes of ids, or an error where it was left out of a dump."""
+    """Return the key; raise ValueError if it was left out of a dump."""
     if key is None:
         raise ValueError(
             "This estimator has no key for hashes of ids: it was saved with "
@@ -157,7 +158,7 @@ def checked_key(key):
 
 
 def parameters_of(estimator):
-    """Parameters as plain Python values."""
+    """Return the parameters of an estimator as plain Python values."""
     attributes = vars(estimator)
     values = {name: attributes[name] for name in _parameter_names(type(estimator))}
     return {name: plain(value) for name, value in values.items()}
@@ -165,18 +166,18 @@ def parameters_of(estimator):
 
 @cache
 def _parameter_names(kind):
-    return [name for name in kind._get_param_names() if name not in _NOT_TOLD]
+    return [name for name in kind._get_param_names() if name not in _NOT_REPORTED]
 
 
 def plain(value, not_finite=str):
-    """A value as JSON has it: None, bool, int, float, str, and lists and dicts of them.
+    """Return a value in JSON's types: None, bool, int, float, str, lists and dicts.
 
     Parameters
     ----------
     value : object
-        Arrays and sequences become lists, keys of dicts and all other objects text.
+        Arrays and sequences become lists; keys of dicts and other objects become text.
     not_finite : callable, default=str
-        What NaN and infinity become, which JSON does not have.
+        Makes the replacement of NaN and infinity, which JSON does not have.
     """
     kind = type(value)
     if kind in _PLAIN:
@@ -198,19 +199,19 @@ def plain(value, not_finite=str):
         return int(value)
     if isinstance(value, os.PathLike):
         return str(os.fspath(value))
-    # The same text for equal parameters: not where the object lies in memory.
+    # Without the address in memory, so that equal parameters give the same text.
     return _ADDRESS.sub("", str(value))
 
 
 @cache
 def versions():
-    """Versions of Python and of the libraries that results depend on."""
+    """Return versions of Python and of the libraries that results depend on."""
     ours = {"python": platform.python_version(), "skdeltagrad": __version__}
     return ours | {name: version(name) for name in _LIBRARIES}
 
 
 def sealed(report, previous, number, coef, intercept):
-    """A report as a receipt: number so and so, after another one, or after None."""
+    """Return a report as a receipt with a number, after the previous one or None."""
     seals = {
         "number": number,
         "previous_digest": None if previous is None else previous.digest,
@@ -224,9 +225,9 @@ def sealed(report, previous, number, coef, intercept):
 
 
 def redacted(report):
-    """A receipt without its figures and its salt; its digest is the same.
+    """Return a receipt without its figures and its salt; its digest is the same.
 
-    A receipt of a dump of schema 3 gets another digest: its own is over the figures.
+    A receipt of a dump of schema 3 gets another digest: its own includes the figures.
     """
     names = figures_of(report.__dataclass_fields__)
     dropped = dict.fromkeys(names) | {"salt": None}
@@ -238,7 +239,7 @@ def redacted(report):
 
 
 def sealed_again(report, previous, number):
-    """A redacted receipt that follows on another one than it did."""
+    """Return a redacted receipt with another number and another previous one."""
     seals = {
         "number": number,
         "previous_digest": None if previous is None else previous.digest,
@@ -259,7 +260,7 @@ def is_redacted(record):
 
 
 def figures_of(record):
-    """The figures in a record: all that is neither public nor a seal."""
+    """Return the figures of a record: all that is neither public nor a seal."""
     return {
         name: value
         for name, value in record.items()
@@ -268,12 +269,12 @@ def figures_of(record):
 
 
 def coef_digest(coef, intercept):
-    """sha256 of coefficients and intercepts, dtype and shape included."""
+    """Return the sha256 of coefficients and intercepts, dtype and shape included."""
     return digest_of((np.asarray(coef), np.asarray(intercept)))
 
 
 def digest_of(value):
-    """sha256 of arrays and plain Python values in dicts and sequences."""
+    """Return the sha256 of arrays and plain Python values in dicts and sequences."""
     sha = hashlib.sha256()
     _feed(sha, value)
     return sha.hexdigest()
@@ -300,6 +301,11 @@ def _canonical(values):
     return _json({n: value for n, value in values.items() if value is not None})
 
 
+def under_present_names(values):
+    """Return the fields of a report of any version under the names of today."""
+    return {_PRESENT_NAMES.get(name, name): value for name, value in values.items()}
+
+
 def _under_first_names(values):
     return {_FIRST_NAMES.get(name, name): value for name, value in values.items()}
 
@@ -310,10 +316,10 @@ def _figures_digest(record):
 
 
 def record_digest(record):
-    """The digest that a record ought to have."""
+    """Return the digest that an unchanged record has."""
     if record.get("figures_digest") is None:
         record = _under_first_names(record)
-        names = _FIELDS_OF_SCHEMA_3  # those that are None are in it, too
+        names = _FIELDS_OF_SCHEMA_3  # including those that are None
         text = _json({name: record[name] for name in names if name in record})
     else:
         text = _canonical({n: value for n, value in record.items() if n in PUBLIC})
@@ -326,7 +332,7 @@ _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 def _is_as_made(record):
     if record_digest(record) != record.get("digest"):
         return False
-    if record.get("figures_digest") is None:  # it had none of the other fields
+    if record.get("figures_digest") is None:  # then it had no other fields
         record = _under_first_names(record)
         others = record.keys() - _FIELDS_OF_SCHEMA_3 - {"digest"}
     elif record.get("salt") is None:
@@ -337,14 +343,14 @@ def _is_as_made(record):
 
 
 def check_chain(records):
-    """See that records are as they were made, and follow on one another.
+    """Check that records are unchanged and form a chain.
 
-    Whether the first of them is the first that there was, is not asked here.
+    It is not checked whether records are missing before the first one.
 
     Parameters
     ----------
     records : iterable of dict
-        As `UpdateReport.to_dict` gives them, in order. The figures of some or all may
+        As `UpdateReport.to_dict` returns them, in order. The figures of some or all may
         have been dropped.
 
     Returns
@@ -354,7 +360,7 @@ def check_chain(records):
     Raises
     ------
     ValueError
-        That names the first record that was changed, or does not follow.
+        The message names the first record that was changed or does not follow.
     """
     place, previous = -1, None
     for place, record in enumerate(records):
@@ -365,7 +371,7 @@ def check_chain(records):
             )
         if place and not _follows(record, previous):
             raise ValueError(
-                f"{_name(place, record)} does not follow on the one before it: records "
+                f"{_name(place, record)} does not follow the one before it: records "
                 "are missing, or in another order."
             )
         previous = record

@@ -10,16 +10,16 @@ from .._utils import html as _html
 from . import digests
 from .report import UpdateReport
 
-# How many are kept, the newest.
+# A cost: the number of newest reports that are kept, of about 1 kB each in a dump.
 LENGTH = 1000
-# How many of them a notebook shows.
+# The number of newest reports that a notebook shows.
 _N_SHOWN = 20
 
 
 class History(Sequence[UpdateReport]):
     """Reports of a fit and the edits after it, oldest first: the newest 1,000.
 
-    A sequence of `UpdateReport`, never changed: every edit makes another one.
+    An immutable sequence of `UpdateReport`: every edit makes a new one.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ class History(Sequence[UpdateReport]):
         return self._reports[which]
 
     def followed_by(self, report: UpdateReport) -> History:
-        """This history and one more report, without the oldest if it is full."""
+        """Return this history and one more report, without the oldest if it is full."""
         return History((*self._reports[1 - LENGTH :], report))
 
     @property
     def next_number(self) -> int:
         """The number of the report that will follow: one more than that of the last.
 
-        Reports from dumps of schema 3 and before have no number. They are counted: from
-        0 where the first of them is the fit's, otherwise from 1.
+        Reports from dumps of schema 3 and before have no number. They are counted, from
+        0 if the first of them is that of the fit, otherwise from 1.
         """
         if self and self[-1].number is not None:
             return self[-1].number + 1
@@ -56,13 +56,13 @@ class History(Sequence[UpdateReport]):
     def sealed(
         self, report: UpdateReport, coef: ArrayLike, intercept: ArrayLike
     ) -> UpdateReport:
-        """A report as the next receipt of this history, with number and digests.
+        """Return a report as the next receipt of this history, with number and digests.
 
         Parameters
         ----------
         report : UpdateReport
         coef, intercept : array-like
-            What the operation came to.
+            Coefficients and intercepts after the operation.
 
         Returns
         -------
@@ -72,11 +72,11 @@ class History(Sequence[UpdateReport]):
         return digests.sealed(report, previous, self.next_number, coef, intercept)
 
     def redacted(self) -> History:
-        """This history without the figures of its reports; see `UpdateReport`.
+        """Return this history without the figures of its reports; see `UpdateReport`.
 
         The digests stay the same, unless there are reports from a dump of schema 3 or
-        before. The digests of those are over their figures and can therefore not be
-        kept: then all reports are numbered and sealed again, and all digests change.
+        before. Their digests include the figures and can therefore not be kept: then
+        all reports are numbered and sealed again, and all digests change.
 
         Returns
         -------
@@ -91,40 +91,51 @@ class History(Sequence[UpdateReport]):
         return History(reports)
 
     def to_dicts(self) -> list[dict]:
-        """The reports as dicts of JSON's types, for JSON or a data frame."""
+        """Return the reports as dicts of JSON's types, for JSON or a data frame."""
         return [report.to_dict() for report in self]
 
+    @classmethod
+    def from_dicts(cls, records: Iterable[dict]) -> History:
+        """Return the history of which `to_dicts` gave the records.
+
+        Parameters
+        ----------
+        records : iterable of dict
+            Oldest first, for example from a log; those of earlier versions, too.
+        """
+        return cls(UpdateReport.from_dict(record) for record in records)
+
     def verify(self, estimator: object = None) -> int:
-        """See that no report was changed, left out or put in.
+        """Check that no report was changed, left out or inserted.
 
-        The reports have to begin with that of the fit, number 0, or to be exactly
-        1,000, the newest: more are not kept. Reports whose figures were dropped by a
-        purge are accepted; what their figures were is then not verified.
+        The first report must be that of the fit, number 0, unless there are exactly
+        1,000 reports: older ones are not kept. Reports whose figures were dropped by a
+        purge are accepted; their figures are then not verified.
 
-        This finds what was lost or changed by accident, and what somebody changed who
-        cannot change the estimator as well. It proves nothing against whoever holds the
-        estimator or its dump: digests are made without a secret, so that anybody can
-        change a report and compute all digests after it again, or leave out the newest
-        reports together with the edits that they tell of. Against that helps only a
-        digest that is kept elsewhere: archive ``history_[-1].digest`` after each edit,
-        for example by a `callback`, where those who hold the estimator cannot write.
+        This detects what was lost or changed by accident, and changes by somebody who
+        cannot change the estimator as well. It proves nothing against somebody who has
+        the estimator or its dump: digests are made without a secret, so anybody can
+        change a report and compute all later digests again, or leave out the newest
+        reports together with their edits. Only a digest that is kept elsewhere protects
+        against that: archive ``history_[-1].digest`` after each edit, for example by a
+        `callback`, in a place where those who have the estimator cannot write.
 
         Parameters
         ----------
         estimator : estimator, default=None
-            If given, its coefficients have to be those of the last report. Without it,
-            missing reports at the end are not noticed.
+            If given, its coefficients must be those of the last report. Without it,
+            missing reports at the end are not detected.
 
         Returns
         -------
         n_reports : int
-            How many were looked at.
+            The number of reports.
 
         Raises
         ------
         ValueError
-            That names the first report which is not as it was made, or says that the
-            first reports are missing, or that the coefficients are others.
+            When a report was changed (the message names the first one), when the first
+            reports are missing, or when the coefficients differ.
         """
         n_reports = digests.check_chain(self.to_dicts())
         if n_reports and n_reports != LENGTH:
@@ -158,8 +169,8 @@ class History(Sequence[UpdateReport]):
         now = digests.coef_digest(estimator.coef_, estimator.intercept_)
         if not self or self[-1].coef_digest != now:
             raise ValueError(
-                "The coefficients of the estimator are not those that the last report "
-                "is about."
+                "The coefficients of the estimator are not those after the operation "
+                "of the last report."
             )
 
     def __repr__(self):

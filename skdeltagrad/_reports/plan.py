@@ -1,4 +1,4 @@
-"""What an edit would do."""
+"""The predicted cost of an edit."""
 
 from dataclasses import asdict, dataclass
 
@@ -8,43 +8,46 @@ from .report import counted
 
 @dataclass(frozen=True)
 class EditPlan:
-    """What an edit would do, foretold without doing it.
+    """The predicted cost of an edit that was not run.
 
     Attributes
     ----------
     n_removed : int
-        Number of rows that would leave.
+        Number of rows that would be removed.
     n_not_found : int
-        Number of rows, ids or positions that are not there and would be passed over.
+        Number of rows, ids or positions that do not exist or were removed, and that
+        would be ignored.
     n_samples : int
-        Number of training rows after it.
+        Number of training rows after the edit.
     n_passes : float
-        Passes over the rows: for "newton" one where the curvature that is kept does
-        not certify the step alone, for the replay of a path those at its first node.
-        More may turn out to be necessary, up to `n_passes_at_most`.
+        Passes over the rows: for "newton" one pass if the cached Hessian does not
+        suffice for a bound, for the replay of a path those for its first correction
+        point. More may turn out to be necessary, up to `n_passes_at_most`.
     n_hessians : float
-        Hessians to be made from all rows (the first edit makes them); those of a sample
-        count by its share. For a path they take at most the time of the fit.
+        Hessians to be computed from all rows (the first edit does this); those of a
+        sample count as its fraction of the rows. For a path they take at most as long
+        as the fit.
     checkpoint_bytes : int
-        What those along a path are going to take; about, where rows are sampled.
+        Size of the Hessians along a path that the edit would compute; approximately, if
+        rows are sampled.
     n_steps, n_exact_steps : int
         For "gd" and "sgd": steps of the path, and those whose gradient is computed.
     refit : bool
-        Whether the model would be fitted anew.
+        Whether the model would be fitted again from zero.
     reason : str or None
-        Why.
+        Why, if `refit` is True.
     seconds : float
-        An estimate, from the time that a few rows take now. No limit: an edit can take
-        several times as long where other work runs beside it, or where more passes turn
-        out to be necessary.
+        An estimate, from the time that a few rows take now. It is not a limit: an edit
+        can take several times as long if other programs run at the same time, or if
+        more passes turn out to be necessary.
     n_passes_at_most, n_hessians_at_most, n_exact_steps_at_most : float
-        What the edit's report will not exceed, whatever the rows are: limits to the
-        work, not to the time. For "newton" it
-        is the steps from the old optimum and a fit anew, which may take three times
-        what the last fit from nothing took, and stops there with a warning; mostly it
-        takes less than such a fit. (Few rows, which take no time to speak of, may take
-        more.) For a path it is half a retrain's passes, the Hessians along the path
-        where there are none yet, and a retrain.
+        What the edit's report will not exceed, whatever the rows are: limits of the
+        work, not of the time. For "newton" they include the steps from the old optimum
+        and a new fit, which may take three times as much as the last fit from zero and
+        then stops with a warning; usually it takes less than that fit. (The limit is
+        higher for few rows, which take little time.) For a path they include half the
+        passes of a retrain, the Hessians along the path if there are none yet, and a
+        retrain.
     """
 
     n_removed: int
@@ -68,7 +71,7 @@ class EditPlan:
         return self.checkpoint_bytes
 
     def to_dict(self) -> dict:
-        """The plan as a dict of plain Python values."""
+        """Return the plan as a dict of plain Python values."""
         return asdict(self)
 
     def __repr__(self):
@@ -79,7 +82,7 @@ class EditPlan:
         if self.n_removed:
             lines.append(f"at most {self._work_at_most()}")
         if self.refit:
-            lines.append(f"fitted anew: {self.reason}")
+            lines.append(f"fitted again: {self.reason}")
         return "\n  ".join(lines)
 
     def _repr_html_(self):
@@ -88,15 +91,14 @@ class EditPlan:
             "work": self._work(),
             "seconds": f"about {self.seconds:.2g}",
             "at most": self._work_at_most() if self.n_removed else None,
-            "fitted anew": self.reason,
+            "fitted again": self.reason,
         }
         return _html.facts("plan of an edit", values)
 
     def _rows(self):
         missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""
-        return (
-            f"{self.n_removed:,} rows would leave{missing}, {self.n_samples:,} remain"
-        )
+        removed = f"{self.n_removed:,} rows would be removed{missing}"
+        return f"{removed}, {self.n_samples:,} remain"
 
     def _work(self):
         work = [

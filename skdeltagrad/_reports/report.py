@@ -17,16 +17,16 @@ class UpdateReport:
     """What the last `fit` or edit of an estimator did: an audit record.
 
     It holds no feature values and no targets. Its fields are of two sorts. The *public*
-    ones say what was asked, when, and by what program; they depend on which rows were
-    named, and not on what is in those rows. The *figures* were computed from the values
-    of rows or measured by a clock. Figures of an edit can tell which of several
-    suspects was removed, so that a purge drops those of all reports before it: they are
-    None then. `digest` stays the same.
+    ones say what was requested, when, and by which program; they depend on which rows
+    were named, and not on the values of those rows. The *figures* were computed from
+    the values of rows or measured by a clock. The figures of an edit can reveal which
+    of several suspected rows was removed, so a purge drops those of all reports before
+    it: they are None then. `digest` stays the same.
 
     Attributes
     ----------
     operation : str
-        "fit", "partial_unfit", "partial_refit" or "purge". Public, like all that follow
+        "fit", "partial_unfit", "partial_refit" or "purge". Public, like all attributes
         up to `versions`.
     solver : str
     n_samples : int
@@ -34,106 +34,108 @@ class UpdateReport:
     n_samples_before : int
         The same before it; 0 for a fit.
     request_id : str, int or None
-        What the caller called the request.
+        The caller's name for the request.
     n_removed, n_added : int
-        Number of rows that left and that joined.
+        Number of rows that were removed and added.
     n_not_found : int
-        Number of rows, ids or positions asked for that were not there and were
-        passed over (``on_missing="ignore"``).
+        Number of requested rows, ids or positions that did not exist or had been
+        removed, and were ignored (``on_missing="ignore"``).
     curvature : str or None
-        Kind of curvature that steps were made with. It follows from parameters and from
-        the shape of the data.
+        Kind of curvature that steps were computed with. It follows from the parameters
+        and the shape of the data.
     membership_checked : bool
         Whether removed rows were found among the training rows: among the stored rows,
-        or with ``store_data=False`` among their fingerprints. Not so only for dumps of
-        versions that made no fingerprints, or without the key for them.
+        or with ``store_data=False`` among their fingerprints. False only for dumps of
+        versions that made no fingerprints, or that lack the key for them.
     membership_error_rate : float or None
-        At least the probability that a row which was never trained, and is not nearly
-        equal to one that was, would have passed the check: 0 where rows are stored.
-        None where nothing was checked.
+        Upper bound of the probability that a row which was never a training row, and is
+        not nearly equal to one, passes the check: 0 if rows are stored. None if nothing
+        was checked.
     indexed : bool
-        Whether the rows were indexed by content, once, in a pass over the data.
+        Whether the rows were indexed by content, which takes one pass and is done once.
     purged : {"yes", "no", "cannot"} or None
-        Whether all that the estimator keeps after the operation is free of traces of
-        removed rows: "yes"; "no", until the next purge; or "cannot", where no purge can
-        remove them. None in reports of earlier versions, which did not ask.
+        Whether everything that the estimator keeps after the operation is free of
+        traces of removed rows: "yes"; "no", until the next purge; or "cannot", if no
+        purge can remove them. None in reports of earlier versions.
     not_purged : str or None
         Why, when `purged` is "cannot".
     time : str
-        When it was over, to the second: UTC, in the form of ISO 8601. Two finer times
-        would tell how long the second operation took.
+        When the operation ended: UTC, as in ISO 8601, to the second. Two more precise
+        times would reveal how long the second operation took.
     removed_ids, added_ids, missing_ids : tuple of str
-        Keyed hashes of the ids of rows that left, that joined, and that were not there;
-        of their positions where fit was given no ids. Of more than 1,000, one hash of
-        them all. `hash_ids` of the estimator tells the hash of an id. Empty where the
-        rows are not stored, or the key was left out of the dump.
+        Keyed hashes of the ids of rows that were removed, that were added, and that
+        were not found; of their positions if `fit` was given no ids. For more than
+        1,000 ids, one hash of them all. `hash_ids` of the estimator computes the hash
+        of an id. Empty if the rows are not stored, or if the key was left out of the
+        dump.
     parameters : dict
-        Of the estimator, as plain Python values.
+        Parameters of the estimator, as plain Python values.
     seed : int or None
-        What `random_state` came to, for "gd" and "sgd".
+        The random seed that was drawn from `random_state`, for "gd" and "sgd".
     versions : dict
-        Of Python, this library and those it rests on.
+        Versions of Python, of this library and of the libraries that it uses.
     n_steps : int or None
-        Number of steps of the path, for "gd" and "sgd". A figure, like all that follow
+        Number of steps of the path, for "gd" and "sgd". A figure, like all attributes
         up to `coef_digest`: None after a purge.
     n_exact_steps : int or None
         Number of steps whose gradient was computed over the whole batch. The gradients
         of the others were predicted.
     n_passes : float or None
         Number of times that the rows were read for a loss and its gradient: for
-        "newton", and at the nodes of a replay. What reads some of them counts by its
-        share.
+        "newton", and at the correction points of a replay. Reading some of the rows
+        counts as their fraction.
     n_hessians : float or None
-        Number of Hessians made from all rows, counted alike. What the first edit makes
-        counts as three: the Hessian, leverages, and the second one of the certificate
-        (two for a squared error).
+        Number of Hessians computed from all rows, counted in the same way. The first
+        edit counts as three: the Hessian, leverages, and the second Hessian of the
+        certificate (as two for a squared error).
     gradient_norm : float or None
         Largest entry of the gradient per unit of weight, at the last pass; None where
         there was none.
     distance_bound : float or None
-        At least the distance to the exact optimum, in the norm of the Hessian. A bound,
-        not an estimate: see `skdeltagrad._optimum.certificate`.
+        Upper bound of the distance to the exact optimum, in the norm of the Hessian. A
+        bound, not an estimate: see `skdeltagrad._optimum.certificate`.
     decision_bound : float or None
-        At least the change of any training row's decision value (of the difference of
-        two classes' values) on the way to the exact optimum.
+        Upper bound of the difference between the decision value of any training row
+        (or the difference of the values of two classes) and that at the exact optimum.
     change_bound : float or None
         `distance_bound` as a fraction of *this edit's own change* of the coefficients:
         of the distance, in the norm of the Hessian, between the coefficients before and
-        after this edit. 0.01 means that the edit is right to 1% of what it did.
+        after this edit. With 0.01, the error is at most 1% of what the edit changed.
     relative_bound : float or None
-        `distance_bound` as a fraction of the way *since the last pass over the rows*,
-        which may lie several edits back: of the distance between the coefficients there
-        and those after this edit. It is what `edit_tol` is compared with. After several
-        edits without a pass it can be much smaller than `change_bound`.
+        `distance_bound` as a fraction of the distance moved *since the last pass over
+        the rows*, which may be several edits ago: of the distance between the
+        coefficients at that time and those after this edit. It is compared with
+        `edit_tol`. After several edits without a pass it can be much smaller than
+        `change_bound`.
     no_bound : str or None
         Why there is no bound.
     error_estimate : float or None
-        For "gd" and "sgd" with ``period="auto"``: about how far the path's end is from
-        an exact retrain's, as a share of how far the edit moved it. An estimate, not a
-        bound.
+        For "gd" and "sgd" with ``period="auto"``: the estimated distance between the
+        path's end and that of an exact retrain, as a fraction of the distance that the
+        edit moved it. An estimate, not a bound.
     refit : bool or None
-        Whether an edit had to fit again instead of following the edit. A figure, since
-        it tells of a removed row that it had much influence.
+        Whether the model had to be fitted again from zero. A figure, because it reveals
+        that a removed row had much influence.
     reason : str or None
         Why, when `refit` is True.
     cache_bytes : int or None
-        Size of the cached run, or of the curvature that is kept.
+        Size of the cached path, or of the cached Hessian.
     checkpoint_bytes : int or None
-        Size of the Hessians along the path that ``period="auto"`` keeps.
+        Size of the Hessians along the path that are kept for ``period="auto"``.
     seconds : float or None
         Wall time of the operation.
     coef_digest : str or None
-        sha256 of the coefficients and intercepts that came of it.
+        sha256 of the coefficients and intercepts after the operation.
     number : int or None
         0 for a fit, 1 for the first edit after it, and so on. None in reports of
         earlier versions. Public.
     previous_digest : str or None
         `digest` of the report before this one; None for a fit. Public.
     figures_digest : str or None
-        sha256 of `salt` and the figures. It stays when they are dropped, and without
-        the salt no guess of them can be tested. None in reports of earlier versions.
+        sha256 of `salt` and the figures. It stays when they are dropped; without the
+        salt nobody can test a guess of them. None in reports of earlier versions.
     salt : str or None
-        Random, of this report alone; dropped together with the figures.
+        Random, different for each report; dropped together with the figures.
     digest : str
         sha256 of the public fields, `figures_digest` among them: see `History.verify`.
     """
@@ -189,10 +191,17 @@ class UpdateReport:
                 object.__setattr__(self, name, digests.plain(value, float))
 
     def __setstate__(self, state):
-        state = dict(state)
-        if "seed_bytes" in state:  # of a dump of an earlier version
-            state["checkpoint_bytes"] = state.pop("seed_bytes")
-        vars(self).update(state)
+        vars(self).update(digests.under_present_names(state))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> UpdateReport:
+        """Return the report of which `to_dict` gave a dict, in an earlier version, too.
+
+        Parameters
+        ----------
+        values : dict
+        """
+        return cls(**digests.under_present_names(values))
 
     @property
     def seed_bytes(self) -> int | None:
@@ -200,7 +209,7 @@ class UpdateReport:
         return self.checkpoint_bytes
 
     def to_dict(self) -> dict:
-        """The report as a dict of JSON's types.
+        """Return the report as a dict of JSON's types.
 
         NaN and infinity, which JSON does not have, become None.
         """
@@ -213,10 +222,10 @@ class UpdateReport:
         return self.figures_digest is not None and self.salt is None
 
     def redacted(self) -> UpdateReport:
-        """This report without its figures: they are None, and so is `salt`.
+        """Return this report without its figures: they are None, and so is `salt`.
 
         `digest` stays the same, and `History.verify` accepts the report in its place.
-        Only a report from a dump of schema 3 or before, whose digest was over the
+        Only a report from a dump of schema 3 or before, whose digest includes the
         figures, gets another digest: see `History.redacted`.
         """
         return self if self.is_redacted else digests.redacted(self)
@@ -254,7 +263,7 @@ class UpdateReport:
         return self.operation + request
 
     def changes(self) -> str:
-        """Rows that left and joined, and how many there are, in words."""
+        """Return how many rows were removed and added and how many remain, in words."""
         numbers = (
             (self.n_removed, "removed"),
             (self.n_added, "added"),
@@ -272,7 +281,7 @@ class UpdateReport:
     def _remarks(self):
         remarks = []
         if self.refit:
-            remarks.append(f"fitted anew: {self.reason}")
+            remarks.append(f"fitted again: {self.reason}")
         if not self.membership_checked:
             remarks.append("not checked whether the rows were training rows")
         elif self.membership_error_rate:
@@ -282,7 +291,7 @@ class UpdateReport:
             )
         if self.indexed:
             remarks.append("rows indexed by content (once)")
-        # Before a fit no row was removed; and a purge has followed on what it redacted.
+        # Before a fit no row was removed; and redacted reports are older than a purge.
         if self.operation != "fit" and not self.is_redacted:
             remarks += self._traces()
         return remarks
@@ -293,13 +302,13 @@ class UpdateReport:
         if self.purged == "cannot":
             return [f"cannot be purged: {self.not_purged}"]
         if self.purged == "no":
-            # `save` purges where that is cheap. A path is trained again on request.
+            # `save` purges if that is cheap. A path is trained again on request only.
             until = "purge() or save()" if self.solver == "newton" else "purge()"
             return [f"may hold traces of removed rows until {until}"]
         return []
 
     def work(self) -> str:
-        """What was done, in words."""
+        """Return the work that was done, in words."""
         if self.is_redacted:
             return _DROPPED
         if self.n_steps:
@@ -316,8 +325,8 @@ class UpdateReport:
 
     def _certificate(self):
         if self.error_estimate is not None:
-            share = f"{100 * self.error_estimate:.2g}% of the change"
-            return [f"off an exact retrain by about {share} (an estimate)"]
+            fraction = f"{100 * self.error_estimate:.2g}% of the change"
+            return [f"off an exact retrain by about {fraction} (an estimate)"]
         if self.curvature is None or self.is_redacted:
             return []
         if self.distance_bound is None:
@@ -343,7 +352,7 @@ def _size(n_bytes):
 
 
 def counted(number, one, many):
-    """A number of things in words."""
+    """Return a number of things in words."""
     if not number:
         return f"no {one}"
     return f"{round(number, 1):g} {one if number == 1 else many}"

@@ -124,7 +124,7 @@ class _Turn:
 
 
 # Not in the objects: a lock can neither be copied nor pickled.
-_turns = WeakKeyDictionary()
+_turns: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 _lock = threading.RLock()
 
 
@@ -287,7 +287,7 @@ def write_in_turn(write: Callable[[], Any]) -> Any:
     """
     if _writing.turns is not None:
         return write()
-    wanted = []
+    wanted: list[Any] = []
     while True:
         try:
             with ExitStack() as turns:

@@ -23,7 +23,7 @@ try:
     from sklearn.callback._callback_support import callback_management_context
 except ImportError:
 
-    class CallbackSupportMixin:
+    class CallbackSupportMixin:  # type: ignore[no-redef]
         """Nothing: there are no callbacks to be set."""
 
     callback_management_context = nullcontext

@@ -20,10 +20,10 @@ from time import perf_counter
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._data.edit import Edit
 from .._data.storage import canonical, store
 from .._estimators.base import ROW_CHECKS, BaseDeltaGrad
 from .._estimators.editing import without
+from .._estimators.inspected import InspectedEstimator
 from .._optimum.cost import cheapest_curvature
 from .._optimum.curvature import Curvature
 from .._optimum.problem import problem_of
@@ -98,21 +98,22 @@ class Driver:
         check_is_fitted(estimator)
         if not isinstance(tol, Real) or not tol > 0:
             raise ValueError(f"tol must be a positive number, got {tol!r}.")
-        if not estimator._training_set.table.is_stored:
+        inspected = InspectedEstimator(estimator)
+        if not inspected.training_set.table.is_stored:
             raise ValueError(
                 "estimator was fitted with store_data=False and kept no rows to leave "
                 "out. Fit with store_data=True."
             )
         # No edit that is made here may reach the table of the estimator.
-        self._training_set = estimator._training_set.aside()
+        self.inspected, self._training_set = inspected, inspected.training_set
         self._table = self._training_set.table
         self.estimator, self._tol, self._verbose = estimator, tol, verbose
-        self._engine = estimator._engine
+        self._engine = inspected.engine
         self.iterate = self._engine.iterate
         model = self._engine.model
         self.units = Units(self._table, groups, model)
         self._problem = problem_of(model, self._training_set, self.units.index)
-        self._settings = estimator._settings()
+        self._settings = inspected.settings
         self._has_hessian = self._find_hessian()
         if self._has_hessian:  # a bound above the change itself tells nothing
             self._settings = replace(self._settings, edit_tol=min(tol, 1.0))
@@ -166,7 +167,7 @@ class Driver:
 
     def attributes(self, iterate):
         """The fitted attributes of the estimator at an iterate, by name."""
-        return self.estimator._publish(*self.published(iterate))
+        return self.inspected.attributes(*self.published(iterate))
 
     def sklearn_model(self, iterate):
         """scikit-learn's own model at an iterate."""
@@ -207,7 +208,7 @@ class Driver:
 
     def _by_edit(self, index):
         """Remove some rows by an edit: the change of the iterate, and its error."""
-        targets = self.estimator._edit_targets(self._table, Edit(index))
+        targets = self.inspected.targets_without(index)
         engine = without(
             self._settings, self._training_set, self._start, index, targets
         )

@@ -116,7 +116,7 @@ def leave_one_out(
         positions=units.positions,
         unit=units.of_row,
         decision_values=_squeezed(values, 1),
-        predictions=_predictions(estimator, values),
+        predictions=_predictions(driver, values),
         influence=influence,
         error=error,
         coef=coef,
@@ -182,7 +182,7 @@ def jackknife(
 def jackknife_plus(
     estimator: BaseDeltaGrad, X: MatrixLike, *, alpha: float = 0.1,
     method: str = "plus", groups: Groups = None, verbose: int = 0,
-) -> np.ndarray:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Prediction intervals by the jackknife+.
 
     An interval holds the target of a new row with probability at least 1 - 2 alpha
@@ -239,7 +239,7 @@ def jackknife_plus(
     residuals = np.empty(units.y.shape)
 
     def keep_residuals(_, found):
-        own = estimator._predictions(driver.own_predictions(found))
+        own = driver.inspected.predictions(driver.own_predictions(found))
         residuals[found.index] = np.abs(units.y[found.index] - own)
 
     driver.run(keep_residuals)
@@ -359,13 +359,13 @@ def _squeezed(array, axis):
     return array.squeeze(axis) if array.shape[axis] == 1 else array
 
 
-def _predictions(estimator, values):
+def _predictions(driver, values):
     """Labels or targets that follow from decision values, (n_rows, n_outputs)."""
-    if not is_classifier(estimator):
-        return _squeezed(estimator._predictions(values), 1)
+    if not is_classifier(driver.estimator):
+        return _squeezed(driver.inspected.predictions(values), 1)
     is_binary = values.shape[1] == 1
     codes = (values[:, 0] > 0).astype(int) if is_binary else values.argmax(axis=1)
-    labels = estimator.classes_[codes]
+    labels = driver.estimator.classes_[codes]
     is_undefined = np.isnan(values).any(axis=1)
     if not is_undefined.any():
         return labels
@@ -405,7 +405,7 @@ def _predictions_of_units(driver, X):
         predictions[found.units] = X @ found.iterates.swapaxes(1, 2)
 
     driver.run(use)
-    return driver.estimator._predictions(predictions)
+    return driver.inspected.predictions(predictions)
 
 
 def _intervals(predictions, residuals, alpha, method):

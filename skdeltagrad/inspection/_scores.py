@@ -122,7 +122,7 @@ def score_of(driver, X, y, scoring, sample_weight):
     weight = check_weights(sample_weight, len(rows))
     known = CLASSIFIER_SCORES if is_classifier(estimator) else REGRESSOR_SCORES
     if scoring is None:
-        scoring = estimator._default_scoring
+        scoring = driver.inspected.default_scoring
     if not isinstance(scoring, str) or scoring not in known:
         scorer = check_scoring(estimator, scoring=scoring)
         given = {} if sample_weight is None else {"sample_weight": weight}
@@ -133,7 +133,7 @@ def score_of(driver, X, y, scoring, sample_weight):
 
         return by_model, True
     y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
-    codes = estimator._code_targets(y)
+    codes = driver.inspected.codes(y)
     if scoring == "neg_log_loss" and (codes < 0).any():
         raise ValueError(
             f"y has labels that fit has not seen: {np.unique(y[codes < 0]).tolist()}. "
@@ -144,7 +144,7 @@ def score_of(driver, X, y, scoring, sample_weight):
     def by_averages(iterates):
         total = 0.0
         for block, raw in rows.raw_predictions(iterates):
-            values = of_rows(estimator._predictions(raw), codes[block])
+            values = of_rows(driver.inspected.predictions(raw), codes[block])
             total = total + np.tensordot(weight[block], values, axes=1)
         return of_averages(total / weight.sum(), codes, weight)
 

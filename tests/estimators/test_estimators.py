@@ -380,7 +380,7 @@ def test_a_class_disappears(wine, model, convert):
     report = model.update_report_
     assert report.refit
     assert "classes" in report.reason
-    assert f"fitted anew: {report.reason}" in str(report)
+    assert f"fitted again: {report.reason}" in str(report)
     assert report.n_exact_steps == report.n_steps == 15
     assert_array_equal(model.classes_, ["red", "white"])
     assert model.coef_.shape == (1, 13)
@@ -913,9 +913,9 @@ def test_report_as_text_and_dict(wine, replay_always):
     assert "indexed" in content
     assert "1 removed, 2 added, 1 not found, 84 rows" in both
     assert retrain.startswith("partial_refit (solver='gd'): 84 rows\n  100 of 100")
-    assert "fitted anew: the classes changed" in refit
+    assert "fitted again: the classes changed" in refit
     for text in (fit, positions, both, retrain):
-        assert "fitted anew" not in text
+        assert "fitted again" not in text
 
 
 def test_verbose(diabetes, capsys):

@@ -79,7 +79,7 @@ def test_a_fit_anew_is_foretold():
     plan = model.plan_unfit(position=np.flatnonzero(y == 2))
     assert plan.refit
     assert "classes" in plan.reason
-    assert "fitted anew" in str(plan)
+    assert "fitted again" in str(plan)
 
 
 @pytest.mark.parametrize("n_rows", [569, 60])

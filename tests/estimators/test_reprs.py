@@ -76,7 +76,9 @@ def test_report(edited):
     assert report.digest[:12] in read.text
     assert repr(report) == "UpdateReport(partial_unfit '<b>&mine': 2 removed, 440 rows)"
     refit = replace(report, refit=True, reason="a < b", membership_checked=False)
-    assert "fitted anew: a < b\nnot checked whether" in Reader(refit._repr_html_()).text
+    assert (
+        "fitted again: a < b\nnot checked whether" in Reader(refit._repr_html_()).text
+    )
 
 
 def test_history(edited):
@@ -95,8 +97,8 @@ def test_history(edited):
 def test_plan(edited):
     plan = edited[0].plan_unfit(position=[7, 8, 9])
     read = Reader(plan._repr_html_())
-    assert "3 rows would leave, 437 remain" in read.texts
-    assert repr(plan) == "EditPlan(3 rows would leave, 437 remain)"
+    assert "3 rows would be removed, 437 remain" in read.texts
+    assert repr(plan) == "EditPlan(3 rows would be removed, 437 remain)"
     assert "no pass" not in read.text
     assert str(plan).splitlines()[1].strip().startswith("11 of 12 steps exact, about")
 
