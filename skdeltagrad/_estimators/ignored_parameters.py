@@ -5,6 +5,8 @@ import warnings
 
 import numpy as np
 
+from .editing import ENGINES
+
 # By solver: parameters without effect, and where they have one. `random_state` is not
 # listed, although only "sgd" draws anything, because many users set it everywhere.
 _OF_PATHS = "of solver='gd' and 'sgd'"
@@ -46,7 +48,7 @@ def warn_of_ignored(estimator, stacklevel):
     ignored = dict(_IGNORED[estimator.solver])
     used = f"solver={estimator.solver!r}"
     way_out = "solver"
-    if estimator.solver != "newton":
+    if ENGINES[estimator.solver].keeps_path:
         is_auto = estimator.period == "auto"
         ignored |= _WITH_AUTO if is_auto else _WITH_PERIOD
     by_reason = {}

@@ -11,6 +11,9 @@ _DROPPED = "figures were dropped by a purge"
 # Types of values that need no conversion, or are converted by `to_dict`.
 _AS_THEY_ARE = frozenset({type(None), bool, int, float, str, tuple, list, dict})
 
+# Calls that purge an estimator, by its solver, where they are more than purge() alone.
+_PURGED_BY = {"newton": "purge() or save()"}
+
 
 @dataclass(frozen=True)
 class UpdateReport:
@@ -303,7 +306,7 @@ class UpdateReport:
             return [f"cannot be purged: {self.not_purged}"]
         if self.purged == "no":
             # `save` purges if that is cheap. A path is trained again on request only.
-            until = "purge() or save()" if self.solver == "newton" else "purge()"
+            until = _PURGED_BY.get(self.solver, "purge()")
             return [f"may hold traces of removed rows until {until}"]
         return []
 
