@@ -133,6 +133,8 @@ class Kronecker:
         self._scale = problem.scale
         self._moments, self._basis = problem.standardised_moments
         curvature = objective.second_derivative_sums(iterate, problem.indices)[0]
+        if not np.isfinite(curvature).all():  # second derivatives overflow here
+            raise np.linalg.LinAlgError("the preconditioner is not finite")
         values, self._outputs = eigh(curvature / problem.weight)
         scaled = np.outer(np.maximum(values, 0.0), np.maximum(self._moments, 0.0))
         self._values = scaled + problem.largest_alpha

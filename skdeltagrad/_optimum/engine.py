@@ -288,7 +288,14 @@ class OptimumEngine(AbstractEngine):
         problem.meter.allow(budget.refit + Cost(START_PASSES))
         for iterate in (self.iterate, problem.origin):
             problem.measure(iterate)
-        refit = self._fit(problem, row_counts, problem.lowest[1])
+        _, start = problem.lowest
+        if start is None:
+            raise ValueError(
+                "The numbers in X, y or sample_weight are so large that the objective "
+                "is not finite anywhere: nothing is changed. Standardise them, or "
+                "check the new rows."
+            )
+        refit = self._fit(problem, row_counts, start)
         report = replace(refit.report, refit=True, reason=TOO_MUCH)
         return replace(refit, report=report)
 

@@ -551,3 +551,15 @@ def test_reports_say_what_was_done():
     report = model.update_report_
     assert report.n_removed == 1
     assert report.parameters["alpha"] == 2.0
+
+
+@pytest.mark.parametrize("target, weight", [(1e308, 1.0), (1e5, 1e308), (1e300, 1e10)])
+def test_a_row_that_makes_the_objective_infinite_is_refused(target, weight):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 3)), rng.poisson(2.0, 60).astype(float)
+    model = DeltaGradPoissonRegressor().fit(X, y)
+    before = model.coef_.copy()
+    with pytest.raises(ValueError, match="so large that .* nothing is changed"):
+        model.partial_refit(X[:1] + 0.01, [target], sample_weight=[weight])
+    assert_array_equal(model.coef_, before)
+    assert model.unlearn(position=3).update_report_.n_samples == 59
