@@ -264,10 +264,12 @@ def follow_by_products(engine, problem, edit, edit_tol):
         moved += length
         gradient = problem.gradient(sums, reference)
         error += hessian.dual_norm(gradient + residual)
+        # The error is estimated in a norm that says nothing far from where it was
+        # taken: a step that goes too far is given up, whatever that says.
+        if not np.abs(np.sum(gradient * step)) <= 0.5 * length**2:
+            return None
         if error <= edit_tol * moved:
             break
-        if not np.abs(np.sum(gradient * step)) <= 0.5 * length**2:
-            return None  # the step was too long for its Hessian
         tolerance = _FRACTION_FOR_SYSTEM * edit_tol * moved / error
         tolerance = min(_FRACTION_FOR_SYSTEM, tolerance)
     else:

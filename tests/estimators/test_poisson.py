@@ -9,7 +9,7 @@ from newton_reference import optimum
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import make_pipeline
@@ -563,3 +563,24 @@ def test_a_row_that_makes_the_objective_infinite_is_refused(target, weight):
         model.partial_refit(X[:1] + 0.01, [target], sample_weight=[weight])
     assert_array_equal(model.coef_, before)
     assert model.unlearn(position=3).update_report_.n_samples == 59
+
+
+@pytest.mark.parametrize("curvature", ["kronecker", "diagonal"])
+@pytest.mark.parametrize("target", [1e3, 1e6])
+def test_edits_without_a_hessian_do_not_end_where_the_loss_overflows(curvature, target):
+    """A row with a huge count made steps far too long, and their end was taken."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X, y = rng.standard_normal((20, 8)), rng.poisson(2.0, 20).astype(float)
+        model = DeltaGradPoissonRegressor(curvature=curvature, max_iter=1000)
+        model.fit(X, y)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            model.partial_refit(X[:1] + 0.5, [target])
+        assert np.isfinite(model.update_report_.gradient_norm)
+        if any(one.category is ConvergenceWarning for one in said):
+            continue
+        fresh = DeltaGradPoissonRegressor(tol=1e-10, max_iter=1000)
+        fresh.fit(np.vstack([X, X[:1] + 0.5]), np.append(y, target))
+        moved = np.linalg.norm(fresh.coef_)
+        assert np.linalg.norm(model.coef_ - fresh.coef_) <= 0.1 * moved
