@@ -152,5 +152,6 @@ def with_shared_parts(cls: _Class) -> _Class:
         When the docstring names a part that does not exist.
     """
     if cls.__doc__ is not None:  # as it is with python -OO
-        cls.__doc__ = Template(cleandoc(cls.__doc__)).substitute(_PARTS)
+        # The end of the line belongs to a docstring, as numpydoc checks it.
+        cls.__doc__ = Template(cleandoc(cls.__doc__)).substitute(_PARTS) + "\n"
     return cls
