@@ -94,7 +94,8 @@ def carry_out(settings, transaction, training_set, engine, edit, targets):
     engine = _after(settings, training_set, engine, edit, model, reason)
     summary = engine.summary()
     if reason is not None:
-        summary |= {"refit": True, "reason": reason}
+        # A new dict: the engine may have handed out its own, and is immutable.
+        summary = summary | {"refit": True, "reason": reason}
     training_set.settle(transaction, edit)
     training_set.tidy(transaction)
     return engine, summary

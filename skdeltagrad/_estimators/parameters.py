@@ -66,8 +66,8 @@ class SharedParameters:
         Parameters
         ----------
         of_fit : bool, default=False
-            Whether the parameters that `fit` fixed have their values of then, even if
-            others were set since.
+            Whether parameters that `fit` fixed have the values that they had in `fit`,
+            even if others were set since.
         """
         values = {
             field.name: getattr(self, field.name)

@@ -57,7 +57,6 @@ class Leverages:
         m = len(inverse) // n_dof
         n_pairs = loss.n_outputs * (loss.n_outputs - 1) // 2
         self.is_exact = m == 1 or n_pairs <= _MOST_PAIRS
-        self._n_dof = n_dof
         blocks = inverse.reshape(m, n_dof, m, n_dof)
         if self.is_exact:
             self._metrics = _along(blocks, loss.contrasts())

@@ -618,7 +618,7 @@ class UnknownLoss(BinomialLoss):
 
 
 class UncountedLoss(BinomialLoss):
-    """The log-loss, of whose gradients nobody knows the rounding."""
+    """The log-loss, without a bound on the rounding of its gradients."""
 
     gradient_bound = gradient_per_loss = None
 
