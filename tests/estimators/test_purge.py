@@ -256,7 +256,7 @@ def _best_cosine(model, X, y, row):
 
 @pytest.mark.parametrize("kind", ["logistic", "ridge"])
 def test_what_is_left_of_the_optimum_is_rounding(kind):
-    """Next to the optimum in long double: an error of the steps would reveal the row."""
+    """Compared with an optimum in long double: a larger error would reveal the row."""
     X, y, (last, _) = _rows(kind)
     cls = DeltaGradLogisticRegression if kind == "logistic" else DeltaGradRidge
     for n_rows in (60, 150, last):
