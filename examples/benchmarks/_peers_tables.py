@@ -5,7 +5,10 @@ from _tables import cell, duration, table
 
 def markdown(results, more):
     """All tables. `more` holds the results of the option --more, or is empty."""
-    parts = [fits_table(results), edits_table(results), sequences_table(results)]
+    parts = [
+        fits_table(results), first_edits_table(results), edits_table(results),
+        sequences_table(results),
+    ]  # fmt: skip
     if "growth" in more:
         times = [f"{n}: {duration(spent)}" for n, spent in more["growth"].items()]
         parts.append("One row removed from n x 20: " + "; ".join(times) + ".\n")
@@ -45,6 +48,35 @@ def fits_table(results):
     return table(head, lines)
 
 
+def first_edits_table(results):
+    """A line for each data set: the first edit, and a working day."""
+    head = [
+        "set", "first edit after the fit", "after loading", "passes, Hessians",
+        "bound", "error", "times faster than warm", "than cold",
+        "fit and first edit, over the fastest fit at gap 1e-8", "working day",
+        "times faster than warm",
+    ]  # fmt: skip
+    lines = []
+    for result in results:
+        fit, first = result["fit"], result["first_edit"]
+        theirs, day = fit["theirs"], first["day"]
+        tight = theirs.get("1e-8") or theirs.get("tight")
+        lines.append([
+            result["name"],
+            duration(fit["first_edit"]),
+            duration(first["seconds"]),
+            f"{first['passes']:g}, {first['hessians']:g}",
+            cell(first["relative_bound"], ".0e"),
+            f"{first['error']:.0e}",
+            _faster(first["seconds"], first["warm"]),
+            _faster(first["seconds"], first["cold"]),
+            _over(fit["with_first_edit"], tight),
+            *([duration(day["ours"]), f"{day['theirs'] / day['ours']:.1f}"]
+              if day else ["", ""]),
+        ])  # fmt: skip
+    return table(head, lines)
+
+
 def edits_table(results):
     """A line for each data set and size of edit."""
     head = [
@@ -53,15 +85,11 @@ def edits_table(results):
     ]  # fmt: skip
     lines = []
     for result in results:
-        first = result["first_edit"]
-        lines.append([
-            result["name"], "the first edit", duration(first["seconds"]),
-            f"{first['hessians']:g} Hessians", *[""] * 5,
-        ])  # fmt: skip
-        for name, edit in result["edits"].items():
+        names = [result["name"]] + [""] * len(result["edits"])
+        for shown, (name, edit) in zip(names, result["edits"].items(), strict=False):
             step = edit["newton_step"] or {}
             lines.append([
-                "",
+                shown,
                 f"{name} ({edit['n_rows']:,})",
                 duration(edit["seconds"]),
                 f"{edit['passes']:g}{' (refitted)' if edit['refit'] else ''}",

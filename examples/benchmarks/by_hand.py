@@ -16,9 +16,10 @@ distances to the exact optimum divided by the distance that the edit moves it.
 import _data
 import numpy as np
 from _command import parser
+from _opponents import EDIT_TOL, TOLS, Experiment, experiments, flat, newton_step
 from _tables import duration, print_head, print_row
 from _timing import timed
-from peers import EDIT_TOL, TOLS, Experiment, Study, experiments, flat, newton_step
+from peers import Study
 
 SIZES = {"1": lambda n: 1, "0.1%": lambda n: n // 1000, "1%": lambda n: n // 100}
 WAYS = ("unlearn", "a Newton step", "warm start as written", "warm start, tight enough")
@@ -31,7 +32,7 @@ def turn(study, n_rows):
     _, spent, model = timed(study.model.unlearn, position=rows)
     study.live = np.setdiff1d(study.live, rows)
     X, y = study.X[study.live], study.y[study.live]
-    exact = flat(study.polished(X, y, model.to_sklearn()))
+    exact = flat(study.experiment.polished(X, y, model.to_sklearn()))
     moved = np.linalg.norm(flat(before) - exact)
 
     def off(coefficients):
@@ -40,11 +41,11 @@ def turn(study, n_rows):
     found = {"unlearn": (spent, off(flat(model)))}
     _, spent, after = timed(newton_step, before, X, y, C)
     found["a Newton step"] = spent, off(after)
-    written = study.warm(study.theirs("lbfgs", 1e-4), before)
+    written = study.experiment.theirs("lbfgs", 1e-4, before)
     _, spent, written = timed(written.fit, X, y)
     found["warm start as written"] = spent, off(flat(written))
     for tol in TOLS:
-        tight = study.warm(study.theirs("newton-cholesky", tol), before)
+        tight = study.experiment.theirs("newton-cholesky", tol, before)
         _, spent, tight = timed(tight.fit, X, y)
         if off(flat(tight)) <= EDIT_TOL:
             break
@@ -61,7 +62,7 @@ def main():
     print_head(["set", "removed", *(f"{way}: time, error" for way in WAYS)])
     for experiment in [*experiments(folder)[:2], higgs]:
         study = Study(experiment, 1)
-        study.model = study.ours().fit(study.X, study.y)
+        study.model = experiment.ours().fit(study.X, study.y)
         for _ in range(2):  # compiles the kernels and computes the Hessian
             study.remove(study.pick(1))
         for name, size in SIZES.items():

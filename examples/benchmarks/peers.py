@@ -1,123 +1,45 @@
-"""The default solver against scikit-learn: fit, and edits after it.
+"""The default solver against scikit-learn: fit, the first edit, and edits after it.
 
     python examples/benchmarks/peers.py --data-dir DIR --out peers-results
 
 Times are medians within one process; opponents alternate. Opponents of `fit` are
 scikit-learn's solvers, each with the loosest `tol` (a power of ten) that reaches the
-given gap of the objective. Opponents of an edit are the same solvers, warm-started from
-the old solution or started from zero, each with the loosest `tol` that comes within
-1e-2 of the exact optimum, relative to the distance that the edit moves it. They are
-given the remaining rows; the time to copy these is not counted. The exact optimum is
-that of scikit-learn with the smallest `tol` it reaches.
+given gap of the objective. Opponents of an edit are described in `_opponents`. They
+are given the remaining rows; the time to copy these is not counted.
+
+The first edit is measured after a fit and after a dump is loaded, each time with
+another row. A working day is: load a dump, remove 20 single rows, purge, and save;
+scikit-learn's is 20 warm-started refits with the solver and the `tol` that were the
+fastest for one row, and a dump.
 
 Results are a JSON file for each data set and Markdown tables of all JSON files.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from pathlib import Path
 from time import perf_counter
 
-import _data
+import joblib
 import numpy as np
 from _command import Results, environment, parser
 from _internals import leverages
+from _opponents import (
+    Edited,
+    by_solver,
+    experiments,
+    flat,
+    newton_step,
+    objective,
+)
 from _peers_tables import markdown
 from _timing import timed
 from scipy import sparse
-from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 
-TOLS = 10.0 ** -np.arange(3, 12)
-EDIT_TOL = 1e-2
-# An opponent that took this many times as long as ours is not tried with a smaller tol.
-HOPELESS = 15.0
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A data set, and the solvers of scikit-learn that are tried on it.
-
-    `polish` is the solver that computes the exact optimum.
-    """
-
-    name: str
-    load: Callable
-    C: float = 1.0
-    solvers: tuple = ("lbfgs", "newton-cholesky", "newton-cg")
-    polish: str = "newton-cholesky"
-    is_ridge: bool = False
-
-
-def experiments(folder):
-    """The data sets; `folder` holds them."""
-    big = ("lbfgs", "newton-cg")
-    return [
-        Experiment("a9a", lambda: _data.a9a(folder)),
-        Experiment(
-            "covtype binary", lambda: _data.covtype_standardised(folder, True)
-        ),
-        Experiment("higgs 1M", lambda: _data.higgs(folder, 1_000_000)),
-        Experiment("mnist odd/even", lambda: _odd(*_data.mnist(folder))),
-        Experiment("covtype 7 classes", lambda: _data.covtype_standardised(folder)),
-        Experiment(
-            "mnist 10 classes", lambda: _data.mnist(folder), 1 / 60, big, "lbfgs"
-        ),
-        Experiment(
-            "news20", lambda: _data.news20(folder, False), 1.0, big, "lbfgs"
-        ),
-        Experiment("california", lambda: _data.california(folder), is_ridge=True,
-                   solvers=("cholesky", "lsqr", "svd"), polish="svd"),
-        Experiment("blogfeedback", lambda: _data.blogfeedback(folder), is_ridge=True,
-                   solvers=("cholesky", "lsqr", "svd"), polish="svd"),
-        Experiment("synthetic 1M x 100", _synthetic, is_ridge=True,
-                   solvers=("cholesky", "lsqr"), polish="cholesky"),
-    ]  # fmt: skip
-
-
-def _odd(X, y):
-    return X, y % 2
-
-
-def _synthetic():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((1_000_000, 100))
-    return X, X @ rng.standard_normal(100) + rng.standard_normal(len(X))
-
-
-def flat(model):
-    """All coefficients of a fitted model."""
-    return np.concatenate([np.ravel(model.coef_), np.ravel(model.intercept_)])
-
-
-def objective(model, X, y, C):
-    """The function that both sides minimise."""
-    raw = np.asarray(X @ model.coef_.T + model.intercept_)
-    if raw.shape[1] == 1:
-        raw = np.hstack([np.zeros_like(raw), raw])
-    codes = np.searchsorted(model.classes_, y)
-    loss = logsumexp(raw, axis=1) - raw[np.arange(len(y)), codes]
-    return loss.sum() + np.sum(model.coef_**2) / (2 * C)
-
-
-def newton_step(model, X, y, C):
-    """All coefficients after one Newton step from a fitted model of two classes.
-
-    The ten lines that one would write by hand: the exact gradient and Hessian of all
-    given rows at the old solution.
-    """
-    d = X.shape[1]
-    probability = model.predict_proba(X)[:, 1]
-    residual = probability - (y == model.classes_[1])
-    curvature = probability * (1.0 - probability)
-    weighted = X * curvature[:, np.newaxis]
-    H = np.empty((d + 1, d + 1))
-    H[:d, :d] = X.T @ weighted + np.eye(d) / C
-    H[:d, d] = H[d, :d] = weighted.sum(axis=0)
-    H[d, d] = curvature.sum()
-    gradient = np.append(X.T @ residual + model.coef_[0] / C, residual.sum())
-    return flat(model) - np.linalg.solve(H, gradient)
+GAPS = ("1e-8", "1e-4")
+N_FIRST, N_DAY = 5, 20
 
 
 class Study:
@@ -130,85 +52,93 @@ class Study:
         self.live = np.arange(self.X.shape[0])
         self.rng = np.random.default_rng(1)
 
-    def ours(self):
-        """Our estimator, not fitted."""
-        if self.experiment.is_ridge:
-            return DeltaGradRidge()
-        return DeltaGradLogisticRegression(self.experiment.C)
-
-    def theirs(self, solver, tol):
-        """scikit-learn's estimator, not fitted."""
-        if self.experiment.is_ridge:
-            return Ridge(solver=solver, tol=tol)
-        C = self.experiment.C
-        return LogisticRegression(C=C, solver=solver, tol=tol, max_iter=20_000)
-
-    def polished(self, X, y, start=None):
-        """The exact optimum, as nearly as scikit-learn reaches it."""
-        model = self.theirs(self.experiment.polish, 1e-13)
-        if self.experiment.polish == "lbfgs":
-            model.set_params(tol=1e-9)
-        return timed(self.warm(model, start).fit, X, y).result
-
-    def warm(self, model, start):
-        """The same estimator, started from another model if there is one."""
-        if start is None or self.experiment.is_ridge:
-            return model
-        model.set_params(warm_start=True)
-        for name in ("coef_", "intercept_", "classes_"):
-            setattr(model, name, np.array(getattr(start, name)))
-        return model
-
-    # Fit.
+    # Fits and first edits.
 
     def fit(self):
-        """Time of both sides' fits at the same objective gap."""
-        X, y = self.X, self.y
-        exact = self.polished(X, y)
-        self.ours().fit(X[:2000], y[:2000])  # compiles the kernels
-        seconds = []
-        for _ in range(self.n_draws):
-            fit = timed(self.ours().fit, X, y)
+        """Time of both sides' fits at the same objective gap, and of a first edit."""
+        X, y, experiment = self.X, self.y, self.experiment
+        exact = experiment.polished(X, y)
+        # This compiles the kernels.
+        experiment.ours().fit(X[:2000], y[:2000]).unlearn(position=0)
+        seconds, first = [], []
+        for row in self.pick(self.n_draws):
+            fit = timed(experiment.ours().fit, X, y)
             self.model = fit.result
+            report = self.model.update_report_
             seconds.append(fit.wall)
-        report = self.model.update_report_
+            first.append(timed(self.model.unlearn, position=row).wall)
+            self.live = np.delete(np.arange(len(y)), row)
         distance = np.linalg.norm(flat(self.model) - flat(exact))
         result = {
             "seconds": float(np.median(seconds)),
+            "with_first_edit": float(np.median(np.add(seconds, first))),
+            "first_edit": float(np.median(first)),
             "passes": report.n_passes,
             "hessians": report.n_hessians,
             "curvature": report.curvature,
             "cache_bytes": report.cache_bytes,
             "distance": float(distance / np.linalg.norm(flat(exact))),
         }
-        if self.experiment.is_ridge:
-            by_solver = {
-                solver: timed(self.theirs(solver, 1e-10).fit, X, y).wall
-                for solver in self.experiment.solvers
+        if experiment.is_ridge:
+            theirs = {
+                solver: timed(experiment.theirs(solver, 1e-10).fit, X, y).wall
+                for solver in experiment.solvers
             }
-            return result | {"theirs": {"tight": by_solver}}
-        lowest = min(objective(m, X, y, self.experiment.C) for m in (exact, self.model))
-        gap = objective(self.model, X, y, self.experiment.C) / lowest - 1.0
-        theirs = {"1e-4": {}, "1e-8": {}}
-        for solver in self.experiment.solvers:
-            for tol in TOLS:
-                spent, _, model = timed(self.theirs(solver, tol).fit, X, y)
-                found = objective(model, X, y, self.experiment.C) / lowest - 1.0
-                for name, by_solver in theirs.items():
-                    if found <= float(name) and solver not in by_solver:
-                        again = timed(self.theirs(solver, tol).fit, X, y).wall
-                        by_solver[solver] = min(spent, again)
-                if solver in theirs["1e-8"] or spent > HOPELESS * result["seconds"]:
-                    break
+            return result | {"theirs": {"tight": theirs}}
+        lowest = min(objective(m, X, y, experiment.C) for m in (exact, self.model))
+        gap = objective(fit.result, X, y, experiment.C) / lowest - 1.0
+        theirs = experiment.fits(X, y, result["seconds"], lowest, GAPS)
         return result | {"gap": float(gap), "theirs": theirs}
 
-    # Edits.
+    def first_edit(self, folder):
+        """First edits after a dump is loaded, and the working day from there.
 
-    def first_edit(self):
-        """The edit that computes the Hessian for later ones."""
-        seconds = self.remove(self.pick(1))
+        The row of the last edit, which is compared with scikit-learn, has the median
+        influence of the rows that were tried.
+        """
+        file = Path(folder) / "ours.joblib"
+        self.model.save(file)
+        before = self.model.to_sklearn()
+        rows = self.pick(N_FIRST)
+        seconds, moved = [], []
+        for row in rows:
+            model = joblib.load(file)
+            seconds.append(timed(model.unlearn, position=row).wall)
+            moved.append(np.linalg.norm(flat(model) - flat(before)))
+        row = rows[np.argsort(moved)[len(rows) // 2]]
+        self.model = joblib.load(file)
+        again = self.remove(row)
         report = self.model.update_report_
-        return {"seconds": seconds, "hessians": report.n_hessians}
+        result = self._compared(before, [*seconds, again])
+        result |= {"passes": report.n_passes, "hessians": report.n_hessians}
+        return result | {"day": self.day(file, result)}
+
+    def day(self, file, first):
+        """Seconds of a working day, ours and theirs; None where no refit suffices."""
+        if not (refits := first["warm"] or first["cold"]):
+            return None
+        solver = min(refits, key=refits.get)
+        tol = first["tol"][solver]
+        X, y, experiment = self.X, self.y, self.experiment
+        rows = self.pick(N_DAY)
+        started = perf_counter()
+        model = joblib.load(file)
+        for row in rows:
+            model.unlearn(position=row)
+        model.save(file)  # purges
+        ours = perf_counter() - started
+        theirs, live = 0.0, self.live
+        refit = self.model.to_sklearn()
+        for row in rows:
+            live = live[live != row]
+            some_X, some_y = X[live], y[live]
+            refit = experiment.theirs(solver, tol, refit)
+            spent, _, refit = timed(refit.fit, some_X, some_y)
+            theirs += spent
+        theirs += timed(joblib.dump, refit, file.with_name("theirs.joblib")).wall
+        return {"ours": ours, "theirs": theirs, "solver": solver}
+
+    # Edits.
 
     def pick(self, n_rows):
         """Random rows of the current training rows."""
@@ -236,56 +166,36 @@ class Study:
             before = self.model.to_sklearn()
             seconds.append(self.remove(choose(n_rows)))
             passes.append(self.model.update_report_.n_passes)
+        result = self._compared(before, seconds)
+        return result | {"n_rows": n_rows, "passes": float(np.median(passes))}
+
+    def _compared(self, before, seconds):
+        """The last edit beside scikit-learn's refits. `seconds` are ours."""
         report = self.model.update_report_
         X, y = self.X[self.live], self.y[self.live]
-        exact = self.polished(X, y, self.model.to_sklearn())
-        moved = np.linalg.norm(flat(before) - flat(exact))
-        result = {
-            "n_rows": n_rows,
-            "seconds": float(np.median(seconds)),
-            "passes": float(np.median(passes)),
+        exact = self.experiment.polished(X, y, self.model.to_sklearn())
+        edit = Edited(before, exact, X, y)
+        ours = float(np.median(seconds))
+        warm, cold = self.experiment.refits(edit, ours)
+        return {
+            "seconds": ours,
             "relative_bound": report.relative_bound,
             "refit": report.refit,
-            "error": float(np.linalg.norm(flat(self.model) - flat(exact)) / moved),
-            "warm": {},
-            "cold": {},
+            "error": edit.error(flat(self.model)),
+            "warm": by_solver(warm),
+            "cold": by_solver(cold),
+            "tol": {refit.solver: refit.tol for refit in [*cold, *warm]},
+            "newton_step": self.newton_step(edit),
         }
-        for solver in self.experiment.solvers:
-            if not self.experiment.is_ridge:
-                spent = self._refit(solver, before, exact, moved, X, y, seconds)
-                if spent is not None:
-                    result["warm"][solver] = spent
-        fastest = self.experiment.solvers
-        if result["warm"]:
-            fastest = [min(result["warm"], key=result["warm"].get)]
-        for solver in fastest:
-            spent = self._refit(solver, None, exact, moved, X, y, seconds)
-            if spent is not None:
-                result["cold"][solver] = spent
-        result["newton_step"] = self.newton_step(before, exact, moved, X, y)
-        return result
 
-    def _refit(self, solver, start, exact, moved, X, y, ours):
-        """Seconds of the refit with the loosest sufficient `tol`; None if none is."""
-        for tol in TOLS:
-            model = self.warm(self.theirs(solver, tol), start)
-            spent, _, model = timed(model.fit, X, y)
-            if np.linalg.norm(flat(model) - flat(exact)) <= EDIT_TOL * moved:
-                again = self.warm(self.theirs(solver, tol), start)
-                return min(spent, timed(again.fit, X, y).wall)
-            if spent > HOPELESS * max(np.median(ours), 0.1):
-                break
-        return None
-
-    def newton_step(self, before, exact, moved, X, y):
+    def newton_step(self, edit):
         """One plain Newton step from the old solution: seconds and error."""
-        if self.experiment.is_ridge or before.coef_.shape[0] > 1:
+        if self.experiment.is_ridge or edit.before.coef_.shape[0] > 1:
             return None
-        if X.shape[1] > 3000:
+        if sparse.issparse(edit.X) or edit.X.shape[1] > 3000:
             return None
-        step = timed(newton_step, before, X, y, self.experiment.C)
-        error = np.linalg.norm(step.result - flat(exact)) / moved
-        return {"seconds": step.wall, "error": float(error)}
+        step = timed(newton_step, edit.before, edit.X, edit.y, self.experiment.C)
+        return {"seconds": step.wall, "error": edit.error(step.result)}
 
     def sequence(self, n_edits):
         """Single rows one after the other: times, and errors in between."""
@@ -298,7 +208,7 @@ class Study:
             self.live = self.live[self.live != row]
             if number in checks:
                 X, y = self.X[self.live], self.y[self.live]
-                exact = self.polished(X, y, self.model.to_sklearn())
+                exact = self.experiment.polished(X, y, self.model.to_sklearn())
                 moved = np.linalg.norm(flat(before) - flat(exact))
                 error = np.linalg.norm(flat(self.model) - flat(exact)) / moved
                 errors.append(float(error))
@@ -320,8 +230,9 @@ def run(experiment, n_draws, n_sequence):
         "n_samples": n_samples,
         "n_features": study.X.shape[1],
         "fit": study.fit(),
-        "first_edit": study.first_edit(),
     }
+    with tempfile.TemporaryDirectory() as folder:
+        result["first_edit"] = study.first_edit(folder)
     result["cache_bytes"] = study.model.update_report_.cache_bytes
     permille, percent = n_samples // 1000, n_samples // 100
     result["edits"] = {
