@@ -338,11 +338,13 @@ class Problem:
         influences = []
         size = max(1, _GRADIENT_ENTRIES // iterate.size)
         for first in range(0, len(some), size):
-            gradients = self.objective.row_gradients(
-                iterate, some[first : first + size]
+            of_rows = self.objective.row_gradients(iterate, some[first : first + size])
+            # `to_coordinates` takes the outputs first.
+            coordinates = self.objective.loss.to_coordinates(of_rows.swapaxes(0, 1))
+            of_rows = coordinates.swapaxes(0, 1).reshape(
+                len(of_rows), self._n_systems, -1
             )
-            gradients = np.stack([self.vectors(gradient) for gradient in gradients])
-            influences.append(hessian.dual_norms(gradients))
+            influences.append(hessian.dual_norms(of_rows))
         of_row = _NEGLIGIBLE * np.median(np.concatenate(influences))
         exact = self.keeps_hessian
         fraction = _NEGLIGIBLE_OF_NORM
