@@ -116,11 +116,14 @@ class CheckpointReplay:
     parts : dict of str to float
         Parts of the estimated error before they are multiplied by their factors, as
         fractions of how far the edit moves the end of the path.
+    moved : float
+        How far that is.
     """
 
     def __init__(self, replay, checkpoints, attempt, evaluation_rows, trajectory):
         self.attempt = attempt
         self.parts = {}
+        self.moved = 0.0
         self._replay = replay
         self._checkpoints = checkpoints
         self._evaluation_rows = evaluation_rows
@@ -178,7 +181,7 @@ class CheckpointReplay:
         self._predict(first, n_steps)
         self._trajectory.end[:] = self._iterate + self._drift
         self._trajectory.exact[:] = False
-        moved = np.linalg.norm(self._drift)
+        self.moved = moved = float(np.linalg.norm(self._drift))
         if not moved > 0.0:
             return 0.0
         is_checked = corrects_path and "after" in self.attempt.checks

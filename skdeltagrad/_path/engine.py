@@ -63,6 +63,10 @@ class PathEngine(AbstractEngine):
     noise : float
         The part of the last edit's error that no correction point reduces, if that was
         above its tolerance.
+    error_left : float
+        Estimated distance of the path's end from that of an exact retrain, which the
+        edits since the last one have left. Infinite if one of them was a replay of the
+        paper, whose error is not estimated.
     facts : dict
         What the report says about the last edit, except for numbers of steps.
     cache_dtype : {"float64", "float32"}
@@ -79,6 +83,7 @@ class PathEngine(AbstractEngine):
     n_corrections: int | None = None
     on_all_rows: bool = False
     noise: float = 0.0
+    error_left: float = 0.0
     facts: dict = field(default_factory=dict)
     cache_dtype: str = "float64"
     cache_folder: str | None = None
@@ -222,7 +227,9 @@ class PathEngine(AbstractEngine):
                 period=settings.period,
                 history_size=settings.history_size,
             )
-            return self._run(oracle, row_counts)
+            found = self._run(oracle, row_counts)
+            is_exact = found.trajectory.exact.all()
+            return found if is_exact else replace(found, error_left=np.inf)
         n_batches = self.schedule.steps_per_epoch
         fraction = 1.0 / n_batches
         replay = Replay(
@@ -375,10 +382,16 @@ class PathEngine(AbstractEngine):
                 # Half as many correction points have four times the error.
                 fewer = attempt.fewer()
                 enough = estimate * (attempt.n_corrections / fewer) ** 2 <= edit_tol
+                error = replay_error.accumulated(self.error_left, estimate * run.moved)
+                facts = {"n_passes": n_passes, "error_estimate": 0.0}
+                if error > 0.0:
+                    fraction = error / run.moved if run.moved > 0.0 else np.inf
+                    facts["error_estimate"] = fraction if fraction < np.inf else None
                 changes = {
                     "n_corrections": fewer if enough else attempt.n_corrections,
                     "on_all_rows": attempt.on_all_rows,
-                    "facts": {"n_passes": n_passes, "error_estimate": estimate},
+                    "error_left": error,
+                    "facts": facts,
                 }
                 return replace(self, trajectory=trajectory), changes
             if not np.isfinite(estimate):
@@ -430,6 +443,9 @@ class PathEngine(AbstractEngine):
         model = replace(self.model, centre=training_set.centre())
         engine = replace(self, model=model).rescheduled(training_set, settings)
         return engine.fit(training_set), None
+
+    def taken_as_exact(self):
+        return replace(self, error_left=0.0)
 
     def gradients(self, n_features):
         return self.playback().gradients(n_features)

@@ -1,8 +1,12 @@
 """The parts of a replay's estimate, each where the truth is known by other means."""
 
+import pickle
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
@@ -13,6 +17,7 @@ from skdeltagrad._path.checkpoint_plan import CheckpointPlan
 from skdeltagrad._path.checkpoint_replay import CheckpointReplay
 from skdeltagrad._path.checkpoints import HessianArrays
 from skdeltagrad._path.cost import Attempt
+from skdeltagrad.inspection import leave_one_out
 
 WHOLE = CheckpointPlan("whole", 1.0, 9)
 SAMPLED = CheckpointPlan("whole", 0.1, 5)
@@ -177,3 +182,98 @@ def test_large_rows_that_leave_do_not_matter(runs):
     assert not fitted.update_report_.refit
     exact = fitted.partial_refit().coef_
     assert np.linalg.norm(replayed - exact) < 1e-2 * np.linalg.norm(before - exact)
+
+
+# What earlier edits left --------------------------------------------------------------
+
+SGD = {"solver": "sgd", "max_iter": 60, "batch_size": 64, "learning_rate": 0.05}
+
+
+def sequence(edits, **parameters):
+    """Make edits one after the other; how far the last report is from the truth.
+
+    Returns the model, and the error of its coefficients as a fraction of the distance
+    that the last edit moved them, divided by the estimate.
+    """
+    fitted = model(random_state=0, **parameters)
+    for edit in edits:
+        before = fitted.coef_
+        edit(fitted)
+    after, estimate = fitted.coef_, fitted.update_report_.error_estimate
+    exact = clone(fitted).set_params(period=1, edit_tol=1e-2).fit(*breast_cancer())
+    for edit in edits:
+        edit(exact)
+    error = np.linalg.norm(after - exact.coef_) / np.linalg.norm(after - before)
+    return fitted, error / estimate
+
+
+def breast_cancer():
+    X, y = load_breast_cancer(return_X_y=True)
+    return scale(X), y
+
+
+def removal(*positions):
+    return lambda fitted: fitted.unlearn(position=list(positions))
+
+
+def addition(*numbers):
+    X, y = breast_cancer()
+    numbers = list(numbers)
+    return lambda fitted: fitted.partial_refit(1.5 * X[numbers], 1 - y[numbers])
+
+
+@pytest.mark.parametrize("schedule", [{}, SGD], ids=["gd", "sgd"])
+@pytest.mark.parametrize("first", [removal, addition], ids=["removal", "addition"])
+def test_what_an_earlier_edit_left_is_counted(first, schedule, replay_always):
+    """One row leaves after many have changed the model, whose error is still there."""
+    ratios = []
+    for number in range(5):
+        rows = np.arange(number, 400, 40)
+        _, ratio = sequence([first(*rows), removal(500 + number)], **schedule)
+        ratios.append(ratio)
+    assert 1 / 4 < np.median(ratios) < 4
+    assert max(ratios) < 6
+
+
+@pytest.mark.parametrize("schedule", [{}, SGD], ids=["gd", "sgd"])
+def test_errors_of_many_edits_add_up(schedule, replay_always):
+    of_one_class = np.flatnonzero(load_breast_cancer().target == 0)[:60]
+    at_random = np.random.default_rng(0).permutation(569)[:60]
+    for rows in (of_one_class, at_random):
+        edits = [removal(*some) for some in rows.reshape(20, 3)]
+        _, ratio = sequence(edits, **schedule)
+        assert 1 / 4 < ratio < 4
+
+
+def test_a_retrain_clears_what_edits_left(replay_always):
+    several = [removal(*range(40)), removal(50)]
+    fitted, _ = sequence(several)
+    dirty = fitted.update_report_.error_estimate
+    loaded = pickle.loads(pickle.dumps(fitted))
+    for retrain in (lambda one: one.partial_refit(), lambda one: one.purge()):
+        clean = deepcopy(loaded)
+        retrain(clean)
+        clean.unlearn(position=60)
+        assert clean.update_report_.error_estimate < dirty / 3
+    loaded.unlearn(position=60)
+    assert loaded.update_report_.error_estimate > dirty / 3
+
+
+def test_of_an_unknown_error_there_is_no_estimate(replay_always):
+    """The paper's replay has none, and what it left is part of any later error."""
+    fitted = model().set_params(period=5).unlearn(position=[1, 2])
+    assert fitted.update_report_.error_estimate is None
+    fitted.set_params(period="auto").unlearn(position=3)
+    assert not fitted.update_report_.refit
+    assert fitted.update_report_.error_estimate is None
+    fitted.partial_refit()
+    assert fitted.unlearn(position=4).update_report_.error_estimate < 1e-2
+
+
+def test_leaving_a_row_out_is_compared_with_the_model_as_it_is(replay_always):
+    """Both models have what earlier edits left: their difference does not."""
+    fitted = model(max_iter=20, learning_rate=0.5).unlearn(position=[*range(0, 400, 8)])
+    groups = np.arange(fitted.update_report_.n_samples) % 260  # of two rows each
+    found = leave_one_out(fitted, groups=groups)
+    fitted.unlearn(position=500)
+    assert np.median(found.error) < 0.2 * fitted.update_report_.error_estimate
