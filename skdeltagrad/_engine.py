@@ -254,6 +254,13 @@ class AbstractEngine(ABC):
     def attributes(self) -> dict:
         """Return the fitted attributes that the estimator shows."""
 
+    def taken_as_exact(self):
+        """Return the engine, with errors of its next edits counted from where it is.
+
+        Otherwise they are counted from where the exact solution would be.
+        """
+        return self
+
     def gradients(self, n_features: int):
         """Iterate over the gradients that can be computed from what is kept."""
         return iter(())

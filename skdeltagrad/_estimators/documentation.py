@@ -40,7 +40,8 @@ edit_tol : float, default=1e-2
     (not of what this edit changes, which the report gives as `change_bound`).
     Guaranteed by a bound, if the loss has one.
     For a replay with ``period="auto"``: largest distance to an exact retrain, as a
-    fraction of the distance that the edit moves the coefficients; by an estimate.
+    fraction of the distance that the edit moves the coefficients; by an estimate. What
+    earlier edits left is not counted in it, but in `error_estimate` of the report.
 curvature : {"auto", "exact", "kronecker", "diagonal"}, default="auto"
     For "newton": "exact" keeps the Hessian, so that most edits do not read the
     remaining rows. The others keep no Hessian and use conjugate gradients, with one

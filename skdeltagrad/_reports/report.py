@@ -114,8 +114,10 @@ class UpdateReport:
         Why there is no bound.
     error_estimate : float or None
         For "gd" and "sgd" with ``period="auto"``: the estimated distance between the
-        path's end and that of an exact retrain, as a fraction of the distance that the
-        edit moved it. An estimate, not a bound.
+        path's end and that of an exact retrain, as a fraction of the distance that this
+        edit moved it. An estimate, not a bound. It counts what earlier edits left since
+        the last exact retrain, and may therefore be above `edit_tol` when few rows
+        leave after many. None after an edit with a number as `period`.
     refit : bool or None
         Whether the model had to be fitted again from zero. A figure, because it reveals
         that a removed row had much influence.

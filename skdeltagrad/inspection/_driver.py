@@ -262,7 +262,9 @@ class Driver:
         """The engine with all that its first edit would compute, once for all units."""
         if self._has_hessian:
             return self._at_iterate(self._engine)
-        return self._engine.prepared(self._training_set, self._settings)
+        # A model and the one without a unit have the same error by earlier edits.
+        engine = self._engine.taken_as_exact()
+        return engine.prepared(self._training_set, self._settings)
 
     def _at_iterate(self, engine):
         """An engine with its gradient and its Hessian computed at its iterate."""
