@@ -5,6 +5,7 @@ attribute is corrected here alone.
 """
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from importlib import import_module
 
@@ -80,6 +81,12 @@ def batches(model):
     dealt = schedule.batches(model._training_set.table)
     for step in range(schedule.n_steps):
         yield dealt.at(step)
+
+
+def beginning_with(model, n_corrections):
+    """Let the next edit begin with some number of correction points; the model."""
+    model._engine = replace(model._engine, n_corrections=n_corrections)
+    return model
 
 
 @contextmanager

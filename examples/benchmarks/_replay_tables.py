@@ -186,3 +186,35 @@ def cache_table(results):
             *(f"{size:,} ({size / run:.2f} times)" for size in sizes),
         ])  # fmt: skip
     return table(head, lines)
+
+
+def decisions_table(results):
+    """A line for each data set and schedule, and how many decisions cost time."""
+    head = ["set", "schedule", "speed-up of a replay of 1 row, 0.1%, 1%", "because"]
+    lines, wrong = [], {"retrained": [], "replayed": []}
+    for result in results:
+        for schedule, edits in result["schedules"].items():
+            cells, reasons = [], set()
+            for edit in edits:
+                speed_up, is_retrained = edit["speed_up"], edit["reason"] is not None
+                cells.append(f"{speed_up:.1f}" if edit["within_edit_tol"] else "-")
+                if is_retrained:
+                    cells[-1] = f"({cells[-1]})"
+                    reasons.add(edit["reason"])
+                if edit["within_edit_tol"]:
+                    way = "retrained" if is_retrained else "replayed"
+                    wrong[way].append(speed_up if is_retrained else 1.0 / speed_up)
+            lines.append(
+                [result["name"], schedule, ", ".join(cells), "; ".join(sorted(reasons))]
+            )
+    text = table(head, lines)
+    text += "\n(In parentheses: retrained; - no replay is within edit_tol.)\n"
+    for way, other in (("retrained", "a replay"), ("replayed", "a retrain")):
+        factors = np.array(wrong[way])
+        counts = ", ".join(
+            f"{np.count_nonzero(factors >= factor)} where {other} is at least "
+            f"{factor:g} times faster"
+            for factor in (1.25, 2.0, 3.0)
+        )
+        text += f"{len(factors)} edits are {way}: {counts}.\n"
+    return text

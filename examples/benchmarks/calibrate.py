@@ -23,6 +23,8 @@ import numpy as np
 from _command import parser
 from _internals import (
     add_rank_one,
+    batches,
+    beginning_with,
     constant,
     data_term,
     hessians_by_factors,
@@ -42,6 +44,10 @@ IN_CODE = {
     "sparse entry": ("_data.csr_rows", "CsrRows", "entry_cost"),
     "call": ("_path.cost", "CALL"),
     "replay": ("_path.cost", "OVERHEAD"),
+    "measuring": ("_path.cost", "MEASURING"),
+    "row": ("_path.cost", "ROW"),
+    "reading": ("_path.cost", "READING"),
+    "dealing": ("_path.cost", "DEALING"),
     # `cost.step_work` counts multiplications: the factor is 1.
     "predicted step": 1.0,
     "BLAS": ("_path.cost", "BLAS"),
@@ -202,6 +208,70 @@ def replay(sizes):
     yield "1,000 x 50", seconds / multiplication_seconds(sizes)
 
 
+def measuring(sizes):
+    """Multiplications in the time of a correction point of next to no rows."""
+    X, y = random_rows(1_000, 50)
+    model = DeltaGradLogisticRegression(
+        solver="gd", max_iter=40, learning_rate=0.1, edit_tol=1e6
+    ).fit(X, y)
+    rows, seconds = iter(range(1_000)), []
+    with replays_at_any_price():
+        model.unlearn(position=next(rows))
+        for n_corrections in (1, 9):
+            seconds.append(
+                median_seconds(
+                    lambda n=n_corrections: beginning_with(model, n).unlearn(
+                        position=next(rows)
+                    ),
+                    9,
+                )
+            )
+    one = (seconds[1] - seconds[0]) / 8
+    yield "1,000 x 50", one / multiplication_seconds(sizes)
+
+
+def row(sizes):
+    """Multiplications in the time of a row, besides those with its entries."""
+    for n_features in (4, 20):
+        term = Term(sizes, n_features)
+        seconds = term.pass_seconds() - term.n_multiplications * multiplication_seconds(
+            sizes
+        )
+        seconds /= sizes.n_rows
+        yield f"{n_features} columns", seconds / multiplication_seconds(sizes)
+
+
+def reading(sizes):
+    """R, where K outputs take (K + R) / (1 + R) times as long as one."""
+    for n_features in (9, 50):
+        one, many = (Term(sizes, n_features, n).pass_seconds() for n in (2, 7))
+        ratio = many / one
+        yield f"{n_features} columns, 7 classes", (7.0 - ratio) / (ratio - 1.0)
+
+
+def dealing(sizes):
+    """Multiplications in the time of finding and reading a row of a mini-batch."""
+    for n_features in (4, 50):
+        X, y = random_rows(sizes.n_rows, n_features)
+        model = DeltaGradLogisticRegression(
+            solver="sgd", max_iter=1, batch_size=sizes.n_rows // 2, learning_rate=0.1
+        ).fit(X, y)
+        objective, rows = data_term(model)
+        iterate = np.zeros(objective.shape)
+
+        def epoch(model=model, objective=objective, iterate=iterate):
+            for indices in batches(model):
+                objective.gradient_sums(iterate, indices)
+
+        seconds = median_seconds(epoch, sizes.n_calls) - median_seconds(
+            lambda o=objective, i=iterate, r=rows: o.gradient_sums(i, r), sizes.n_calls
+        )
+        expected = value_in_code("dealing")
+        expected += constant("_path.cost", "DEALING_ENTRY") * n_features
+        measured = seconds / sizes.n_rows / multiplication_seconds(sizes)
+        yield f"{n_features} columns", measured, expected
+
+
 def predicted_step(sizes):
     """Time of a multiplication of a predicted step, relative to one of a pass."""
     seconds, _ = replay_step_seconds(sizes)
@@ -320,6 +390,10 @@ MEASUREMENTS = {
     "sparse entry": sparse_entry,
     "call": call,
     "replay": replay,
+    "measuring": measuring,
+    "row": row,
+    "reading": reading,
+    "dealing": dealing,
     "predicted step": predicted_step,
     "BLAS": blas,
     "eigenvectors": eigenvectors,

@@ -26,12 +26,14 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
+import estimates
 import numpy as np
 from _command import Results, environment, parser
-from _data import standardised
+from _data import covtype, standardised
 from _internals import replays_at_any_price
 from _replay_tables import (
     cache_table,
+    decisions_table,
     edits_table,
     growth_table,
     hard_table,
@@ -41,7 +43,9 @@ from _replay_tables import (
 from _timing import timed
 from paper import LEARNING_RATE, WEIGHT_DECAY, Experiment, experiments
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, make_regression
+
+from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 
 RATES = (1e-3, 1e-2)
 # Not run unless named: it takes minutes and 14 GB (17 GB with the settings above).
@@ -126,6 +130,25 @@ class Options:
     def rng(self, *more):
         """A random number generator that no other use shares."""
         return np.random.default_rng([self.seed, *more])
+
+
+def narrow(folder):
+    """245,000 x 3: most of the time of a step is not spent on multiplications."""
+    X, y = _synthetic(245_000, 3)
+    return X.astype(float), y
+
+
+def narrow_regression(folder):
+    """46,000 x 9."""
+    X, y = make_regression(46_000, 9, noise=100.0, random_state=0)
+    return X, y / y.std()
+
+
+NARROW = {
+    "narrow, 245k x 3": narrow,
+    "narrow regression, 46k x 9": narrow_regression,
+    "covtype, all rows": covtype,
+}
 
 
 # Measuring ------------------------------------------------------------------------
@@ -450,6 +473,74 @@ def cache(options):
         }
 
 
+SCHEDULES = {
+    "gd, 100 epochs": {"solver": "gd", "max_iter": 100},
+    "gd, 20 epochs": {"solver": "gd", "max_iter": 20},
+    "sgd, 30 epochs of 15 batches": {"solver": "sgd", "max_iter": 30},
+    "sgd, 20 epochs of 512 rows": {"solver": "sgd", "max_iter": 20, "batch_size": 512},
+}
+
+
+def decisions(options):
+    """What is replayed or retrained, and the times of both.
+
+    Every edit is replayed on a copy, by force if it would be retrained for its cost
+    (`_internals.replays_at_any_price`), and the copy is then retrained. Only replays
+    that end within `edit_tol` are counted.
+    """
+    sets = NARROW | {name: load for name, (load, _) in estimates.SETS.items()}
+    for name, load in sets.items():
+        if options.sets is not None and name not in options.sets:
+            continue
+        if options.folder is None and name in estimates.OF_FILES:
+            continue
+        X, y = load(options.folder)
+        changes = estimates.SETS.get(name, (None, {}))[1]
+        result = {"name": name, "schedules": {}}
+        for title, schedule in SCHEDULES.items():
+            model = _fitted(X, y, schedule, changes.get("learning_rate", 0.1))
+            result["schedules"][title] = list(_decided(model, options))
+        yield result
+
+
+def _fitted(X, y, schedule, learning_rate):
+    """A model with Hessian checkpoints, if those are affordable."""
+    n_samples = X.shape[0]
+    schedule = {"batch_size": n_samples // 15} | schedule | {"random_state": 0}
+    if schedule["solver"] == "gd":
+        del schedule["batch_size"]
+    if np.issubdtype(y.dtype, np.floating):
+        if schedule["solver"] == "gd":
+            learning_rate = "auto"
+        model = DeltaGradRidge(WEIGHT_DECAY * n_samples, **schedule)
+    else:
+        model = DeltaGradLogisticRegression(1 / (WEIGHT_DECAY * n_samples), **schedule)
+    model.set_params(learning_rate=learning_rate).fit(X, y)
+    with replays_at_any_price():
+        return model.unlearn(position=0)
+
+
+def _decided(model, options):
+    """Yield figures of edits of a model."""
+    n_samples = model.update_report_.n_samples
+    for n_rows in (1, max(2, n_samples // 1_000), n_samples // 100):
+        rows = 1 + options.rng(n_rows).choice(n_samples - 1, n_rows, replace=False)
+        reason = model.plan_unfit(position=rows).reason
+        replays, retrains = [], []
+        for _ in range(options.n_draws):
+            copy = deepcopy(model)
+            with replays_at_any_price():
+                replays.append(timed(remove, rows, copy).wall)
+            within = not copy.update_report_.refit
+            retrains.append(timed(copy.partial_refit).wall)
+        yield {
+            "n_rows": n_rows,
+            "reason": reason,
+            "within_edit_tol": within,
+            "speed_up": float(np.median(retrains) / np.median(replays)),
+        }
+
+
 @dataclass(frozen=True)
 class Section:
     """A generator of results, one for each data set, and the table that shows them."""
@@ -466,6 +557,7 @@ SECTIONS = {
     "growth": Section("Ten rows removed from more and more", growth, growth_table),
     "tradeoff": Section("Speed against error", tradeoff, tradeoff_table),
     "cache": Section("Memory", cache, cache_table),
+    "decisions": Section("Replayed or retrained", decisions, decisions_table),
 }
 
 
@@ -485,7 +577,7 @@ def markdown(results):
 
 def main():
     command = parser(__doc__, data=True, out="replay-results", only=SECTIONS)
-    known = [*cases(None), "breast_cancer"]
+    known = [*cases(None), "breast_cancer", *NARROW, *estimates.SETS]
     command.add_argument(
         "--sets", nargs="+", metavar="NAME", choices=known,
         help="which of: " + ", ".join(map(repr, known)),

@@ -14,9 +14,19 @@ from .checkpoint_plan import CheckpointPlan
 from .checkpoint_sums import N_DIRECTIONS, ROWS_PER_COLUMN
 
 # Measured: multiplications in the time that Python takes around a step that reads rows,
-# and around a whole replay.
-CALL = 4e5
-OVERHEAD = 4e7
+# around a correction point or a check, and around a whole replay.
+CALL = 1e5
+MEASURING = 5e6
+OVERHEAD = 2e7
+# Measured: multiplications in the time that a row takes besides those with its entries,
+# for its loss; and that finding a row of a mini-batch and reading it from a random
+# place takes, for the row and for each entry.
+ROW = 90.0
+DEALING = 100.0
+DEALING_ENTRY = 1.5
+# Measured: reading rows for K outputs takes as long as K + 2 multiplications where one
+# output takes 3, because an entry is read only once.
+READING = 2.0
 # Measured: multiplications that BLAS makes in the time of one of a pass, and those by
 # BLAS for the eigenvectors of a matrix of order d, divided by d^3.
 BLAS = 5.0
@@ -27,7 +37,8 @@ PASSES_EACH = 1.5
 # How many times a replay goes through its predicted steps: to predict them, to correct
 # them, and to propagate the parts of the estimated error.
 RUNS_OF_REPLAY = 3
-# Fraction of a retrain's time that a replay may be expected to take.
+# Fraction of a retrain's time that a replay may be expected to take. A replay that
+# saves less than a fifth of it is not worth its error.
 WORTHWHILE = 0.8
 # Rows that the paper's replay may read, relative to a retrain: it reads removed rows in
 # every exact step, so that both read as many rows if half of them are removed.
@@ -135,10 +146,14 @@ class Attempt:
         return ("early",) if price > 1.0 else ("early", "after")
 
     @property
+    def n_measured(self):
+        """Number of correction points and checks."""
+        return self.n_corrections + len(self.checks)
+
+    @property
     def passes(self):
         """Cost of correction points and checks, in passes over all rows."""
-        n_measured = self.n_corrections + len(self.checks)
-        return PASSES_EACH * n_measured * self._fraction
+        return PASSES_EACH * self.n_measured * self._fraction
 
     @property
     def most_passes(self):
@@ -150,33 +165,48 @@ class Attempt:
         return 1.0 if self.on_all_rows else self.plan.fraction
 
 
-def is_worthwhile(plan, objective, table, n_rows, edit, n_epochs, n_steps):
+def is_worthwhile(attempt, objective, table, n_rows, edit, n_steps):
     """Return whether a replay from checkpoints is clearly faster than a retrain.
+
+    Work is counted, and no clock is read. If decisions depended on measured times, the
+    same edits of the same rows would sometimes be replayed and sometimes retrained, and
+    would give other coefficients, within `edit_tol`; a path could not be reproduced,
+    and its digest in a receipt would prove nothing. For the same reason, the number of
+    threads is not considered. ``examples/benchmarks/replay.py --only decisions``
+    compares the decisions with times.
 
     Parameters
     ----------
-    plan : CheckpointPlan
+    attempt : Attempt
+        The first one.
     objective : AbstractDataTerm
     table : RowTable
     n_rows : int
         Number of rows before the edit.
     edit : Edit
-    n_epochs, n_steps : int
+    n_steps : int
     """
     some = table.first_indices(_N_LOOKED_AT)
     if not len(some):  # every row is replaced
         return False
-    of_row = 2 * objective.n_outputs * objective.work_per_row(some)
+    n_epochs, plan, loss = attempt.n_epochs, attempt.plan, objective.loss
+    entries = objective.work_per_row(some)
+    row = (2 * entries + ROW) * (loss.n_outputs + READING) / (1 + READING)
+    dealing = DEALING + DEALING_ENTRY * entries
+    # Full batches read rows in their stored order.
+    of_batches = row + dealing if n_steps > n_epochs else row
     n_after = n_rows - len(edit.removed) + len(edit.added)
-    retrain = n_epochs * n_after * of_row + n_steps * CALL
+    retrain = n_epochs * n_after * of_batches + n_steps * CALL
     # Steps that read rows which leave or join are made one by one.
-    single_steps = min(n_steps, n_epochs * len(edit))
-    passes = Attempt.first(plan, n_epochs).passes * n_rows
-    replay = (n_epochs * len(edit) + passes) * of_row + single_steps * CALL
+    n_single = min(n_steps, n_epochs * len(edit))
+    n_read = n_epochs * len(edit) + attempt.passes * n_rows
     n_runs = RUNS_OF_REPLAY if plan.properties.corrects_path else 1
-    step = step_work(plan, objective.loss, objective.n_dof, objective.n_groups)
-    replay += n_runs * n_steps * step
-    return replay + OVERHEAD <= WORTHWHILE * retrain
+    replay = OVERHEAD + attempt.n_measured * MEASURING + n_single * CALL
+    replay += n_read * (row + dealing)
+    replay += (
+        n_runs * n_steps * step_work(plan, loss, objective.n_dof, objective.n_groups)
+    )
+    return replay <= WORTHWHILE * retrain
 
 
 def step_work(plan, loss, n_dof, n_groups):

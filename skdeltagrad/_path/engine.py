@@ -281,7 +281,7 @@ class PathEngine(AbstractEngine):
                 term.n_groups,
             )  # fmt: skip
         if plan is not None and cost.is_worthwhile(
-            plan, term, training_set.table, n_before, edit, self.n_epochs,
+            self._first_attempt(plan), term, training_set.table, n_before, edit,
             self.schedule.n_steps,
         ):  # fmt: skip
             return plan, None

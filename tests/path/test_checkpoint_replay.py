@@ -186,6 +186,38 @@ def test_a_replay_that_takes_longer_than_a_retrain_is_not_made(monkeypatch):
     assert model._engine.checkpoints is None
 
 
+@pytest.mark.parametrize("n_features", [3, 9])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"solver": "gd", "max_iter": 100, "learning_rate": 0.1},
+        {"solver": "sgd", "max_iter": 30, "batch_size": 4_000, "learning_rate": 0.1},
+    ],
+    ids=["gd", "sgd"],
+)
+def test_rows_of_few_columns_are_replayed(monkeypatch, n_features, schedule):
+    """A step takes most of its time for losses and for reading, not for products."""
+    monkeypatch.undo()
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40_000, n_features))
+    y = (X[:, 0] + rng.logistic(size=len(X)) > 0).astype(int)
+    model = DeltaGradLogisticRegression(**schedule, edit_tol=0.1, random_state=0)
+    report = model.fit(X, y).unlearn(position=range(40)).update_report_
+    assert not report.refit
+
+
+def test_no_clock_decides(monkeypatch):
+    """Otherwise the same history would not always give the same coefficients."""
+    monkeypatch.undo()
+    monkeypatch.setattr("skdeltagrad._path.engine.perf_counter", None)
+    X, y, parameters = load("two classes")
+    for max_iter in (150, 3_000):  # retrained and replayed
+        schedule = {**GD, "max_iter": max_iter}
+        model = DeltaGradLogisticRegression(**schedule, **parameters).fit(X, y)
+        refit = model.unlearn(position=[1, 2]).update_report_.refit
+        assert refit == (max_iter == 150)
+
+
 def test_where_a_sample_is_too_noisy_all_rows_are_measured(monkeypatch):
     monkeypatch.setattr("skdeltagrad._path.cost.SAMPLE", 250)
     monkeypatch.setattr("skdeltagrad._path.cost.SAMPLE_OF_FIT", 0.0)
