@@ -197,7 +197,12 @@ class PathEngine(AbstractEngine):
             self.schedule.batches(table),
             self.schedule.members(edit.added_positions, edit.added),
         )
-        return self._run(oracle, row_counts)
+        fitted = self._run(oracle, row_counts)
+        # A retrain of the same rows hardly changes the path.
+        kept = self.checkpoints
+        if edit is NO_EDIT and kept is not None and kept.fit(fitted.trajectory):
+            return replace(fitted, checkpoints=kept)
+        return fitted
 
     def edited(self, training_set, edit, settings):
         table = training_set.table

@@ -362,14 +362,41 @@ def test_one_can_edit_after_checkpoints_lost_their_digits_in_a_noisy_edit(monkey
     assert "noise" in model.unlearn(position=2).update_report_.reason
 
 
-def test_retraining_removes_the_checkpoints():
+@pytest.mark.parametrize("schedule", [GD, SGD], ids=["gd", "sgd"])
+def test_a_retrain_of_nearly_the_same_rows_keeps_the_checkpoints(schedule):
     X, y, parameters = load("two classes")
-    model = DeltaGradLogisticRegression(**GD, **parameters).fit(X, y)
-    model.unlearn(position=1)
-    assert model.update_report_.checkpoint_bytes == model._engine.checkpoints.nbytes > 0
-    model.partial_refit()
+    parameters = {**schedule, **parameters}
+
+    def edit(model):
+        remove(model)
+        model.partial_refit()
+        before = model.coef_.copy()
+        assert model.update_report_.checkpoint_bytes > 0
+        model.unlearn(position=[200, 201, 202])
+        edit.moved = np.linalg.norm(model.coef_ - before)
+
+    model = DeltaGradLogisticRegression(**parameters).fit(X, y)
+    exact = DeltaGradLogisticRegression(**parameters, period=1).fit(X, y)
+    edit(model)
+    report = model.update_report_
+    assert report.n_hessians == 0
+    remove(exact)
+    exact.unlearn(position=[200, 201, 202])
+    error = np.linalg.norm(model.coef_ - exact.coef_) / edit.moved
+    assert error < 1e-2
+    assert error < 4.0 * report.error_estimate
+    model.purge()
     assert model._engine.checkpoints is None
     assert model.update_report_.checkpoint_bytes == 0
+
+
+def test_a_retrain_of_a_path_that_moved_removes_the_checkpoints():
+    X, y, parameters = load("two classes")
+    model = DeltaGradLogisticRegression(**GD, **parameters, edit_tol=1e6).fit(X, y)
+    model.unlearn(position=np.flatnonzero(y == 0)[:190])
+    assert not model.update_report_.refit
+    model.partial_refit()
+    assert model._engine.checkpoints is None
 
 
 def test_predictions_that_run_away_end_in_a_retrain(monkeypatch):
