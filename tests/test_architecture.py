@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ PRIVATE_ACROSS = {
     "_reports": {"_get_param_names"},
     "_utils": {"_init_callback_context"},
 }
+
+# What the comment of a numeric constant begins with: which of four things it is, or a
+# number that means nothing as a number.
+KINDS_OF_CONSTANTS = re.compile(
+    r"(^|[.:] )(an? )?"
+    r"(mathematics|rounding|accuracy|costs?|display|sentinels?|versions?)\b",
+    re.IGNORECASE,
+)
+# Modules whose docstring says it for all of them.
+ALL_COSTS = re.compile("constants of this module are costs")
 
 FLOOR_OF = {folder: floor for floor, folders in FLOORS.items() for folder in folders}
 HEIGHT = {floor: -number for number, floor in enumerate(FLOORS)}
@@ -224,3 +235,52 @@ def test_only_the_data_folder_asks_whether_rows_are_sparse(module):
         if isinstance(node, ast.Attribute | ast.Name)
     }
     assert not names & {"is_sparse", "issparse"}
+
+
+def numeric_constants(module):
+    """Module-level constants that are numbers, by line number: names."""
+    for node in TREES[module].body:
+        if not isinstance(node, ast.Assign):
+            continue
+        names = [
+            n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)
+        ]
+        value = ast.unparse(node.value)
+        is_number = re.fullmatch(r"[-+*/(), \d.eE]*\d[-+*/(), \d.eE]*", value)
+        if all(name.isupper() for name in names) and (is_number or "finfo" in value):
+            yield node.lineno, names
+
+
+def comment_of(lines, number):
+    """The comment on a line, or above it and the constants that share it."""
+    _, _, beside = lines[number - 1].partition("#")
+    if beside:
+        return beside.strip()
+    above = number - 1
+    while lines[above - 1] and not lines[above - 1].startswith(("#", " ", ")")):
+        above -= 1
+    comment = []
+    while lines[above - 1].startswith("#"):
+        above -= 1
+        comment.insert(0, lines[above].removeprefix("#").strip())
+    return " ".join(comment)
+
+
+@every_module
+def test_every_number_says_what_it_is(module):
+    tree, lines = TREES[module], SOURCES[module].read_text().splitlines()
+    doc = " ".join((ast.get_docstring(tree) or "").split())
+    if ALL_COSTS.search(doc):
+        return
+    silent = [
+        names
+        for number, names in numeric_constants(module)
+        if not KINDS_OF_CONSTANTS.search(comment_of(lines, number))
+    ]
+    assert not silent
+
+
+def test_numbers_are_found():
+    """Lest the test above passes because it looks at nothing."""
+    counts = [len(list(numeric_constants(module))) for module in SOURCES]
+    assert sum(counts) > 150

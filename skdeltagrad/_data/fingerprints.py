@@ -34,15 +34,18 @@ import hashlib
 
 import numpy as np
 
-# Two rows are the same up to this many units in the last place of their length.
+# Rounding: two rows are the same up to this many units in the last place of their
+# length.
 EQUAL_ULPS = 1e3
 
+# Cost: bits of a projection. With more of them a row that is not there is taken for
+# one that is less often, and the table of fingerprints is larger.
 _BITS = 40
-# A random direction magnifies a difference by |g|, g ~ N(0, 1): by more than this once
-# in 1e15 times.
+# Mathematics: a random direction magnifies a difference by |g|, g ~ N(0, 1): by more
+# than this once in 1e15 times.
 _MOST_STANDARD_DEVIATIONS = 8.0
-# Width of a cell, in units of what rounding may do: a projection is so near to an edge
-# that two cells are tried with a probability of at most 2 / 8.
+# Cost: width of a cell, in units of what rounding may do: a projection is so near to an
+# edge that two cells are tried with a probability of at most 2 / 8.
 _CELL_WIDTH = 8.0
 _CELLS_PER_COORDINATE = 1 + 2 / _CELL_WIDTH
 # Directions that rows are projected onto. The coarser the grid is, the more of them are
@@ -54,8 +57,9 @@ _SUSPECTS_AT_ONCE = 1024
 # The finaliser of splitmix64 (Steele, Lea, Flood 2014).
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
-_EPS = np.finfo(float).eps
+_EPS = np.finfo(float).eps  # rounding: its unit
 _PERSON = b"skdeltagrad rows"  # blake2b takes 16 bytes
+# Mathematics: projections are stored as int64, which has 63 bits.
 _FARTHEST = 2.0**62
 
 

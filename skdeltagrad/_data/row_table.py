@@ -22,7 +22,7 @@ from .compaction import Shift
 from .growing_array import GrowingArray
 from .sorted_index import SortedIndex
 
-GONE = -1
+GONE = -1  # a sentinel in place of a position or a storage index
 # Bytes of a character in a NumPy string, which stores code points.
 _CHARACTER_BYTES = np.dtype("U1").itemsize
 # A cost: number of ids whose lengths are computed at a time, which bounds memory.

@@ -12,7 +12,7 @@ import numpy as np
 
 from .centring import ColumnMoments
 
-_EPS = np.finfo(float).eps
+_EPS = np.finfo(float).eps  # rounding: its unit
 # A cost: largest number of passes that compute the shift, each more precisely.
 _MOST_SHIFTS = 3
 # Rounding: number of rows that are added up before their sum is added to the others.
@@ -21,7 +21,7 @@ _BLOCK = 2**10
 # many edits adds up like the steps of a random walk.
 _OF_SUM = 64
 _OF_EDIT = 2
-# Exponents of powers of two that stand for 0 and for infinity.
+# Sentinels: exponents of powers of two that stand for 0 and for infinity.
 _NOTHING = -2000
 _INFINITE = 2000
 # An accuracy threshold: largest rounding of a variance, relative to it.

@@ -16,7 +16,7 @@ from .row_table import RowTable
 from .storage import store
 from .training_set import TrainingSet
 
-_NOWHERE = -1
+_NOWHERE = -1  # a sentinel: rows that are not stored have no storage index
 
 
 class UnstoredRowTable(RowTable):

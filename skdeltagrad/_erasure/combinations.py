@@ -19,7 +19,7 @@ from scipy.linalg import orth
 
 from .row_search import CHUNK, MIN_DISTINCT, MULTIPLE
 
-_EPS = np.finfo(np.float64).eps
+_EPS = np.finfo(np.float64).eps  # rounding: its unit
 # Rounding of a vector, in units in the last place of its length.
 _ULPS = 16.0
 # Rounding of a sum of n terms, in units in the last place of their size times sqrt(n):

@@ -30,7 +30,8 @@ _FORMATS = frozenset("@=<>!?cbBhHiIlLqQnNefdgZO")
 # A function leads from here to its module, which is not part of the object.
 _NOT_OWNED = frozenset({"__globals__", "__builtins__"})
 
-# Shorter sequences of numbers cannot hold a row with enough distinct values.
+# Mathematics: shorter sequences of numbers cannot hold a row with enough distinct
+# values.
 _MIN_NUMBERS = 4
 
 

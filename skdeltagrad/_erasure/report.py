@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from .._utils import html as _html
 
-# Bound of what a message spells out.
+# Display: how many names a message spells out.
 _N_NAMES = 10
 
 _NOTHING_CHECKED = "none could be searched for"

@@ -19,10 +19,10 @@ from .row_search import (
     portions,
 )
 
-# Bound of what a message spells out.
+# Display: how many places a message spells out.
 _N_PLACES = 5
 
-# Stands for all rows together, where others are row numbers.
+# A sentinel for all rows together, where others are row numbers.
 _ALL = -1
 
 

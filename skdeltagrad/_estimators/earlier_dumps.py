@@ -10,7 +10,7 @@ from .._engine import Model
 from .._optimum.curvature import FourthMoment
 from .._optimum.rounding import Noise
 
-# Schemas that can be read besides the current one.
+# Versions of the format: schemas that can be read besides the current one.
 EARLIER_SCHEMAS = (3, 4)
 
 # Earlier names of classes.

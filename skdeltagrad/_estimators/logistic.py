@@ -31,7 +31,7 @@ from .base import BaseDeltaGrad
 from .documentation import with_shared_parts
 from .targets import Targets
 
-_UNKNOWN = -1
+_UNKNOWN = -1  # a sentinel: the code of a label that is no class
 
 
 @with_shared_parts

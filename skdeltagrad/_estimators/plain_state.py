@@ -48,9 +48,10 @@ from .._reports.report import UpdateReport
 from .._utils.checksum import checksum_of
 from .earlier_dumps import EARLIER_SCHEMAS, RENAMED, upgraded, upgraded_state
 
-# Raised whenever a class that ends up in a dump changes its attributes.
+# Version of the format: raised whenever a class that ends up in a dump changes its
+# attributes.
 SCHEMA = 5
-# The first schema whose dumps have a checksum.
+# Version of the format: the first schema whose dumps have a checksum.
 _FIRST_WITH_CHECKSUM = 4
 
 _SCHEMA_KEY = "_skdeltagrad_schema"

@@ -20,7 +20,7 @@ from .positions import positions_of
 # A cost: characters of an id that is stored, enough for a SHA-512 in hexadecimal. NumPy
 # gives every string the width of the longest one: with this it is 512 bytes a row.
 MOST_CHARACTERS = 128
-# Of a longer one in a message.
+# Display: characters of a longer id that a message shows.
 _SHOWN_CHARACTERS = 20
 
 

@@ -19,8 +19,9 @@ base, scale  (n_coef,), scalar            the known gradient; weight of its rows
 import numpy as np
 from numba import njit
 
-# Coefficients taken at a time: they stay in the first-level cache. They are taken as
-# slices because loops over whole arrays from `first` on are not vectorised.
+# Cost: coefficients taken at a time, so that they stay in the first-level cache. They
+# are taken as slices, because loops over whole arrays from `first` on are not
+# vectorised.
 _CHUNK = 1024
 
 

@@ -23,8 +23,8 @@ keys     (n_epochs, n_keys)  32-bit round keys, two for each round
 import numpy as np
 from numba import njit
 
-_MASK = 0xFFFFFFFF
-# Numbers worked on at a time: they stay in the first-level cache.
+_MASK = 0xFFFFFFFF  # mathematics: the lower 32 bits of 64
+# Cost: numbers worked on at a time, so that they stay in the first-level cache.
 _CHUNK = 512
 
 

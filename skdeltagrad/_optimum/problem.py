@@ -27,8 +27,9 @@ from .subsample import importance, sample
 # the effect of removing a row.
 _NEGLIGIBLE = 1e-3
 _NEGLIGIBLE_OF_NORM = 1e-8
-# The same of the norm for a squared error, whose step is exact: a larger distance means
-# that columns far from zero have cost digits, and another pass recovers them.
+# Accuracy: the same of the norm for a squared error, whose step is exact: a larger
+# distance means that columns far from zero have cost digits, and another pass recovers
+# them.
 _NEGLIGIBLE_OF_NORM_QUADRATIC = 1e-11
 # Cost: more is negligible by this factor where every digit takes further passes.
 _NEGLIGIBLE_BY_PRODUCTS = 10.0

@@ -53,7 +53,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-_EPS = np.finfo(float).eps
+_EPS = np.finfo(float).eps  # rounding: its unit
 # Rounding, in units of the unit roundoff: of a raw prediction; of an entry of a new
 # Hessian; of taking rows out of it and adding others; of a product with it.
 _ERROR_OF_PREDICTION = 4.0

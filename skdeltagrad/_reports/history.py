@@ -12,7 +12,7 @@ from .report import UpdateReport
 
 # A cost: the number of newest reports that are kept, of about 1 kB each in a dump.
 LENGTH = 1000
-# The number of newest reports that a notebook shows.
+# Display: the number of newest reports that a notebook shows.
 _N_SHOWN = 20
 
 

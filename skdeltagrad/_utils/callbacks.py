@@ -12,7 +12,7 @@ from functools import partial
 from .progress import AbstractListener, PrintedFacts, listening
 from .sklearn_compat import callback_management_context
 
-# Leaves of a task, at most.
+# Display: steps of a task that listeners hear of, at most.
 N_LEAVES = 100
 _ATTRIBUTES = ("_skl_callbacks", "_parent_callback_ctx")
 # Attributes of an estimator while it is followed.

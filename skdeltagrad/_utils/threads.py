@@ -20,7 +20,7 @@ _lock = threading.Lock()
 _pool = None
 _n_threads = None
 _blas_lock = threading.RLock()
-# What is beyond it is done faster by several threads of BLAS.
+# Cost: matrices of a larger order are faster with several threads of BLAS.
 _SMALL_ORDER = 1024
 
 

@@ -36,7 +36,7 @@ from ._units import Units
 
 # Cost: entries of rows that are copied at a time. 2 MB, so that they stay in the cache.
 _OWN_ENTRIES = 2**18
-# Seconds between two lines of progress: a matter of taste.
+# Display: seconds between two lines of progress.
 _INTERVAL = 2.0
 
 
