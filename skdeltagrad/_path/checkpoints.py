@@ -41,9 +41,9 @@ from .splitmix import draw
 # times as many digits they would resemble sums over rows that left.
 _PARTS_OF_ITERATE = 2.0**10
 # An accuracy threshold: Hessians are used for another path that is nearer than a
-# quarter of the largest distance between two checkpoints. Errors of edits were then between
-# half and twice those with new Hessians, on 13 data sets. With ten times as much,
-# Hessians would be those of another part of the path.
+# quarter of the largest distance between two checkpoints. Errors of edits were then
+# between half and twice those with new Hessians, on 13 data sets. With ten times as
+# much, Hessians would be those of another part of the path.
 _MOST_MOVED = 0.25
 # A cost: orders from which on blocks are read in single precision, because reading them
 # from memory then takes longer than multiplying.
