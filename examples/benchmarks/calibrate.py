@@ -48,6 +48,7 @@ IN_CODE = {
     "row": ("_path.cost", "ROW"),
     "reading": ("_path.cost", "READING"),
     "dealing": ("_path.cost", "DEALING"),
+    "second derivative": ("_path.cost", "SECOND_DERIVATIVE"),
     # `cost.step_work` counts multiplications: the factor is 1.
     "predicted step": 1.0,
     "BLAS": ("_path.cost", "BLAS"),
@@ -272,6 +273,16 @@ def dealing(sizes):
         yield f"{n_features} columns", measured, expected
 
 
+def second_derivative(sizes):
+    """Multiplications in the time of an entry of a row's second derivative."""
+    for n_classes in (4, 7):
+        term = Term(sizes, 9, n_classes)
+        seconds = term.hessian_seconds() - term.pass_seconds()
+        n_entries = sizes.n_rows * term.objective.n_curvatures**2
+        measured = seconds / n_entries / multiplication_seconds(sizes)
+        yield f"9 columns, {n_classes} classes", measured
+
+
 def predicted_step(sizes):
     """Time of a multiplication of a predicted step, relative to one of a pass."""
     seconds, _ = replay_step_seconds(sizes)
@@ -394,6 +405,7 @@ MEASUREMENTS = {
     "row": row,
     "reading": reading,
     "dealing": dealing,
+    "second derivative": second_derivative,
     "predicted step": predicted_step,
     "BLAS": blas,
     "eigenvectors": eigenvectors,

@@ -34,6 +34,8 @@ EIGENVECTORS = 4.0
 # Measured: passes over the evaluation rows in the time of one correction point or one
 # check.
 PASSES_EACH = 1.5
+# Measured: multiplications in the time of one entry of a row's second derivative.
+SECOND_DERIVATIVE = 100.0
 # How many times a replay goes through its predicted steps: to predict them, to correct
 # them, and to propagate the parts of the estimated error.
 RUNS_OF_REPLAY = 3
@@ -54,8 +56,12 @@ _EXPENSIVE = 0.05
 _FIRST_CORRECTIONS = {"whole": 1, "block": 1, "mean": 3}
 _MOST_ATTEMPTED = {"whole": 0.5, "block": 0.5, "mean": 0.05}
 
-# Time to compute Hessian checkpoints, in fits, and their size in memory.
+# Time to compute Hessian checkpoints, in fits: what is aimed at, and the limit where
+# nothing accurate enough is as cheap as that. With a quarter of a fit, samples are so
+# small that errors of some replays are a hundred times larger.
+FITS_AIMED_AT = 0.4
 MOST_FITS = 1.0
+# Their largest size in memory.
 _MOST_BYTES = 2**28
 # Largest order of a Hessian that is kept whole.
 MOST_COEFFICIENTS = 1024
@@ -191,7 +197,7 @@ def is_worthwhile(attempt, objective, table, n_rows, edit, n_steps):
         return False
     n_epochs, plan, loss = attempt.n_epochs, attempt.plan, objective.loss
     entries = objective.work_per_row(some)
-    row = (2 * entries + ROW) * (loss.n_outputs + READING) / (1 + READING)
+    row = row_work(loss, entries)
     dealing = DEALING + DEALING_ENTRY * entries
     # Full batches read rows in their stored order.
     of_batches = row + dealing if n_steps > n_epochs else row
@@ -207,6 +213,11 @@ def is_worthwhile(attempt, objective, table, n_rows, edit, n_steps):
         n_runs * n_steps * step_work(plan, loss, objective.n_dof, objective.n_groups)
     )
     return replay <= WORTHWHILE * retrain
+
+
+def row_work(loss, entries):
+    """Return the multiplications that reading a row of some entries takes."""
+    return (2 * entries + ROW) * (loss.n_outputs + READING) / (1 + READING)
 
 
 def step_work(plan, loss, n_dof, n_groups):
@@ -276,26 +287,32 @@ def affordable_plan(loss, n_dof, n_rows, n_epochs, entry_cost, n_groups=1):
 def _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
     """Yield plans that cost no more than the fit, the best first; maybe of no rows."""
     m = loss.n_curvatures
-    fit = MOST_FITS * n_epochs * n_rows * 2 * loss.n_outputs * n_dof
+    fit = n_epochs * n_rows * row_work(loss, n_dof)
+    limits = min(FITS_AIMED_AT, MOST_FITS) * fit, MOST_FITS * fit
     largest = min(max(SAMPLE, SAMPLE_OF_FIT * n_epochs * n_rows), LARGEST_SAMPLE)
     largest = min(1.0, largest / n_rows)
     pairs = m * (m + 1) / 2
+    of_derivatives = row_work(loss, n_dof) + m**2 * SECOND_DERIVATIVE
     if m * n_dof <= MOST_COEFFICIENTS:
-        at_a_point = n_rows * pairs * n_dof**2 / BLAS
+        at_a_point = n_rows * (of_derivatives + pairs * n_dof**2 / BLAS)
         n_points = 1 if loss.is_quadratic else N_POINTS
-        if n_points * largest * at_a_point <= fit:
+        if n_points * largest * at_a_point <= limits[0]:
             yield CheckpointPlan("whole", largest, n_points)
-        fraction = min(largest, fit / (_FEW_POINTS * at_a_point))
-        yield CheckpointPlan("whole", fraction, _FEW_POINTS)
+        for most in limits:
+            fraction = min(largest, most / (_FEW_POINTS * at_a_point))
+            yield CheckpointPlan("whole", fraction, _FEW_POINTS)
     if entry_cost > 1.0:
         yield CheckpointPlan("mean", largest, N_POINTS)
         return
     directions = (ROWS_PER_COLUMN + EIGENVECTORS) * n_dof**3 / BLAS
     once = n_rows * N_DIRECTIONS * n_dof + directions
-    at_all_points = _POINTS_OF_BLOCK * n_rows * pairs * N_DIRECTIONS**2 / BLAS
+    at_a_point = n_rows * (of_derivatives + pairs * N_DIRECTIONS**2 / BLAS)
     wanted = max(_SAMPLE_OF_BLOCK, ROWS_PER_COEFFICIENT * N_DIRECTIONS * m)
-    fraction = min(1.0, wanted / n_rows, (fit - once) / at_all_points)
-    yield CheckpointPlan("block", max(fraction, 0.0), _POINTS_OF_BLOCK)
+    for most in limits:
+        fraction = min(
+            1.0, wanted / n_rows, (most - once) / (_POINTS_OF_BLOCK * at_a_point)
+        )
+        yield CheckpointPlan("block", max(fraction, 0.0), _POINTS_OF_BLOCK)
 
 
 def reads_too_many(exact_fraction, n_kept, edit):

@@ -615,8 +615,8 @@ def test_it_costs_no_more_than_the_fit_and_has_rows_enough(loss, n_dof):
                 continue
             best[n_rows] = plan
             assert 0.0 < plan.fraction <= 1.0
-            fit = n_epochs * n_rows * 2 * loss.n_outputs * n_dof
-            assert cost_of(plan, loss, n_dof, n_rows) <= fit * (1 + 1e-12)
+            most = cost.MOST_FITS * n_epochs * n_rows * cost.row_work(loss, n_dof)
+            assert cost_of(plan, loss, n_dof, n_rows) <= most * (1 + 1e-12)
             n_coef = m * (n_dof if plan.form == "whole" else cost.N_DIRECTIONS)
             enough = cost.ROWS_PER_COEFFICIENT * n_coef
             assert plan.fraction == 1.0 or plan.fraction * n_rows > enough * (1 - 1e-12)
