@@ -56,6 +56,9 @@ import numpy as np
 from numba import njit
 
 _ANY_ORDER = {"reassoc", "contract", "nsz"}
+# Parts of `predict_steps`: calls that pass slices of arrays would take nine times as
+# long as what is computed in them.
+_INLINED = "always"
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
@@ -131,6 +134,87 @@ def hessian_product(drift, step, hessian, products_out):
                     out[k, j] = found[k, j]
 
 
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline=_INLINED)
+def _stand_still(old_step, iterate, drift):
+    """A step of a batch without rows; the square of how far the drift moves."""
+    square_of_move = 0.0
+    for k in range(drift.shape[0]):
+        for j in range(drift.shape[1]):
+            move = np.float64(old_step[k, j])
+            square_of_move += move * move
+            iterate[k, j] += move
+            drift[k, j] -= move
+    return square_of_move
+
+
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline=_INLINED)
+def _predict_group(
+    known, response, residual, touched, length, by_weight, is_first, factors,
+    others_out, gradient_out, sums_out,
+):  # fmt: skip
+    """Gradient sums of a group whose old ones are cached; |response|^2.
+
+    Adds the old and the new sums, times the group's old and new factor, to `others_out`
+    and `gradient_out`.
+    """
+    old_factor, factor = factors
+    # Where nobody is left nothing may be: not even the prediction's error, which points
+    # along the removed rows.
+    somebody = by_weight > 0.0
+    square_of_response = 0.0
+    for k in range(response.shape[0]):
+        for j in range(response.shape[1]):
+            others_out[k, j] += old_factor * known[k, j]
+            square_of_response += response[k, j] ** 2
+            change = response[k, j] + length * residual[k, j]
+            sum_ = known[k, j] + by_weight * change if somebody else 0.0
+            if is_first:
+                sum_ += touched[k, j]
+            gradient_out[k, j] += factor * sum_
+            sums_out[k, j] = sum_
+    return square_of_response
+
+
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline=_INLINED)
+def _step_by_last_group(
+    iterate, drift, others, gradient, response, residual, touched, length, by_weight,
+    is_first, n_features, old_sizes, sizes, old_step, step_out,
+):  # fmt: skip
+    """Make a step; the last group's old gradient is what others leave of the old one.
+
+    Returns
+    -------
+    squares : tuple
+        Of the lengths of the response, of the drift's move, and of the drift after it.
+    """
+    old_rate, old_shrinkage, old_factor = old_sizes
+    rate, shrinkage, factor = sizes
+    scale = -1.0 / old_rate if old_rate > 0.0 else 0.0
+    inverse = 1.0 / old_factor if old_factor > 0.0 else 0.0
+    somebody = by_weight > 0.0
+    of_response = of_move = of_drift = 0.0
+    for k in range(drift.shape[0]):
+        for j in range(drift.shape[1]):
+            penalised = iterate[k, j] if j < n_features else 0.0
+            known = scale * (old_step[k, j] + old_shrinkage[k] * penalised)
+            known = inverse * (known - others[k, j])
+            of_response += response[k, j] ** 2
+            change = response[k, j] + length * residual[k, j]
+            sum_ = known + by_weight * change if somebody else 0.0
+            if is_first:
+                sum_ += touched[k, j]
+            total = factor * sum_ + gradient[k, j]
+            penalised = iterate[k, j] + drift[k, j] if j < n_features else 0.0
+            step_out[k, j] = -rate * total - shrinkage[k] * penalised
+            # The step as it is recorded, be it in single precision.
+            move = np.float64(step_out[k, j]) - np.float64(old_step[k, j])
+            of_move += move * move
+            drift[k, j] += move
+            of_drift += drift[k, j] ** 2
+            iterate[k, j] += old_step[k, j]
+    return of_response, of_move, of_drift
+
+
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
 def predict_steps(
     first, last, iterate, drift, touched, residual, n_features, cached, sizes, old_run,
@@ -149,83 +233,38 @@ def predict_steps(
     old_steps, old_sums = old_run
     new_steps, new_sums = new_run
     responses, others, gradient = work[:-2], work[-2], work[-1]
-    n_outputs, n_dof = drift.shape
-    n_groups = responses.shape[0]
-    last_group = n_groups - 1
-    of_last = old_factor[last_group]
+    last_group = responses.shape[0] - 1
     square = _square(drift)
     for step in range(first, last):
         length = math.sqrt(square)
         if not math.isfinite(length):
             return step
         lengths_out[step] = length
-        old_step = old_steps[step]
-        if rate[step] == 0.0:  # nobody is left: the new run stands still
-            square_of_move = 0.0
-            for k in range(n_outputs):
-                for j in range(n_dof):
-                    move = np.float64(old_step[k, j])
-                    square_of_move += move * move
-                    iterate[k, j] += move
-                    drift[k, j] -= move
+        if rate[step] == 0.0:
+            moves_out[step] = math.sqrt(_stand_still(old_steps[step], iterate, drift))
             square = _square(drift)
-            moves_out[step] = math.sqrt(square_of_move)
             continue
         hessian_product(drift, step, hessian, responses)
-        if n_groups > 1:
-            others[:] = 0.0
-            gradient[:] = 0.0
-        square_of_response = 0.0
+        others[:] = 0.0
+        gradient[:] = 0.0
+        square_of_responses = 0.0
         for group in range(last_group):
-            response = responses[group]
-            by_weight = weight[step, group]
-            # Where nobody is left nothing may be: not even the prediction's error,
-            # which points along the removed rows.
-            somebody = weight[step, group] > 0.0
-            for k in range(n_outputs):
-                for j in range(n_dof):
-                    known = old_sums[step, group, k, j]
-                    others[k, j] += old_factor[group] * known
-                    square_of_response += response[k, j] ** 2
-                    change = response[k, j] + length * residual[group, k, j]
-                    sum_ = known + by_weight * change if somebody else 0.0
-                    if step == first:
-                        sum_ += touched[group, k, j]
-                    gradient[k, j] += factor[group] * sum_
-                    new_sums[step, group, k, j] = sum_
-        # The last group's gradient is what the others leave of the step.
-        scale = -1.0 / old_rate[step] if old_rate[step] > 0.0 else 0.0
-        inverse = 1.0 / of_last if of_last > 0.0 else 0.0
-        response = responses[last_group]
-        by_weight = weight[step, last_group]
-        somebody = weight[step, last_group] > 0.0
-        square = square_of_move = 0.0
-        for k in range(n_outputs):
-            for j in range(n_dof):
-                penalised = iterate[k, j] if j < n_features else 0.0
-                known = scale * (old_step[k, j] + old_shrinkage[step, k] * penalised)
-                if n_groups > 1:
-                    known = inverse * (known - others[k, j])
-                square_of_response += response[k, j] ** 2
-                change = response[k, j] + length * residual[last_group, k, j]
-                sum_ = known + by_weight * change if somebody else 0.0
-                if step == first:
-                    sum_ += touched[last_group, k, j]
-                total = factor[last_group] * sum_
-                if n_groups > 1:
-                    total += gradient[k, j]
-                penalised = iterate[k, j] + drift[k, j] if j < n_features else 0.0
-                new_steps[step, k, j] = (
-                    -rate[step] * total - shrinkage[step, k] * penalised
-                )
-                # The step as it is recorded, be it in single precision.
-                move = np.float64(new_steps[step, k, j]) - np.float64(old_step[k, j])
-                square_of_move += move * move
-                drift[k, j] += move
-                square += drift[k, j] ** 2
-                iterate[k, j] += old_step[k, j]
+            square_of_responses += _predict_group(
+                old_sums[step, group], responses[group], residual[group],
+                touched[group], length, weight[step, group], step == first,
+                (old_factor[group], factor[group]), others, gradient,
+                new_sums[step, group],
+            )  # fmt: skip
+        of_last, square_of_move, square = _step_by_last_group(
+            iterate, drift, others, gradient, responses[last_group],
+            residual[last_group], touched[last_group], length,
+            weight[step, last_group], step == first, n_features,
+            (old_rate[step], old_shrinkage[step], old_factor[last_group]),
+            (rate[step], shrinkage[step], factor[last_group]), old_steps[step],
+            new_steps[step],
+        )  # fmt: skip
         moves_out[step] = math.sqrt(square_of_move)
-        bends_out[step] = math.sqrt(square_of_response)
+        bends_out[step] = math.sqrt(square_of_responses + of_last)
     return last
 
 
