@@ -8,17 +8,15 @@ With a Hessian that is kept, an edit (`follow`) consists of
    becomes the reference; if necessary a new Hessian there; and another step;
 4. for a squared error, the gradient at the end of the last step, which is predicted.
 
-Without such a Hessian the steps are those of conjugate gradients, and each is judged by
-a pass (`follow_by_products`).
+Without such a Hessian the steps are those of conjugate gradients: see `product_steps`.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .cost import PASSES_PER_PRODUCT_STEP
 from .curvature import Curvature, Step
-from .report import NOT_KEPT, OptimumReport
+from .report import OptimumReport
 from .rounding import Gradient, Noise
 
 # Rounding: units in the last place of the iterate that no step can undercut.
@@ -31,9 +29,6 @@ _MAX_DISTANCE = 0.7
 _SMALL_DISTANCE = 0.1
 # Accuracy: steps that do not become shorter by this factor do not converge.
 _MAX_RATIO_OF_STEPS = 0.7
-# Accuracy: the fraction of the allowed error to which conjugate gradients solve a
-# system. The remaining error is that of the change of the Hessian.
-_FRACTION_FOR_SYSTEM = 0.3
 
 
 @dataclass(frozen=True)
@@ -240,47 +235,6 @@ def _finished(engine, problem, table, start, trial):
     return replace(
         engine, iterate=end, reference=reference, gradient_sums=sums, noise=noise,
         curvature=curvature, converged=True, report=report, is_clean=False,
-    )  # fmt: skip
-
-
-def follow_by_products(engine, problem, edit, edit_tol):
-    """Return an engine after an edit, by conjugate gradients from the cached gradient.
-
-    The parameters and the result are those of `follow`.
-    """
-    reference = engine.reference
-    sums, _ = gradient_sums_after(engine, problem, edit)
-    gradient = problem.gradient(sums, reference)
-    moved, tolerance = 0.0, _FRACTION_FOR_SYSTEM * edit_tol
-    while problem.meter.allows(n_passes=PASSES_PER_PRODUCT_STEP):
-        # 1) a step, to a fraction of the error that is allowed
-        hessian = problem.products(reference)
-        step, residual, error = hessian.solve(-gradient, tolerance)
-        reference = reference + problem.by_output(step)
-        # 2) a pass: apart from the residual of the system, the gradient that it
-        # measures is due to the change of the Hessian
-        sums = problem.measure(reference).gradient_sums
-        length = np.sqrt(max(0.0, np.sum(step * (-gradient - residual))))
-        moved += length
-        gradient = problem.gradient(sums, reference)
-        error += hessian.dual_norm(gradient + residual)
-        # The error is estimated in a norm that says nothing far from where it was
-        # taken: a step that goes too far is given up, whatever that says.
-        if not np.abs(np.sum(gradient * step)) <= 0.5 * length**2:
-            return None
-        if error <= edit_tol * moved:
-            break
-        tolerance = _FRACTION_FOR_SYSTEM * edit_tol * moved / error
-        tolerance = min(_FRACTION_FOR_SYSTEM, tolerance)
-    else:
-        return None
-    report = OptimumReport(
-        curvature=engine.curvature_kind, no_bound=NOT_KEPT,
-        gradient_norm=problem.largest(gradient),
-    )  # fmt: skip
-    return replace(
-        engine, iterate=reference, reference=reference, gradient_sums=sums,
-        converged=True, report=report, is_clean=False,
     )  # fmt: skip
 
 

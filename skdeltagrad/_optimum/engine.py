@@ -42,10 +42,11 @@ from .cost import (
     order,
 )
 from .curvature import Curvature, Step
-from .edit_steps import Start, follow, follow_by_products
+from .edit_steps import Start, follow
 from .newton import minimise
 from .polish import polish, predicted
 from .problem import Problem
+from .product_steps import follow_by_products
 from .report import (
     LARGE_ROWS,
     NOT_BUILT,
