@@ -341,6 +341,29 @@ class AbstractDataTerm(ABC):
         squares = self.squared_distances(indices, scale=scale[: self.n_features])
         return float(squares.max(initial=0.0) + scale[self.n_features :].sum())
 
+    def distances_along(self, change, indices):
+        """Return the largest distance of a row along a step, and a sum of distances.
+
+        Parameters
+        ----------
+        change : ndarray of shape (n_outputs, n_dof)
+        indices : ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        largest : float
+            See `largest_change`.
+        fourth_powers : ndarray of shape (n_groups,)
+            Weighted sums of the distances' fourth powers.
+        """
+        largest, sums = 0.0, np.zeros(self.n_groups)
+        for number, some in enumerate(self.by_group(indices)):
+            distances = self.loss.distances(self.raw_predictions(change, some))
+            largest = max(largest, float(distances.max(initial=0.0)))
+            squares = distances**2
+            sums[number] = self.weight[some] @ (squares * squares)
+        return largest, sums
+
     @np.errstate(over="ignore", invalid="ignore")  # such rows are infinitely far away
     def standardised_squares(self, indices):
         """Return the mean squared entry of each row, its columns standardised.

@@ -30,17 +30,23 @@ formula below.
     -g'v <= nu ||v||_B, so ||v||_B (1 - e^-R) / R <= nu; (1 - e^-r) / r decreases and
     R <= L ||v||_B, so 1 - e^{-L ||v||_B} <= L nu.
 
-(3) No pass. H known at h, g at w, r = R(w - h); a step d = -H^-1 g, rho = L ||d||_H:
+(3) No pass. H known at h, g at w, r = R(w - h); a step d = -H^-1 g, and rho at least
+the largest R of a row along it (L ||d||_H, for example):
 
-        ||g(w + d)||_{H^-1} <= [e^r (e^rho - 1) / rho - 1] ||d||_H.
+        ||g(w + d)||_{H^-1} <= [e^r - 1 + e^r phi(rho) min(rho, q)] ||d||_H,
+        phi(rho) = (e^rho - 1 - rho) / rho^2,
+        q^2 >= sum_i l_i''(h)[a_i, a_i] (K osc(a_i))^2 / ||d||_H^2,  a_i = x_i d.
 
-    g(w + d) = int (H(w + td) - H) d dt, and -(e^{r + t rho} - 1) H <= H(w + td) - H <=
-    (e^{r + t rho} - 1) H by (1); the integral of e^{r + t rho} - 1 is the bracket.
-    Where r = 0, with a_i = x_i d and Cauchy-Schwarz row by row, also
+    g(w + d) = (H(w) - H) d + int (H(w + td) - H(w)) d dt. By (1) the first term is at
+    most (e^r - 1) ||d||_H. In the second a row contributes, along a direction u, with
+    R_i = K osc(a_i), at most
 
-        ||g(w + d)||_{H^-1} <= [(e^rho - 1 - rho) / rho^2] ||d||_H sqrt(d' Q d),
+        int (e^{t R_i} - 1) dt l_i''(w)[u, a_i] <= phi(R_i) R_i l_i''(w)[u, a_i],
 
-    Q = sum_i L_i^2 l_i'' (x) x_i x_i', because K osc(a_i) <= L_i ||d||_H.
+    l_i''(w) <= e^r l_i''(h), phi increases, and Cauchy-Schwarz over the rows with
+    ||u||_H = 1 leaves q ||d||_H, or rho ||d||_H as R_i <= rho. Two values of q:
+    sqrt(d' Q d) with Q = sum_i L_i^2 l_i'' (x) x_i x_i', because R_i <= L_i ||d||_H;
+    and that of the rows themselves, by a pass without their targets.
     Then (2) at w + d with B = e^-(r + rho) H.
 
 A quadratic loss has R = 0: then ||w - w*||_H = ||g||_{H^-1}.
@@ -122,27 +128,18 @@ def gradient_after_step(length, leverage, since=0.0, moment=None):
     length : float or ndarray
         ``||d||_H``.
     leverage, since : float or ndarray
-        As for `after_gradient`.
+        As for `after_gradient`; or rho / length for the leverage.
     moment : float or ndarray, optional
-        ``sqrt(d' Q d)``; used where `since` is 0.
+        q of (3).
     """
     if moment is None:
         moment = np.inf
     with np.errstate(over="ignore", invalid="ignore"):
         rho = leverage * length
-        # Where H is taken at w, the bracket without cancellation.
-        fresh = _remainder(rho) * np.minimum(rho, moment)
-        bracket = np.exp(since) * _mean_exponential(rho) - 1.0
-        bound = length * np.where(np.equal(since, 0.0), fresh, bracket)
+        of_step = np.exp(since) * _remainder(rho) * np.minimum(rho, moment)
+        bound = length * (np.expm1(since) + of_step)
         is_near = rho + since < 100.0
     return np.where(is_near, bound, np.inf)[()]
-
-
-def _mean_exponential(rho):
-    """``(e^rho - 1) / rho``."""
-    positive = rho > 0.0
-    safe = np.where(positive, rho, 1.0)
-    return np.where(positive, np.expm1(safe) / safe, 1.0)
 
 
 def _remainder(rho):

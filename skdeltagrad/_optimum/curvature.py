@@ -15,6 +15,7 @@ from .certificate import Bound
 from .cost import HESSIANS_FOR_MOMENTS, PASSES_FOR_LARGEST, n_hessians_to_build
 from .hessian import Hessian, over_groups, roots
 from .leverages import Leverages
+from .newton import LATEST
 from .rounding import ERROR_OF_NEW_HESSIAN, Gradient, RoundingOfCurvature, offsets
 
 # Accuracy: the fraction of a Hessian that must remain after rows left. Below it, the
@@ -67,6 +68,30 @@ class FourthMoment:
 
 
 @dataclass(frozen=True)
+class MeasuredStep:
+    """How far the rows move along a step from the reference, by half a pass.
+
+    Distances along a sum of two steps are at most the sums of the distances along each
+    of them, the largest one as well as the fourth root of the sum of their fourth
+    powers. Steps to near the end of this one are therefore known nearly as well.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_systems, q)
+        The step.
+    largest : float
+        At least the largest distance R of a row along it.
+    fourth_power : float
+        At least ``sum_i l_i''[a_i, a_i] R_i^2`` at any iterate: see `certificate`, (3).
+        Infinite where that is not known.
+    """
+
+    vectors: np.ndarray
+    largest: float
+    fourth_power: float
+
+
+@dataclass(frozen=True)
 class Step:
     """A Newton step from a gradient.
 
@@ -78,6 +103,8 @@ class Step:
         The step, ``-H^-1 g``.
     length : float
         Its norm, ``||step||_H``.
+    rounding : float or None
+        See `RoundingOfCurvature.rounding_after_step`; None where that is not known yet.
     bound : Bound or None
         Of the distance between its end and the optimum.
     no_bound : str or None
@@ -87,6 +114,7 @@ class Step:
     gradient: Gradient
     vectors: np.ndarray
     length: float
+    rounding: float | None = None
     bound: Bound | None = None
     no_bound: str | None = None
 
@@ -134,6 +162,11 @@ class Curvature(RoundingOfCurvature):
     entry_error : float
         Rounding error of an entry of the Hessian, in units of the unit roundoff times
         the square roots of its two diagonal entries.
+    measured_step : MeasuredStep or None
+        From the reference. None where the leverages have been enough.
+    has_leverages : bool
+        Whether the leverage is that of the rows, or else only an upper bound of it from
+        the sizes of their entries.
     """
 
     hessian: Hessian
@@ -150,6 +183,8 @@ class Curvature(RoundingOfCurvature):
     log_hessian_error: float = 0.0
     avoidable_passes: float = 0.0
     entry_error: float = ERROR_OF_NEW_HESSIAN
+    has_leverages: bool = True
+    measured_step: MeasuredStep | None = None
 
     @property
     def nbytes(self):
@@ -186,11 +221,20 @@ class Curvature(RoundingOfCurvature):
 
     @property
     def is_complete(self):
-        """Whether everything that the certificate can use is known.
+        """Whether everything is known that makes edits cheaper.
 
         Otherwise the leverage is an upper bound, and the bounds are loose.
         """
         return self.is_quadratic or self.fourth_moment is not None
+
+    @property
+    def is_tight(self):
+        """Whether everything is known that the certificate can use.
+
+        The error of a squared error's step does not depend on leverages, but what a
+        bound says of decision values does.
+        """
+        return self.is_complete and self.has_leverages
 
     @classmethod
     def built(cls, problem, table, iterate):
@@ -198,28 +242,67 @@ class Curvature(RoundingOfCurvature):
         return cls._of_hessian(problem, iterate).completed(problem, table)
 
     @classmethod
-    def _of_hessian(cls, problem, iterate):
-        """Compute a new Hessian, and nothing of the leverages."""
-        objective, hessian = problem.objective, problem.hessian(iterate)
+    def _of_hessian(cls, problem, iterate, hessian=None, since_hessian=0.0):
+        """Return the curvature of a Hessian, new by default, without leverages."""
+        objective = problem.objective
+        if hessian is None:
+            hessian = problem.hessian(iterate)
         return cls(
-            hessian, iterate, objective.loss,
+            hessian, iterate, objective.loss, since_hessian=since_hessian,
             offsets=offsets(objective, hessian), spread_error=problem.spread_error,
+            has_leverages=False,
         )  # fmt: skip
 
     @classmethod
-    def incomplete(cls, problem, iterate):
-        """Compute a new Hessian, and an upper bound of the leverages.
+    def incomplete(cls, problem, iterate, hessian=None, since_hessian=0.0):
+        """Return the curvature of a Hessian, with an upper bound of the leverages.
 
-        The bound is that of the rows' squared entries, by half a pass, so that all
-        costs a third of `built`.
+        The bound is that of the rows' squared entries, by half a pass. With a new
+        Hessian, that costs a third of `built`.
+
+        Parameters
+        ----------
+        problem : Problem
+        iterate : ndarray of shape (n_outputs, n_dof)
+            Where the Hessian is computed, or was.
+        hessian : Hessian, optional
+            Without it, a new one is computed.
+        since_hessian : float, default=0.0
         """
-        made = cls._of_hessian(problem, iterate)
+        made = cls._of_hessian(problem, iterate, hessian, since_hessian)
         if not (made.hessian.is_exact and made.is_bounded):
             return made
         dominating = made._leverages(problem.objective).dominating()
         largest = problem.objective.largest_square(problem.indices, dominating)
         problem.meter.spend(n_passes=PASSES_FOR_LARGEST)
         return replace(made, leverage=float(np.sqrt(largest)))
+
+    @classmethod
+    def of_fit(cls, problem, optimum):
+        """Return the curvature at the end of a fit, by its last Hessian if that serves.
+
+        Parameters
+        ----------
+        problem : Problem
+        optimum : newton.Optimum
+
+        Returns
+        -------
+        curvature : Curvature or None
+            None if the problem's meter does not allow it.
+        """
+        objective, factor, end = problem.objective, optimum.factor, optimum.iterate
+        meter = problem.meter
+        if factor is None or not meter.allows(n_passes=2 * PASSES_FOR_LARGEST):
+            return None
+        if objective.loss.is_quadratic:
+            return cls.incomplete(problem, end, factor.hessian)
+        if not factor.is_of_sample:
+            moved = objective.largest_change(end - factor.iterate, problem.indices)
+            meter.spend(n_passes=PASSES_FOR_LARGEST)
+            if moved <= LATEST:
+                return cls.incomplete(problem, factor.iterate, factor.hessian, moved)
+        return cls.incomplete(problem, end) if meter.allows(n_hessians=1) else None
 
     def completed(self, problem, table):
         """Compute the leverages of all rows and the fourth moment.
@@ -232,7 +315,10 @@ class Curvature(RoundingOfCurvature):
             return self
         of_rows = self._leverages(objective).of_rows(objective, problem.indices)
         problem.meter.spend(n_hessians=1)
-        known = replace(self, leverage=float(of_rows.max()), avoidable_passes=0.0)
+        known = replace(
+            self, leverage=float(of_rows.max()), growth=1.0, avoidable_passes=0.0,
+            has_leverages=True,
+        )  # fmt: skip
         if known.is_quadratic:
             return known
         column = np.zeros(len(table.weight))
@@ -366,7 +452,33 @@ class Curvature(RoundingOfCurvature):
             entry_error=self.entry_error_after(hessian),
             log_hessian_error=self._log_error_after(fraction, ratio),
             fourth_moment=self._moment_after(objective, table, edit, of_added),
+            measured_step=self._measured_after(problem, added, max(1.0, np.max(ratio))),
         )  # fmt: skip
+
+    def _measured_after(self, problem, added, ratio):
+        """Return `measured_step` after rows joined, and groups' factors have grown."""
+        step = self.measured_step
+        if step is None:
+            return None
+        largest, fourth_power = self._along_rows(problem, step.vectors, added)
+        return replace(
+            step, largest=max(step.largest, largest),
+            fourth_power=ratio * step.fourth_power + fourth_power,
+        )  # fmt: skip
+
+    def _along_rows(self, problem, vectors, indices):
+        """Return `largest` and `fourth_power` of `MeasuredStep` for some rows.
+
+        With c for the largest second derivative of a loss of one output,
+        ``l''[a, a] R^2 <= c R^4 / K^2``.
+        """
+        objective, loss = problem.objective, problem.objective.loss
+        change = problem.by_output(vectors)
+        if loss.n_outputs > 1 or loss.curvature_bound is None:
+            return objective.largest_change(change, indices), np.inf
+        largest, powers = objective.distances_along(change, indices)
+        bound = loss.curvature_bound / loss.distance_scale**2
+        return largest, float(bound * (problem.group_weight @ powers))
 
     def _removed(self, objective, removed):
         """Take rows out of the Hessian.
@@ -497,6 +609,7 @@ class Curvature(RoundingOfCurvature):
         along = self.leverage * step.length
         return replace(
             self, hessian_iterate=iterate, since_hessian=0.0, fourth_moment=None,
+            measured_step=None,
             uncertainty=rounded_up(n_groups * self._gradient_after(step)),
             log_hessian_error=rounded_up(self._log_mismatch + along),
             leverage=rounded_up(self.leverage), growth=rounded_up(self.growth),
@@ -508,28 +621,59 @@ class Curvature(RoundingOfCurvature):
         """Return the `Step` from a `Gradient` to the optimum, with its bound."""
         vectors = -self.hessian.solve(gradient.vectors)
         step = Step(gradient, vectors, self.hessian.norm(vectors))
+        return replace(step, rounding=self.rounding_after_step(step))
+
+    def bounded(self, step):
+        """Return a `Step` with a bound of the distance between its end and the optimum.
+
+        The step begins at the reference.
+        """
         distance = 0.0
         if not self.is_quadratic:
-            distance = self._log_mismatch + self.leverage * step.length
+            distance = self._log_mismatch + self._along(step)[0]
         bound, no_bound = self._bound_of(self._gradient_after(step), distance)
         return replace(step, bound=bound, no_bound=no_bound)
 
     def _gradient_after(self, step):
         """Return at least the gradient at the end of a step, in the norm of H^-1."""
-        moment, rounding = None, self.rounding_after_step(step)
-        if self.fourth_moment is not None:
-            Q = over_groups(self.fourth_moment.sums, self.hessian.group_weight)
-            squared = np.sum(step.vectors * (step.vectors @ Q))
-            growth = self.growth * np.exp(self.fourth_moment.distance)
-            moment = np.sqrt(growth * max(0.0, squared))
-        return rounding + self.prediction_error(step.length, self._log_mismatch, moment)
+        rounding = step.rounding
+        if rounding is None:
+            rounding = self.rounding_after_step(step)
+        if self.is_quadratic or step.length == 0.0:
+            return rounding
+        largest, moment = self._along(step)
+        return rounding + certificate.gradient_after_step(
+            step.length, largest / step.length, self._log_mismatch, moment
+        )
+
+    def _along(self, step):
+        """Return rho and q of (3) in `certificate` for a step from the reference."""
+        length, known = step.length, self.measured_step
+        largest = self.leverage * length
+        fourth_power = self._fourth_power(step.vectors, length)
+        if known is not None:
+            rest = step.vectors - known.vectors
+            of_rest = self.hessian.norm(rest)
+            largest = min(largest, known.largest + self.leverage * of_rest)
+            roots = known.fourth_power**0.25 + self._fourth_power(rest, of_rest) ** 0.25
+            fourth_power = min(fourth_power, roots**4)
+        return largest, np.sqrt(fourth_power) / length if length else 0.0
+
+    def _fourth_power(self, vectors, length):
+        """Return `fourth_power` of a step by the leverages."""
+        if self.fourth_moment is None:
+            return self.leverage**2 * length**4
+        Q = over_groups(self.fourth_moment.sums, self.hessian.group_weight)
+        growth = self.growth * np.exp(self.fourth_moment.distance)
+        squared = max(0.0, float(np.sum(vectors * (vectors @ Q))))
+        return growth * squared * length**2
 
     @property
     def origin(self):
         """Where distances in raw predictions are measured from; None for no need."""
         return None if self.is_quadratic else self.hessian_iterate
 
-    def prediction_error(self, length, distance, moment=None):
+    def prediction_error(self, length, distance):
         """Return at least the error of H v as a prediction of the gradient's change.
 
         It is in the norm of H^-1.
@@ -540,47 +684,41 @@ class Curvature(RoundingOfCurvature):
             Of the step v, in the norm of H.
         distance : float
             R between `hessian_iterate` and where the step begins.
-        moment : float, optional
-            See `certificate.gradient_after_step`.
         """
         if self.is_quadratic:
             return 0.0
-        return certificate.gradient_after_step(length, self.leverage, distance, moment)
+        return certificate.gradient_after_step(length, self.leverage, distance)
 
-    def bound_along(self, problem, allowed, step):
-        """Bound the distance from the end of a step by the rows' own predictions.
-
-        The largest change of a raw prediction along the step takes the place of the
-        leverage, which is that of any step.
+    def measured_along(self, problem, allowed, step):
+        """Measure how far the rows move along a step, if that can be of use.
 
         Parameters
         ----------
         problem : Problem
         allowed : float
-            The largest distance that is of use.
+            The largest distance from the optimum that is of use.
         step : Step
+            From the reference.
 
         Returns
         -------
-        bound : Bound or None
-            None if it is above `allowed`.
+        curvature : Curvature
+            With the `measured_step`; unchanged if a sample of the rows has shown that
+            the bound would be above `allowed`.
         n_passes : float
-            The cost: 0 if a sample of the rows has decided.
+            The cost: 0 if a sample has decided.
         """
-        if step.length == 0.0:
-            return None, 0.0
-        rounding = self.rounding_after_step(step)
-        by_output = problem.by_output(step.vectors)
+        found, n_passes = self, 0.0
         some = problem.indices[::_SAMPLING_INTERVAL]
-        for indices, n_passes in ((some, 0.0), (problem.indices, PASSES_FOR_LARGEST)):
-            largest = problem.objective.largest_change(by_output, indices)
-            left = rounding + certificate.gradient_after_step(
-                step.length, largest / step.length, self._log_mismatch
+        for indices, cost in ((some, 0.0), (problem.indices, PASSES_FOR_LARGEST)):
+            measured = MeasuredStep(
+                step.vectors, *self._along_rows(problem, step.vectors, indices)
             )
-            bound, _ = self._bound_of(left, self._log_mismatch + largest)
+            found, n_passes = replace(self, measured_step=measured), cost
+            bound = found.bounded(step).bound
             if bound is None or bound.distance > allowed:
-                return None, n_passes
-        return bound, n_passes
+                return self, n_passes
+        return found, n_passes
 
     def _bound_of(self, nu, distance):
         """Bound the distance to the optimum by a gradient; see `bound` for the result.

@@ -111,6 +111,7 @@ class Start:
         curvature = replace(
             curvature, since_hessian=measured.largest_change, uncertainty=0.0,
             passes_since_hessian=curvature.passes_since_hessian + 1,
+            measured_step=None,
         )  # fmt: skip
         if curvature.is_quadratic:
             is_far, would_gain = curvature.is_worn, curvature.gains_digits
@@ -133,6 +134,8 @@ class _Trial:
 
     Attributes
     ----------
+    start : Start
+        Where the step begins, with what was measured along it.
     step : Step
     end : ndarray of shape (n_outputs, n_dof)
     since_pass : float
@@ -140,6 +143,7 @@ class _Trial:
     is_enough : bool
     """
 
+    start: Start
     step: Step
     end: np.ndarray
     since_pass: float
@@ -150,7 +154,7 @@ class _Trial:
         """Take a step, and read the rows without their targets if that may suffice."""
         curvature, meter = start.curvature, problem.meter
         norm = curvature.hessian.norm
-        step = curvature.step(start.gradient)
+        step = curvature.bounded(curvature.step(start.gradient))
         end = start.reference + problem.by_output(step.vectors)
         moved = norm(problem.vectors(end - engine.reference))
         since_pass = engine.distance_since_pass + moved
@@ -159,9 +163,9 @@ class _Trial:
         allowed = problem.tolerance(edit_tol * since_pass, floor, least)
         too_far = step.bound is None or step.bound.distance > allowed
         if curvature.is_certain and too_far and not meter.spent.n_passes:
-            nearer, n_passes = curvature.bound_along(problem, allowed, step)
+            curvature, n_passes = curvature.measured_along(problem, allowed, step)
             meter.spend(n_passes)
-            step = replace(step, bound=nearer or step.bound)
+            start, step = replace(start, curvature=curvature), curvature.bounded(step)
         if step.bound is not None:
             # If only rounding is left, another pass does not improve the step.
             at_rounding = step.length <= curvature.rounding(start.gradient)
@@ -171,7 +175,7 @@ class _Trial:
             # An estimate is enough only where there is no bound in any case.
             is_near = step.length <= edit_tol * since_pass + floor
             is_enough = start.is_measured and is_near and not curvature.is_certain
-        return cls(step, end, since_pass, is_enough)
+        return cls(start, step, end, since_pass, is_enough)
 
 
 def follow(engine, problem, budget, table, edit, builds, edit_tol):
@@ -201,19 +205,19 @@ def follow(engine, problem, budget, table, edit, builds, edit_tol):
     while start is not None:
         trial = _Trial.of(engine, problem, start, edit_tol)
         if trial.is_enough:
-            return _finished(engine, problem, table, start, trial)
+            return _finished(engine, problem, table, trial)
         length = trial.step.length
         converges = length < _MAX_RATIO_OF_STEPS * last_length
         if not (problem.meter.allows(n_passes=1) and converges):
             return None
         last_length = length
-        start = start.after_pass(problem, budget, table, trial, edit_tol)
+        start = trial.start.after_pass(problem, budget, table, trial, edit_tol)
     return None
 
 
-def _finished(engine, problem, table, start, trial):
+def _finished(engine, problem, table, trial):
     """Return the engine at the end of the last step."""
-    step, end = trial.step, trial.end
+    start, step, end = trial.start, trial.step, trial.end
     n_passes = problem.meter.spent.n_passes
     curvature = start.curvature.after_passes(problem, table, n_passes)
     changed, largest = 0.0, None

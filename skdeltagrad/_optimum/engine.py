@@ -225,18 +225,41 @@ class OptimumEngine(AbstractEngine):
                 "The columns of X are so large, or so nearly the same, that no Hessian "
                 "can be factorised in working precision. Standardise them."
             ) from error
+        curvature = self._curvature_of_fit(problem, optimum)
         report = OptimumReport(
             **vars(problem.meter.spent), curvature=self.curvature_kind,
             gradient_norm=optimum.gradient_norm,
             no_bound=NOT_BUILT if self.keeps_hessian else NOT_KEPT,
         )  # fmt: skip
-        return replace(
+        fitted = replace(
             self, iterate=optimum.iterate, reference=optimum.iterate,
             gradient_sums=optimum.measured.gradient_sums,
             noise=Noise(problem.noise(optimum.measured)), distance_since_pass=0.0,
             curvature=None, is_clean=False, row_counts=row_counts,
             n_iter=optimum.n_iter, converged=optimum.converged, report=report,
         )  # fmt: skip
+        if curvature is None:
+            return fitted
+        return fitted._with_curvature(problem, curvature)
+
+    def _curvature_of_fit(self, problem, optimum):
+        """Return the curvature that a fit leaves, or None."""
+        if not self.keeps_hessian:
+            return None
+        try:
+            return Curvature.of_fit(problem, optimum)
+        except np.linalg.LinAlgError:
+            return None  # the first edit tries it again, and is a fit otherwise
+
+    def _with_curvature(self, problem, curvature):
+        """Return the engine with a curvature at its reference, and its bound."""
+        reference = problem.vectors(self.reference)
+        of_predictions = curvature.noise_of_predictions(reference)
+        noise = Noise(self.noise.of_sums, of_predictions)
+        gradient = problem.gradient(self.gradient_sums, self.reference)
+        bound, no_bound = curvature.bound(Gradient(gradient, noise, reference))
+        report = replace(self.report, no_bound=no_bound).with_bound(bound)
+        return replace(self, curvature=curvature, noise=noise, report=report)
 
     @_with_few_threads
     def prepared(self, training_set, settings):
@@ -244,18 +267,20 @@ class OptimumEngine(AbstractEngine):
 
         Edits by conjugate gradients keep nothing that could be prepared.
         """
-        if not self.keeps_hessian or self.curvature is not None:
+        if not self.keeps_hessian:
+            return self
+        table, curvature = training_set.table, self.curvature
+        if curvature is not None and curvature.is_tight:
             return self
         problem = self._problem(training_set, NO_EDIT, self.row_counts)
-        curvature = Curvature.built(problem, training_set.table, self.reference)
-        reference = problem.vectors(self.reference)
-        of_predictions = curvature.noise_of_predictions(reference)
-        noise = Noise(self.noise.of_sums, of_predictions)
-        gradient = problem.gradient(self.gradient_sums, self.reference)
-        bound, no_bound = curvature.bound(Gradient(gradient, noise, reference))
+        if curvature is None:
+            curvature = Curvature.incomplete(problem, self.reference)
+        curvature = curvature.completed(problem, table)
+        if not self.is_clean:  # the report is that of an edit
+            return replace(self, curvature=curvature)
         n_hessians = self.report.n_hessians + problem.meter.spent.n_hessians
-        report = replace(self.report, n_hessians=n_hessians, no_bound=no_bound)
-        return replace(self, curvature=curvature, report=report.with_bound(bound))
+        report = replace(self.report, n_hessians=n_hessians)
+        return replace(self, report=report)._with_curvature(problem, curvature)
 
     # Edits ----------------------------------------------------------------------------
 
@@ -350,7 +375,8 @@ class OptimumEngine(AbstractEngine):
             start = None
         if start is None:
             return refit
-        step = start.curvature.step(start.gradient)
+        curvature = start.curvature
+        step = curvature.bounded(curvature.step(start.gradient))
         elapsed = perf_counter() - started
         allowed = settings.edit_tol * step.length
         if step.bound is not None and step.bound.distance <= allowed:

@@ -5,7 +5,13 @@
 A Hessian is expensive compared with a pass. Its factor is therefore kept as long as the
 steps still gain enough, and is corrected by the curvature pairs of the steps (BFGS:
 Nocedal and Wright, Numerical Optimization, algorithm 7.4, started from the factor). The
-first steps, far from the optimum, are made on a sample of the rows.
+first steps, far from the optimum, are made on a sample of the rows, whose Hessian also
+serves the first steps on all rows.
+
+Edits of the optimum need a Hessian of all rows too, and a bound of their error contains
+how far raw predictions have moved since it was computed. The one Hessian of all rows
+that most fits compute is therefore a *late* one: it is computed where hardly any raw
+prediction will still move, and the fit ends with the steps that it makes possible.
 
 If the Hessian is too large to keep, systems are solved by its products with vectors,
 after some steps of L-BFGS from SciPy.
@@ -19,12 +25,20 @@ from scipy import optimize
 
 from .._objective.data_term import Measurement
 from .._utils import progress
-from .cost import PASSES_PER_PRODUCT_STEP
+from .cost import PASSES_FOR_LARGEST, PASSES_PER_PRODUCT_STEP
 
 # Cost: a step that leaves more than this fraction of the Newton decrement calls for a
 # new Hessian. Smaller values (0.02 to 0.1) were no faster where a Hessian costs as
 # little as two or three passes, and much slower where it costs many.
 _SLOW = 0.2
+# Accuracy: the largest distance R of a row to the optimum (see `certificate`) at which
+# a Hessian is late enough to be kept for edits, when it is computed and after the fit.
+# The relative error of a step is at least e^R - 1: a quarter and a half of the default
+# `edit_tol`. At ten times the values every edit would read the rows.
+_LATE, LATEST = 2.5e-3, 5e-3
+# Cost: one row of so many tells whether it is time for a late Hessian. If it misjudges
+# that, another Hessian is computed after the fit.
+_PROBING_INTERVAL = 4
 # Accuracy: the constant of Armijo's condition, which is Nocedal and Wright's, and how
 # often a step is halved; 30 times reduce it by 1e-9.
 _SUFFICIENT = 1e-4
@@ -62,6 +76,8 @@ class Optimum:
         Number of steps on all rows.
     converged : bool
         Whether the tolerance, or rounding, was reached.
+    factor : KeptFactor or None
+        The last Hessian with its corrections; None of a fit by products.
     """
 
     iterate: np.ndarray
@@ -69,6 +85,7 @@ class Optimum:
     gradient_norm: float
     n_iter: int
     converged: bool
+    factor: "KeptFactor | None" = None
 
 
 def minimise(problem, start, tol, max_iter):
@@ -100,46 +117,105 @@ def minimise(problem, start, tol, max_iter):
             iterate, hessian
         )
 
+    hessians, factor = _Hessians(problem), None
     if np.array_equal(start, problem.origin):
-        start = _on_a_sample(problem, start, max_iter)
-    return _by_factors(problem, start, tol, max_iter, is_enough, _STEPS)
+        sample = problem.sampled()
+        if sample is not None:
+            hessians = _Hessians(problem, sample)
+            on_sample = _on_a_sample(sample, start, max_iter)
+            start, factor = on_sample.iterate, on_sample.factor
+    return _by_factors(hessians, start, tol, max_iter, is_enough, _STEPS, factor)
 
 
-def _on_a_sample(problem, start, max_iter):
-    """Return a better start than zero, the optimum of a sample of the rows."""
-    sample = problem.sampled()
-    if sample is None:
-        return start
+def _on_a_sample(sample, start, max_iter):
+    """Return the optimum of a sample of the rows, nearly, and a Hessian near it."""
 
     def is_enough(largest, distance, iterate, hessian):
         # The optima of two samples are farther apart than this.
-        return distance**2 <= problem.penalty.size
+        return distance**2 <= sample.penalty.size
 
     task = f"{_STEPS} on a sample"
-    return _by_factors(sample, start, np.inf, max_iter, is_enough, task).iterate
+    hessians = _Hessians(None, sample)
+    return _by_factors(hessians, start, np.inf, max_iter, is_enough, task)
 
 
-def _by_factors(problem, start, tol, max_iter, is_enough, task):
-    """Minimise with factors of Hessians that are kept: see `minimise`."""
-    report = progress.begin(task)
-    factor, before = None, np.inf
+@dataclass(frozen=True)
+class _Hessians:
+    """Decides where Hessians are computed, and from which rows: see the module.
+
+    Attributes
+    ----------
+    problem : Problem or None
+        Of all rows. None where only a sample is minimised.
+    sample : Problem or None, default=None
+        Of a sample, which contains every row that is much larger than the others.
+    """
+
+    problem: object
+    sample: object = None
+
+    @property
+    def minimised(self):
+        """The problem that is minimised."""
+        return self.sample if self.problem is None else self.problem
+
+    def new(self, iterate, factor, is_near):
+        """Return a new `KeptFactor` in place of one that gains too little, or None.
+
+        Unless the optimum is near, or the sample's own error is what makes the steps
+        slow, the sample's Hessian is as good as one of all rows. None says that the
+        meter allows no more.
+        """
+        by_sample = self.sample is not None and not is_near
+        if by_sample and self.problem is not None:
+            by_sample = not (factor.is_of_sample and factor.is_new)
+        problem = self.sample if by_sample else self.problem
+        if not problem.meter.allows(n_hessians=1):
+            return None
+        return KeptFactor(problem.hessian(iterate), iterate, by_sample)
+
+    def is_late(self, direction, limit):
+        """Whether a Hessian at the start of a direction could be kept for edits."""
+        problem = self.problem
+        if problem is None or problem.objective.loss.is_quadratic:
+            return False
+        some = (self.sample or problem).indices[::_PROBING_INTERVAL]
+        change = problem.by_output(direction)
+        fraction = len(some) / len(problem.indices)
+        problem.meter.spend(n_passes=PASSES_FOR_LARGEST * fraction)
+        return problem.objective.largest_change(change, some) <= limit
+
+
+def _by_factors(hessians, start, tol, max_iter, is_enough, task, factor=None):
+    """Minimise with factors of Hessians that are kept: see `minimise`.
+
+    `factor` is a first one, of a sample of the rows.
+    """
+    problem, report = hessians.minimised, progress.begin(task)
+    before, converged = np.inf, False
     point = _Point.at(problem, start)
     for n_iter in range(max_iter + 1):
         largest = problem.largest(point.gradient)
         if report is not None:
             report(n_iter, _described(point.value, largest))
-        # 1) direction, by a new Hessian if the last step gained too little
+        # 1) direction, by a new Hessian if the last step gained too little, or if it is
+        # time for the one that edits will use
+        is_slow, is_near = factor is None, False
         if factor is not None:
             direction, decrement = factor.direction(point.gradient)
-        if factor is None or decrement > _SLOW * before:
+            is_slow = decrement > _SLOW * before
+            if not factor.is_late:
+                is_near = hessians.is_late(direction, LATEST if is_slow else _LATE)
+        if is_slow or is_near:
             noise = _NOISE * abs(point.value)
-            if factor is not None and factor.is_new and decrement <= noise:
+            if is_slow and factor and factor.is_new and decrement <= noise:
                 converged = True  # only rounding is left
                 break
-            if not problem.meter.allows(n_hessians=1):
-                converged = False
+            new = hessians.new(point.iterate, factor, is_near)
+            if new is None:
                 break
-            factor = KeptFactor(problem.hessian(point.iterate))
+            factor = new
+            factor.is_late = is_near
             direction, decrement = factor.direction(point.gradient)
         # 2) convergence
         distance = np.sqrt(max(decrement, 0.0))
@@ -157,7 +233,7 @@ def _by_factors(problem, start, tol, max_iter, is_enough, task):
         factor.add_pair(moved, trial.gradient - point.gradient)
         point, before = trial, decrement
     return Optimum(
-        point.iterate, point.measured, float(largest), n_iter, bool(converged)
+        point.iterate, point.measured, float(largest), n_iter, bool(converged), factor
     )
 
 
@@ -255,10 +331,25 @@ class _Point:
 
 
 class KeptFactor:
-    """A Hessian that is kept, corrected by the curvature pairs of later steps."""
+    """A Hessian that is kept, corrected by the curvature pairs of later steps.
 
-    def __init__(self, hessian):
-        self.hessian = hessian
+    Parameters
+    ----------
+    hessian : Hessian
+    iterate : ndarray of shape (n_outputs, n_dof), optional
+        Where it was computed.
+    is_of_sample : bool, default=False
+        Whether it was computed from a sample of the rows.
+
+    Attributes
+    ----------
+    is_late : bool
+        Whether it was computed near the optimum: see the module.
+    """
+
+    def __init__(self, hessian, iterate=None, is_of_sample=False):
+        self.hessian, self.iterate = hessian, iterate
+        self.is_of_sample, self.is_late = is_of_sample, False
         self._pairs = []
 
     @property

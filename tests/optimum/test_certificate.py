@@ -18,7 +18,6 @@ from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, inspection
 from skdeltagrad._objective.losses import AbstractLoss, BinomialLoss
 from skdeltagrad._optimum.certificate import (
     Bound,
-    _mean_exponential,
     _remainder,
     after_gradient,
     distance_after_gradient,
@@ -51,10 +50,9 @@ def test_the_remainder_is_continuous_where_the_series_ends():
     assert_allclose(below, above, rtol=1e-11)
 
 
-def test_limits_of_the_exponentials_at_zero():
+def test_the_remainder_at_zero():
     assert _remainder(0.0) == 0.5
-    assert _mean_exponential(0.0) == 1.0
-    assert_allclose(_mean_exponential(1e-12), 1.0, rtol=1e-11)
+    assert_allclose(_remainder(1e-12), 0.5, rtol=1e-11)
 
 
 def test_a_quadratic_loss_is_as_far_from_its_optimum_as_its_gradient_says():
@@ -142,9 +140,16 @@ def test_the_rows_own_leverages_only_ever_lower_what_is_left():
     assert gradient_after_step(length, leverage, moment=0.0) == 0.0
 
 
-def test_a_hessian_from_elsewhere_makes_no_use_of_the_rows_own_leverages():
-    without = gradient_after_step(0.5, 0.8, since=0.1)
-    assert gradient_after_step(0.5, 0.8, since=0.1, moment=0.0) == without
+def test_a_hessian_from_elsewhere_leaves_its_own_error_at_least():
+    length, rho, r = 0.5, 0.4, 0.1
+    least = gradient_after_step(length, 0.8, since=r, moment=0.0)
+    assert_allclose(least, length * math.expm1(r))
+    # Without a moment it is the bracket of e^{r + t rho} - 1, integrated over t.
+    plain = gradient_after_step(length, 0.8, since=r)
+    integral = math.exp(r) * math.expm1(rho) / rho - 1.0
+    assert_allclose(plain, length * integral)
+    half = gradient_after_step(length, 0.8, since=r, moment=rho / 2)
+    assert_allclose(half, (least + plain) / 2)
 
 
 @pytest.mark.parametrize(
