@@ -212,8 +212,8 @@ class Driver:
         engine = without(
             self._settings, self._training_set, self._start, index, targets
         )
-        if self._has_hessian and engine.curvature is None:
-            # It was a refit, which ends at the tolerance of a fit and without a bound.
+        if self._has_hessian and engine.summary()["refit"]:
+            # It ended at the tolerance of a fit.
             others = self._training_set.aside()
             others.table.detach(index)
             engine = engine.purged_on_rows(others)

@@ -566,17 +566,22 @@ def test_nearly_all_rows_of_ridge_can_leave_and_others_join():
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_one_row_of_many_takes_no_pass_and_comes_with_a_bound(n_classes):
+def test_one_row_of_many_hardly_takes_a_pass_and_comes_with_a_bound(n_classes):
     draw = labelled(n_classes=n_classes)
     rows = Rows(draw, 2000)
     model = rows.fit(DeltaGradLogisticRegression())
     remove_by_position(model, rows, 1)
     first = model.update_report_
-    assert first.n_hessians == 3  # made at the first edit
+    assert first.n_passes <= 0.5
+    assert first.n_hessians == 0
+    assert first.relative_bound <= model.edit_tol
+    # With the leverages, which an edit computes when passes have cost as much.
+    model._engine = model._engine.prepared(model._training_set, model._settings)
+    n_passes = 0.0
     for edit in (remove_by_position, add, correct_by_position):
         edit(model, rows, 1)
         report = model.update_report_
-        assert report.n_passes == 0
+        n_passes += report.n_passes
         assert report.n_hessians == 0
         assert report.gradient_norm is None
         assert report.no_bound is None
@@ -585,6 +590,7 @@ def test_one_row_of_many_takes_no_pass_and_comes_with_a_bound(n_classes):
         assert report.distance_bound > 0.0
         assert 0.0 < report.decision_bound < 1e-2
         assert report.relative_bound <= model.edit_tol
+    assert n_passes <= 0.5  # one edit may measure how far its step moves the rows
     oracle = logistic_oracle(model, rows)
     X = rows.remaining[0]
     away = model.decision_function(X) - oracle.decision_function(X)
@@ -621,20 +627,20 @@ def test_an_edit_too_large_for_steps_is_a_refit_with_a_reason():
     report = model.update_report_
     assert report.refit
     assert report.reason
-    assert report.distance_bound is None
-    assert report.no_bound
+    assert report.distance_bound > 0.0
+    assert report.relative_bound is report.change_bound is None
     assert_logistic(model, rows)
 
 
-def test_a_fit_has_no_bound_yet():
+def test_a_fit_has_a_bound():
     model, _ = logistic_case()
     report = model.update_report_
     assert report.operation == "fit"
     assert report.n_passes >= 2
     assert report.n_hessians >= 1
     assert report.gradient_norm <= model.tol
-    assert report.distance_bound is report.relative_bound is None
-    assert report.no_bound
+    assert report.distance_bound > 0.0
+    assert report.relative_bound is report.no_bound is None
     assert not report.refit
 
 

@@ -332,8 +332,9 @@ def test_a_purge_takes_few_passes_and_a_hessian_and_the_next_edit_none():
     for positions in (0, range(1, 20), range(200, 400)):
         report = model.unlearn(position=positions).purge().update_report_
         assert report.operation == "purge"
-        # Three for gradients, and half of one for the norms that bound leverages.
-        assert report.n_passes <= 3.5
+        # Four for gradients, because edits hardly ever read the rows, and half of one
+        # for the norms that bound leverages.
+        assert report.n_passes <= 4.5
         assert report.n_hessians <= 1.0
         report = model.unlearn(position=1000 + np.max(positions)).update_report_
         assert report.n_hessians == 0.0
