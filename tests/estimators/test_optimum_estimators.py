@@ -590,7 +590,7 @@ def test_one_row_of_many_hardly_takes_a_pass_and_comes_with_a_bound(n_classes):
         assert report.distance_bound > 0.0
         assert 0.0 < report.decision_bound < 1e-2
         assert report.relative_bound <= model.edit_tol
-    assert n_passes <= 0.5  # one edit may measure how far its step moves the rows
+    assert n_passes <= 1.0  # an edit may measure how far its step moves the rows
     oracle = logistic_oracle(model, rows)
     X = rows.remaining[0]
     away = model.decision_function(X) - oracle.decision_function(X)
