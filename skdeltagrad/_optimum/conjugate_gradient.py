@@ -8,7 +8,7 @@ kronecker   A (x) X'SX / S + alpha I, with A the sum of the rows' second derivat
             exact if all rows have the same one; inverted by eigenvectors.
 diagonal    The diagonal of the Hessian itself.
 
-Neither bounds the Hessian from below, so that there is no certificate here.
+Neither bounds the Hessian from below: see `penalty_bound`.
 """
 
 import numpy as np
@@ -19,6 +19,9 @@ from scipy.linalg import eigh
 _DELAY = 4
 # Cost: passes that are left to the caller, to try the step and to judge it.
 _RESERVE = 3
+# Cost: a solution that is exact enough by the estimate is improved by at most so many
+# times the steps that it took, until the same can be proved.
+_MAX_FOR_PROOF = 1.0
 
 
 class ProductHessian:
@@ -29,33 +32,43 @@ class ProductHessian:
     problem : Problem
     iterate : ndarray of shape (n_outputs, n_dof)
     precondition : Diagonal or Kronecker
+
+    Attributes
+    ----------
+    problem, iterate
     """
 
     def __init__(self, problem, iterate, precondition):
-        self._problem, self._iterate = problem, iterate
+        self.problem, self.iterate = problem, iterate
         self._states = problem.objective.hessian_states(iterate, problem.indices)
         self._precondition = precondition
 
     def product(self, vectors):
         """Return ``H v``, in one pass."""
-        problem = self._problem
+        problem = self.problem
         problem.meter.spend(n_passes=1)
         products = problem.objective.hessian_products(
-            self._states, self._iterate, problem.by_output(vectors), problem.indices
+            self._states, self.iterate, problem.by_output(vectors), problem.indices
         )
         return problem.data(products) + problem.penalty * vectors
 
-    def solve(self, vectors, tolerance):
+    def solve(self, vectors, tolerance, dual_norm=None):
         """Return ``H^-1 v`` to a relative error in the norm of H.
 
         The error is estimated from later steps (Hestenes and Stiefel 1952; Strakos and
         Tichy 2002): the squared error at a step is the sum of all later gains. The
         iteration stops where the problem's meter allows no more passes.
 
+        With a norm of the residual that is at least its norm in H^-1, the iteration
+        stops as soon as that is small enough; and if it is not when the estimate is,
+        after as many steps more.
+
         Parameters
         ----------
         vectors : ndarray of shape (n_systems, q)
         tolerance : float
+        dual_norm : callable, optional
+            Of vectors, without a pass.
 
         Returns
         -------
@@ -70,9 +83,9 @@ class ProductHessian:
         residual = vectors.copy()
         direction = preconditioned = self._precondition.solve(residual)
         squared_norm = np.sum(residual * preconditioned)
-        gains = []
+        gains, most = [], np.inf
         for _ in range(vectors.size):
-            affordable = self._problem.meter.allows(n_passes=1 + _RESERVE)
+            affordable = self.problem.meter.allows(n_passes=1 + _RESERVE)
             if not (squared_norm > 0.0 and affordable):
                 break
             response = self.product(direction)
@@ -83,14 +96,22 @@ class ProductHessian:
             solution = solution + length * direction
             residual = residual - length * response
             gains.append(length * squared_norm)
+            if dual_norm and dual_norm(residual) <= tolerance * np.sqrt(sum(gains)):
+                break
             recent = sum(gains[-_DELAY:])
             if len(gains) >= _DELAY and recent <= tolerance**2 * sum(gains):
+                allowed = (1.0 + _MAX_FOR_PROOF) * len(gains) if dual_norm else 0.0
+                most = min(most, allowed)
+            if len(gains) >= most:
                 break
             preconditioned = self._precondition.solve(residual)
             before, squared_norm = squared_norm, np.sum(residual * preconditioned)
             direction = preconditioned + (squared_norm / before) * direction
         # The last gains estimate the error before them, which was larger than now.
-        return solution, residual, float(np.sqrt(sum(gains[-_DELAY:])))
+        error = float(np.sqrt(sum(gains[-_DELAY:])))
+        if dual_norm:
+            error = min(error, dual_norm(residual))
+        return solution, residual, error
 
     def norm(self, vectors):
         """Return ``sqrt(v' H v)``, in one pass."""

@@ -44,13 +44,13 @@ from .cost import (
 from .curvature import Curvature, Step
 from .edit_steps import Start, follow
 from .newton import minimise
+from .penalty_bound import bound_at
 from .polish import polish, predicted
 from .problem import Problem
 from .product_steps import follow_by_products
 from .report import (
     LARGE_ROWS,
     NOT_BUILT,
-    NOT_KEPT,
     TOO_MUCH,
     WITHOUT_ROWS,
     OptimumReport,
@@ -225,12 +225,15 @@ class OptimumEngine(AbstractEngine):
                 "The columns of X are so large, or so nearly the same, that no Hessian "
                 "can be factorised in working precision. Standardise them."
             ) from error
-        curvature = self._curvature_of_fit(problem, optimum)
+        curvature, bound, no_bound = None, None, NOT_BUILT
+        if self.keeps_hessian:
+            curvature = self._curvature_of_fit(problem, optimum)
+        else:
+            bound, no_bound = bound_at(problem, optimum.measured, optimum.iterate)
         report = OptimumReport(
             **vars(problem.meter.spent), curvature=self.curvature_kind,
-            gradient_norm=optimum.gradient_norm,
-            no_bound=NOT_BUILT if self.keeps_hessian else NOT_KEPT,
-        )  # fmt: skip
+            gradient_norm=optimum.gradient_norm, no_bound=no_bound,
+        ).with_bound(bound)  # fmt: skip
         fitted = replace(
             self, iterate=optimum.iterate, reference=optimum.iterate,
             gradient_sums=optimum.measured.gradient_sums,
@@ -244,8 +247,6 @@ class OptimumEngine(AbstractEngine):
 
     def _curvature_of_fit(self, problem, optimum):
         """Return the curvature that a fit leaves, or None."""
-        if not self.keeps_hessian:
-            return None
         try:
             return Curvature.of_fit(problem, optimum)
         except np.linalg.LinAlgError:

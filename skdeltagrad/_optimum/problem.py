@@ -18,7 +18,7 @@ from .conjugate_gradient import (
     Kronecker,
     ProductHessian,
 )
-from .cost import PASSES_FOR_IMPORTANCE, Meter, hessian_cost
+from .cost import PASSES_FOR_IMPORTANCE, PASSES_FOR_LARGEST, Meter, hessian_cost
 from .hessian import Hessian
 from .subsample import importance, sample
 
@@ -298,6 +298,23 @@ class Problem:
         """Return the Hessian of F as products, with a preconditioner: about a pass."""
         self.meter.spend(n_passes=1)
         return ProductHessian(self, iterate, self._preconditioner(self, iterate))
+
+    @cached_property
+    def extent(self):
+        """Largest norm of a row in the inverse of the penalty, and that of the centre.
+
+        Intercepts do not count, and the penalty must be positive otherwise. Of several
+        outputs' penalties the smallest is taken.
+        """
+        objective = self.objective
+        penalty = self.penalty.reshape(-1, objective.n_dof)[:, : objective.n_features]
+        scale = 1.0 / penalty.min(axis=0)
+        squares = objective.squared_distances(self.indices, scale=scale)
+        self.meter.spend(n_passes=PASSES_FOR_LARGEST)
+        of_centre = 0.0
+        if objective.fit_intercept:
+            of_centre = np.sum(scale * objective.centre**2)
+        return float(np.sqrt(squares.max(initial=0.0))), float(np.sqrt(of_centre))
 
     @cached_property
     def standardised_moments(self):

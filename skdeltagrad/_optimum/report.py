@@ -7,7 +7,6 @@ from .._utils.few_digits import power_of_thousand
 # Why there is no bound, why something is left after a purge, and why a model was fitted
 # again.
 NOT_BUILT = "the curvature for it is made at the first edit"
-NOT_KEPT = "the Hessian of so many coefficients is not kept"
 TOO_MUCH = "the edit is too large for steps from the old optimum"
 WITHOUT_ROWS = (
     "without its rows (store_data=False) a logistic model cannot be brought to their "

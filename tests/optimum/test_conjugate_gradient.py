@@ -140,7 +140,7 @@ def test_edits_end_at_the_optimum(load, curvature, weight, convert, edit):
     assert np.linalg.norm(model.coef_ - exact.coef_) <= 1e-3 * moved + 1e-7
     report = model.update_report_
     assert report.n_passes >= 2
-    assert report.distance_bound is None
+    assert report.distance_bound is not None
     assert report.curvature == curvature
 
 
