@@ -61,7 +61,7 @@ from .conjugate_gradient import ProductHessian
 from .cost import PASSES_FOR_LARGEST
 from .curvature import SINGULAR, UNBOUNDED
 
-_EPS = np.finfo(float).eps
+_EPS = np.finfo(float).eps  # rounding: its unit
 # Rounding, in units of the unit roundoff: of a raw prediction, and of a product, as in
 # `rounding`.
 _ERROR_OF_PREDICTION = 4.0
