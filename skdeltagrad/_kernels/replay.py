@@ -56,9 +56,6 @@ import numpy as np
 from numba import njit
 
 _ANY_ORDER = {"reassoc", "contract", "nsz"}
-# Parts of `predict_steps`: calls that pass slices of arrays would take nine times as
-# long as what is computed in them.
-_INLINED = "always"
 
 
 @njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
@@ -134,7 +131,9 @@ def hessian_product(drift, step, hessian, products_out):
                     out[k, j] = found[k, j]
 
 
-@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline=_INLINED)
+# The parts of `predict_steps` are inlined. Calls that pass slices of arrays would take
+# up to nine times as long as what they compute.
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline="always")
 def _stand_still(old_step, iterate, drift):
     """A step of a batch without rows; the square of how far the drift moves."""
     square_of_move = 0.0
@@ -147,7 +146,7 @@ def _stand_still(old_step, iterate, drift):
     return square_of_move
 
 
-@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline=_INLINED)
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline="always")
 def _predict_group(
     known, response, residual, touched, length, by_weight, is_first, factors,
     others_out, gradient_out, sums_out,
@@ -175,7 +174,7 @@ def _predict_group(
     return square_of_response
 
 
-@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline=_INLINED)
+@njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline="always")
 def _step_by_last_group(
     iterate, drift, others, gradient, response, residual, touched, length, by_weight,
     is_first, n_features, old_sizes, sizes, old_step, step_out,

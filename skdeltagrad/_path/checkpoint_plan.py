@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .checkpoint_sums import N_DIRECTIONS, direction_of_mean, leading_directions
+from . import cost
+from .checkpoint_sums import direction_of_mean, leading_directions
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ FORMS = {
     "whole": HessianForm(lambda objective, indices, sample: None, None),
     "block": HessianForm(
         lambda objective, indices, sample: leading_directions(objective, sample),
-        N_DIRECTIONS,
+        cost.N_DIRECTIONS,
         gaps_at_end=1.0,
     ),
     "mean": HessianForm(
@@ -86,3 +87,64 @@ class CheckpointPlan:
         """Return the number of directions for each coordinate of the loss."""
         most = self.properties.most_directions
         return n_dof if most is None else min(most, n_dof)
+
+
+def affordable_plan(loss, n_dof, n_rows, n_epochs, entry_cost, n_groups=1):
+    """Return the best plan whose checkpoints cost no more than the fit, or None.
+
+    Parameters
+    ----------
+    loss : AbstractLoss
+    n_dof, n_rows, n_epochs : int
+        The fit reads all of `n_rows` in every epoch.
+    entry_cost : float
+        See `AbstractDataTerm`.
+    n_groups : int, default=1
+    """
+    for plan in _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
+        order = loss.n_curvatures * plan.n_directions(n_dof)
+        n_sampled = plan.fraction * n_rows
+        is_enough = (
+            plan.fraction == 1.0 or n_sampled >= cost.ROWS_PER_COEFFICIENT * order
+        )
+        if (
+            is_enough
+            and cost.bytes_of(plan, loss, n_dof, n_groups, 0, n_rows) <= cost.MOST_BYTES
+        ):
+            return plan
+    return None
+
+
+def _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
+    """Yield plans that cost no more than the fit, the best first; maybe of no rows."""
+    m = loss.n_curvatures
+    fit = n_epochs * n_rows * cost.row_work(loss, n_dof)
+    limits = min(cost.FITS_AIMED_AT, cost.MOST_FITS) * fit, cost.MOST_FITS * fit
+    largest = min(
+        max(cost.SAMPLE, cost.SAMPLE_OF_FIT * n_epochs * n_rows), cost.LARGEST_SAMPLE
+    )
+    largest = min(1.0, largest / n_rows)
+    pairs = m * (m + 1) / 2
+    of_derivatives = cost.row_work(loss, n_dof) + m**2 * cost.SECOND_DERIVATIVE
+    if m * n_dof <= cost.MOST_COEFFICIENTS:
+        at_a_point = n_rows * (of_derivatives + pairs * n_dof**2 / cost.BLAS)
+        n_points = 1 if loss.is_quadratic else cost.N_POINTS
+        if n_points * largest * at_a_point <= limits[0]:
+            yield CheckpointPlan("whole", largest, n_points)
+        for most in limits:
+            fraction = min(largest, most / (cost.FEW_POINTS * at_a_point))
+            yield CheckpointPlan("whole", fraction, cost.FEW_POINTS)
+    if entry_cost > 1.0:
+        yield CheckpointPlan("mean", largest, cost.N_POINTS)
+        return
+    directions = (cost.ROWS_PER_COLUMN + cost.EIGENVECTORS) * n_dof**3 / cost.BLAS
+    once = n_rows * cost.N_DIRECTIONS * n_dof + directions
+    at_a_point = n_rows * (of_derivatives + pairs * cost.N_DIRECTIONS**2 / cost.BLAS)
+    wanted = max(
+        cost.SAMPLE_OF_BLOCK, cost.ROWS_PER_COEFFICIENT * cost.N_DIRECTIONS * m
+    )
+    for most in limits:
+        fraction = min(
+            1.0, wanted / n_rows, (most - once) / (cost.POINTS_OF_BLOCK * at_a_point)
+        )
+        yield CheckpointPlan("block", max(fraction, 0.0), cost.POINTS_OF_BLOCK)

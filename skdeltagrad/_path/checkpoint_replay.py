@@ -25,7 +25,7 @@ from .. import _kernels
 from .._data.group_weights import per_weight
 from .._objective.data_term import AbstractDataTerm
 from .._utils import progress
-from . import replay_error
+from . import cost, replay_error
 from .descent import raise_diverged, take_out
 from .propagation import propagation_of
 from .splitmix import draw
@@ -39,9 +39,6 @@ _FROM_START = 0.25
 # An accuracy threshold: an early check is made before this fraction of the way to the
 # first correction point. Close to that it would measure what is corrected.
 _EARLY = 0.7
-# A cost: number of parts of the evaluation rows; their differences show the noise of
-# batches.
-_N_PARTS = 16
 # Mathematics: offset that makes the numbers drawn for storage indices independent of
 # those that are drawn for positions.
 _OFFSET_OF_INDICES = 2**40
@@ -316,18 +313,18 @@ class CheckpointReplay:
         """
         objective, indices = self._replay.objective, self._evaluation_rows
         # Parts are random, because the order of the rows may be periodic.
-        part_of = (_N_PARTS * draw(indices + _OFFSET_OF_INDICES)).astype(int)
-        parts = [indices[part_of == number] for number in range(_N_PARTS)]
+        part_of = (cost.N_PARTS * draw(indices + _OFFSET_OF_INDICES)).astype(int)
+        parts = [indices[part_of == number] for number in range(cost.N_PARTS)]
         changes = [objective.gradient_change(iterate, drift, part) for part in parts]
         weights = [objective.weight_by_group(part) for part in parts]
         predicted, *by_half = self._predicted_changes(step, drift)
         measured = per_weight(sum(changes), sum(weights))
         # Parts differ because rows differ, and the halves because samples differ.
         means = np.stack(list(map(per_weight, changes, weights)))
-        contrasts = np.tensordot(helmert(_N_PARTS), means, axes=1)
+        contrasts = np.tensordot(helmert(cost.N_PARTS), means, axes=1)
         length = np.linalg.norm(predicted)
         if length > 0.0:
-            scale = np.sqrt(len(indices) / _N_PARTS)
+            scale = np.sqrt(len(indices) / cost.N_PARTS)
             self._of_rows[step] = contrasts / length * scale
         return measured - predicted, by_half
 

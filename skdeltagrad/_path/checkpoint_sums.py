@@ -13,12 +13,9 @@ from scipy.linalg import eigh
 from .._data.group_weights import LARGEST_PART
 from .._objective.second_derivatives import curvature_blocks
 from .._utils import progress
+from . import cost
 from .splitmix import draw
 
-# A cost: number of directions in which large Hessians are kept.
-N_DIRECTIONS = 64
-# A cost: number of rows for each column from which these directions are computed.
-ROWS_PER_COLUMN = 8
 # An accuracy threshold: the entries of the mean row's direction are multiples of 1/64
 # of the largest one. With ten times as many digits, n times the mean less the rows that
 # stay would resemble the rows that left.
@@ -197,9 +194,9 @@ def leading_directions(objective, indices):
         Orthonormal.
     """
     n_dof = objective.n_dof
-    some = indices[:: max(1, len(indices) // (ROWS_PER_COLUMN * n_dof))]
+    some = indices[:: max(1, len(indices) // (cost.ROWS_PER_COLUMN * n_dof))]
     moments = objective.second_moments(some).sum(axis=0)
-    n_directions = min(N_DIRECTIONS, n_dof)
+    n_directions = min(cost.N_DIRECTIONS, n_dof)
     _, vectors = eigh(moments, subset_by_index=[n_dof - n_directions, n_dof - 1])
     return np.ascontiguousarray(vectors.T)
 

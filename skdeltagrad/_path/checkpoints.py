@@ -32,6 +32,7 @@ import numpy as np
 from .. import _kernels
 from .._data.group_weights import per_weight
 from .._utils import threads
+from . import cost
 from .checkpoint_plan import CheckpointPlan
 from .checkpoint_sums import CheckpointSums, view_of
 from .splitmix import draw
@@ -45,9 +46,6 @@ _PARTS_OF_ITERATE = 2.0**10
 # between half and twice those with new Hessians, on 13 data sets. With ten times as
 # much, Hessians would be those of another part of the path.
 _MOST_MOVED = 0.25
-# A cost: orders from which on blocks are read in single precision, because reading them
-# from memory then takes longer than multiplying.
-_LARGE_BLOCK = 128
 
 
 class HessianArrays(NamedTuple):
@@ -232,7 +230,7 @@ class Checkpoints:
         kronecker += np.einsum("pgjk,gab->pgjakb", second_derivatives, correction)
         if not loss.couples_outputs:
             second_derivatives = second_derivatives * np.eye(loss.n_outputs)
-        if blocks.shape[-1] > _LARGE_BLOCK:
+        if blocks.shape[-1] > cost.LARGE_BLOCK:
             blocks = blocks.astype(np.float32)
         frame = np.ascontiguousarray(loss.to_outputs(np.eye(loss.n_coordinates)))
         return HessianArrays(

@@ -1,17 +1,17 @@
-"""What replays, retrains and Hessian checkpoints cost, and what can be afforded.
+"""What replays, retrains and Hessian checkpoints cost, and which costs are allowed.
 
 Work is counted in two units: a *pass* reads all rows once, for a gradient; a
 *multiplication* is one of those that a pass over dense rows makes, two for each entry
-and output. All constants of this module are costs. Those that were measured are
-measured again, and compared with the values here, by
-``examples/benchmarks/calibrate.py``.
+and output. All constants of this module are costs. "Measured" ones are measured again,
+and printed beside the values here, by ``examples/benchmarks/calibrate.py``; the others
+are limits, and say what they balance.
 """
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from .checkpoint_plan import CheckpointPlan
-from .checkpoint_sums import N_DIRECTIONS, ROWS_PER_COLUMN
+# What steps and rows cost -------------------------------------------------------------
 
 # Measured: multiplications in the time that Python takes around a step that reads rows,
 # around a correction point or a check, and around a whole replay.
@@ -36,6 +36,9 @@ EIGENVECTORS = 4.0
 PASSES_EACH = 1.5
 # Measured: multiplications in the time of one entry of a row's second derivative.
 SECOND_DERIVATIVE = 100.0
+
+# What replays do, and may cost --------------------------------------------------------
+
 # How many times a replay goes through its predicted steps: to predict them, to correct
 # them, and to propagate the parts of the estimated error.
 RUNS_OF_REPLAY = 3
@@ -45,9 +48,14 @@ WORTHWHILE = 0.8
 # Rows that the paper's replay may read, relative to a retrain: it reads removed rows in
 # every exact step, so that both read as many rows if half of them are removed.
 MOST_READ = 2.0
-# Rows from which the mean number of entries is estimated.
+# Rows from which the mean number of entries is estimated: with a thousand, its error is
+# a few percent at next to no cost.
 _N_LOOKED_AT = 2**10
-# Fraction of a retrain from which on correction points are measured on a sample.
+# Rows whose gradient is timed in order to predict the time of a pass: enough for
+# several blocks of rows, and a few milliseconds.
+N_TIMED = 2**14
+# Fraction of a retrain from which on correction points are measured on a sample, whose
+# noise enters the path: with a few percent, they hardly slow a replay down.
 _EXPENSIVE = 0.05
 # By form of the Hessians: how many correction points a first edit begins with, and the
 # fraction of a retrain that all attempts may take, apart from reading the rows that
@@ -55,29 +63,54 @@ _EXPENSIVE = 0.05
 # time of ten, because it goes through parts with as many columns each.
 _FIRST_CORRECTIONS = {"whole": 1, "block": 1, "mean": 3}
 _MOST_ATTEMPTED = {"whole": 0.5, "block": 0.5, "mean": 0.05}
+# Most correction points, relative to epochs, that are remembered of an edit that needed
+# too many. Half of them are remembered each time, so that a few edits are retrained
+# before another one is attempted.
+MOST_REMEMBERED = 2
+# Parts of the evaluation rows, whose differences show the noise of batches: each part
+# is another call, and the noise of 16 is known to within a fifth.
+N_PARTS = 16
+# Random samples of the noise that are averaged: where one of them takes as long as the
+# replay; where it is cheap, for iterates of at most this many coefficients; and where
+# it costs next to nothing.
+FEW_SAMPLES = 1
+SAMPLES = 4
+CHEAP_ORDER = 128
+MANY_SAMPLES = 16
+# Order from which on blocks are read in single precision: they have more than 128 kB
+# then, and reading them from memory takes longer than multiplying.
+LARGE_BLOCK = 128
 
-# Time to compute Hessian checkpoints, in fits: what is aimed at, and the limit where
-# nothing accurate enough is as cheap as that. With a quarter of a fit, samples are so
-# small that errors of some replays are a hundred times larger.
+# What Hessian checkpoints may cost ----------------------------------------------------
+
+# Time to compute them, in fits: what is aimed at, and the limit where nothing accurate
+# enough is as cheap as that. With half as much, samples were so small that errors of
+# replays became a hundred times larger on one of ten data sets.
 FITS_AIMED_AT = 0.4
 MOST_FITS = 1.0
-# Their largest size in memory.
-_MOST_BYTES = 2**28
-# Largest order of a Hessian that is kept whole.
+# Largest size in memory: 256 MB.
+MOST_BYTES = 2**28
+# Largest order of a Hessian that is kept whole: one of 8 MB, of which every step reads
+# two.
 MOST_COEFFICIENTS = 1024
 # Numbers of checkpoints. The error of interpolation with five is four times that with
 # nine; but where Hessians are computed from a small sample, a larger sample improves
 # them more than further checkpoints do. The same holds for blocks, which miss more.
 N_POINTS = 9
-_FEW_POINTS = 5
-_POINTS_OF_BLOCK = 4
+FEW_POINTS = 5
+POINTS_OF_BLOCK = 4
+# Directions in which large Hessians are kept, and rows for each column from which these
+# directions are computed. Twice as many directions take four times as long in each
+# step; with few rows the last directions are random.
+N_DIRECTIONS = 64
+ROWS_PER_COLUMN = 8
 # Rows in a sample: this number, or this fraction of all rows that the fit reads, but no
 # more than the largest; for blocks, whose error is not mainly that of sampling; and for
-# each coefficient at least.
+# each coefficient at least, because a Hessian of fewer rows is mostly noise.
 SAMPLE = 2**14
 SAMPLE_OF_FIT = 1.0 / 60.0
 LARGEST_SAMPLE = 2**19
-_SAMPLE_OF_BLOCK = 2**13
+SAMPLE_OF_BLOCK = 2**13
 ROWS_PER_COEFFICIENT = 10
 
 
@@ -95,7 +128,7 @@ class Attempt:
         Whether correction points are measured on all rows, or on the sample only.
     """
 
-    plan: CheckpointPlan
+    plan: Any
     n_epochs: int
     n_corrections: int
     on_all_rows: bool
@@ -258,61 +291,6 @@ def bytes_of(plan, loss, n_dof, n_groups, n_steps, n_rows):
     numbers += n_points * loss.n_outputs * n_dof
     numbers += 0 if plan.is_whole else n_directions * n_dof
     return 8 * int(numbers + plan.fraction * n_rows + 2 * n_steps)
-
-
-def affordable_plan(loss, n_dof, n_rows, n_epochs, entry_cost, n_groups=1):
-    """Return the best plan whose checkpoints cost no more than the fit, or None.
-
-    Parameters
-    ----------
-    loss : AbstractLoss
-    n_dof, n_rows, n_epochs : int
-        The fit reads all of `n_rows` in every epoch.
-    entry_cost : float
-        See `AbstractDataTerm`.
-    n_groups : int, default=1
-    """
-    for plan in _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
-        order = loss.n_curvatures * plan.n_directions(n_dof)
-        n_sampled = plan.fraction * n_rows
-        is_enough = plan.fraction == 1.0 or n_sampled >= ROWS_PER_COEFFICIENT * order
-        if (
-            is_enough
-            and bytes_of(plan, loss, n_dof, n_groups, 0, n_rows) <= _MOST_BYTES
-        ):
-            return plan
-    return None
-
-
-def _candidates(loss, n_dof, n_rows, n_epochs, entry_cost):
-    """Yield plans that cost no more than the fit, the best first; maybe of no rows."""
-    m = loss.n_curvatures
-    fit = n_epochs * n_rows * row_work(loss, n_dof)
-    limits = min(FITS_AIMED_AT, MOST_FITS) * fit, MOST_FITS * fit
-    largest = min(max(SAMPLE, SAMPLE_OF_FIT * n_epochs * n_rows), LARGEST_SAMPLE)
-    largest = min(1.0, largest / n_rows)
-    pairs = m * (m + 1) / 2
-    of_derivatives = row_work(loss, n_dof) + m**2 * SECOND_DERIVATIVE
-    if m * n_dof <= MOST_COEFFICIENTS:
-        at_a_point = n_rows * (of_derivatives + pairs * n_dof**2 / BLAS)
-        n_points = 1 if loss.is_quadratic else N_POINTS
-        if n_points * largest * at_a_point <= limits[0]:
-            yield CheckpointPlan("whole", largest, n_points)
-        for most in limits:
-            fraction = min(largest, most / (_FEW_POINTS * at_a_point))
-            yield CheckpointPlan("whole", fraction, _FEW_POINTS)
-    if entry_cost > 1.0:
-        yield CheckpointPlan("mean", largest, N_POINTS)
-        return
-    directions = (ROWS_PER_COLUMN + EIGENVECTORS) * n_dof**3 / BLAS
-    once = n_rows * N_DIRECTIONS * n_dof + directions
-    at_a_point = n_rows * (of_derivatives + pairs * N_DIRECTIONS**2 / BLAS)
-    wanted = max(_SAMPLE_OF_BLOCK, ROWS_PER_COEFFICIENT * N_DIRECTIONS * m)
-    for most in limits:
-        fraction = min(
-            1.0, wanted / n_rows, (most - once) / (_POINTS_OF_BLOCK * at_a_point)
-        )
-        yield CheckpointPlan("block", max(fraction, 0.0), _POINTS_OF_BLOCK)
 
 
 def reads_too_many(exact_fraction, n_kept, edit):

@@ -17,6 +17,7 @@ from .._data.group_weights import RowCounts
 from .._engine import AbstractEngine, Model
 from .._utils import threads
 from . import cost, replay_error
+from .checkpoint_plan import affordable_plan
 from .checkpoint_replay import CheckpointReplay, Replay
 from .checkpoints import Checkpoints
 from .descent import Diverged, ExactOracle, descend
@@ -24,15 +25,10 @@ from .periodic_replay import PeriodicOracle, is_exact
 from .schedule import AbstractSchedule, schedule_of
 from .trajectory import Playback, Trajectory
 
-# A cost: number of rows whose gradient is timed in order to predict the time of a pass.
-_N_TIMED = 2**14
 # An accuracy threshold: if the noise of an edit was three times its tolerance, the next
 # one is not attempted. Half of the noise is remembered each time, so that one edit in
 # about log2(noise / 3 edit_tol) is attempted again.
 _HOPELESS = 3.0
-# A cost: most correction points, relative to epochs, that are remembered of an edit
-# that needed too many. Half of them are remembered each time.
-_MOST_REMEMBERED = 2
 
 _TOO_HARD = "the estimated error is above edit_tol, at any cost below a retrain's"
 _TOO_EXPENSIVE = "a replay within edit_tol would take as long"
@@ -281,7 +277,7 @@ class PathEngine(AbstractEngine):
         if self.checkpoints is not None:
             plan = self.checkpoints.plan
         else:
-            plan = cost.affordable_plan(
+            plan = affordable_plan(
                 term.loss, term.n_dof, n_before, self.n_epochs, term.entry_cost,
                 term.n_groups,
             )  # fmt: skip
@@ -415,7 +411,7 @@ class PathEngine(AbstractEngine):
         # The next edit begins with what this one needed. If that is too expensive, it
         # and a few more are not attempted.
         if reason == _TOO_HARD:
-            most = _MOST_REMEMBERED * self.n_epochs
+            most = cost.MOST_REMEMBERED * self.n_epochs
             changes["n_corrections"] = min(last.n_corrections, most)
         return None, changes
 
@@ -458,7 +454,7 @@ class PathEngine(AbstractEngine):
     def plan(self, training_set, edit, settings, is_refit):
         table, term = training_set.table, self.model.data_term(training_set)
         n_steps, n_live = self.schedule.n_steps, table.n_live
-        some = table.first_indices(_N_TIMED)
+        some = table.first_indices(cost.N_TIMED)
         pass_seconds = self._seconds(term, some) * max(1.0, n_live / len(some))
         facts = {
             "n_steps": n_steps,

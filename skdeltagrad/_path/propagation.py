@@ -12,15 +12,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from .. import _kernels
+from . import cost
 
 _TINY = np.finfo(float).tiny  # rounding: instead of zero in a denominator
-# Costs: random samples of the noise that are averaged: where one of them takes as long
-# as the replay; where it is cheap, for iterates of at most this many coefficients; and
-# where it costs next to nothing.
-_FEW_SAMPLES = 1
-_SAMPLES = 4
-_CHEAP_ORDER = 128
-_MANY_SAMPLES = 16
 
 
 class AbstractPropagation(ABC):
@@ -133,8 +127,8 @@ class HessianPropagation(AbstractPropagation):
         return change
 
     def random_changes(self, sources, growth_of):
-        is_cheap = self.trajectory.end.size <= _CHEAP_ORDER
-        numbers = range(_SAMPLES if is_cheap else _FEW_SAMPLES)
+        is_cheap = self.trajectory.end.size <= cost.CHEAP_ORDER
+        numbers = range(cost.SAMPLES if is_cheap else cost.FEW_SAMPLES)
         return [self.change_at_end(sources, growth_of(number)) for number in numbers]
 
 
@@ -159,7 +153,7 @@ class MeanCurvaturePropagation(AbstractPropagation):
         pushes = self._pushes(0, self.trajectory.n_steps, sources[-1])
         parts = list(zip(self._split(sources), pushes, strict=True))
         found = []
-        for number in range(_MANY_SAMPLES):
+        for number in range(cost.MANY_SAMPLES):
             growth, change = growth_of(number), 0.0
             for part, (_, push) in parts:
                 amounts = growth @ (push * factor)

@@ -299,19 +299,10 @@ def test_no_correction_point_reduces_the_error_between_checkpoints():
     assert error < 1e-12
 
 
-@pytest.fixture
-def all_affordable(monkeypatch):
-    """Fits of a few epochs afford Hessian checkpoints of all rows."""
-    monkeypatch.setattr("skdeltagrad._path.cost.FITS_AIMED_AT", 10.0)
-    monkeypatch.setattr("skdeltagrad._path.cost.MOST_FITS", 10.0)
-
-
 FEW_EPOCHS = {**GD, "max_iter": 15, "learning_rate": 0.3}
 
 
-def test_an_edit_after_one_that_was_too_hard_begins_with_what_that_lacked(
-    all_affordable,
-):
+def test_an_edit_after_one_that_was_too_hard_begins_with_what_that_lacked():
     """Half of 15 epochs allow one attempt, and one correction point is too few."""
     X, y, parameters = load("three classes")
     model = DeltaGradLogisticRegression(**FEW_EPOCHS, **parameters, edit_tol=0.01)
@@ -325,9 +316,7 @@ def test_an_edit_after_one_that_was_too_hard_begins_with_what_that_lacked(
     assert second.error_estimate <= 0.01
 
 
-def test_edits_that_need_too_many_corrections_are_not_attempted_every_time(
-    all_affordable,
-):
+def test_edits_that_need_too_many_corrections_are_not_attempted_every_time():
     X, y, parameters = load("three classes")
     model = DeltaGradLogisticRegression(**FEW_EPOCHS, **parameters, edit_tol=1e-3)
     model.fit(X, y).unlearn(position=range(40))

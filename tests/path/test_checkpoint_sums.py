@@ -16,7 +16,7 @@ from skdeltagrad._objective.losses import (
     HalfSquaredLoss,
     MultinomialLoss,
 )
-from skdeltagrad._path import checkpoint_sums
+from skdeltagrad._path import cost
 from skdeltagrad._path.checkpoint_sums import (
     CheckpointSums,
     DirectedView,
@@ -277,8 +277,8 @@ def test_nbytes():
 
 @pytest.mark.parametrize("n_directions", [1, 3, 6, 64])
 def test_leading_directions_are_where_rows_extend_most(monkeypatch, n_directions):
-    monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", n_directions)
-    monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", N_ROWS)  # all of them
+    monkeypatch.setattr(cost, "N_DIRECTIONS", n_directions)
+    monkeypatch.setattr(cost, "ROWS_PER_COLUMN", N_ROWS)  # all of them
     problem = Problem("multinomial", n_groups=2)
     found = leading_directions(problem.objective, problem.indices)
     n_found = min(n_directions, problem.objective.n_dof)
@@ -292,13 +292,13 @@ def test_leading_directions_are_where_rows_extend_most(monkeypatch, n_directions
 
 def test_leading_directions_are_made_of_enough_rows(monkeypatch):
     """Of many rows every k-th is read, which is accurate enough."""
-    monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", 2)
-    monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", 5)
+    monkeypatch.setattr(cost, "N_DIRECTIONS", 2)
+    monkeypatch.setattr(cost, "ROWS_PER_COLUMN", 5)
     problem = Problem(n_rows=90)
     assert problem.objective.n_dof == 6
     found = leading_directions(problem.objective, problem.indices)
     read = problem.indices[::3]
-    monkeypatch.setattr(checkpoint_sums, "ROWS_PER_COLUMN", 1000)
+    monkeypatch.setattr(cost, "ROWS_PER_COLUMN", 1000)
     assert_array_equal(found, leading_directions(problem.objective, read))
     everyone = leading_directions(problem.objective, problem.indices)
     assert np.abs(found.T @ found - everyone.T @ everyone).max() > 1e-3

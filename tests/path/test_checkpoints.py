@@ -13,11 +13,11 @@ from skdeltagrad._objective.losses import (
     HalfSquaredLoss,
     MultinomialLoss,
 )
-from skdeltagrad._path import checkpoint_sums, checkpoints, cost
-from skdeltagrad._path.checkpoint_plan import CheckpointPlan
+from skdeltagrad._path import cost
+from skdeltagrad._path.checkpoint_plan import CheckpointPlan, affordable_plan
 from skdeltagrad._path.checkpoint_sums import CheckpointSums, view_of
 from skdeltagrad._path.checkpoints import Checkpoints
-from skdeltagrad._path.cost import affordable_plan, step_work
+from skdeltagrad._path.cost import step_work
 from skdeltagrad._path.splitmix import draw
 from skdeltagrad._path.trajectory import Trajectory
 
@@ -106,7 +106,7 @@ def run(request):
 @pytest.fixture(autouse=True)
 def few_directions(monkeypatch):
     """Of the five that there are."""
-    monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", 3)
+    monkeypatch.setattr(cost, "N_DIRECTIONS", 3)
 
 
 # ---------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_beyond_its_directions_it_is_a_kronecker_products_diagonal(run, form):
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 def test_in_all_directions_it_is_the_whole_hessian(run, fraction, monkeypatch):
-    monkeypatch.setattr(checkpoint_sums, "N_DIRECTIONS", N_FEATURES + 1)
+    monkeypatch.setattr(cost, "N_DIRECTIONS", N_FEATURES + 1)
     block, whole = (
         run.checkpoints(form, fraction).for_all_rows(run.loss)
         for form in ("block", "whole")
@@ -275,7 +275,7 @@ def test_large_blocks_are_read_in_single_precision(run, form, monkeypatch):
     kept = run.checkpoints(form)
     exact = kept.for_all_rows(run.loss)
     assert all(array.dtype != np.float32 for array in exact)
-    monkeypatch.setattr(checkpoints, "_LARGE_BLOCK", 0)
+    monkeypatch.setattr(cost, "LARGE_BLOCK", 0)
     rounded = kept.for_all_rows(run.loss)
     assert sum(array.dtype == np.float32 for array in rounded) == 1
     found, expected = (some.product(9, run.drift) for some in (rounded, exact))
@@ -549,8 +549,7 @@ def plan_of(loss="multinomial", **sizes):
 
 @pytest.fixture
 def many_directions(monkeypatch):
-    for module in (cost, checkpoint_sums):
-        monkeypatch.setattr(module, "N_DIRECTIONS", 64)
+    monkeypatch.setattr(cost, "N_DIRECTIONS", 64)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

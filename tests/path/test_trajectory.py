@@ -257,9 +257,7 @@ PERIODS = {1: (1e-6, 1e-6, 1), 5: (0.05, 0.6, 200), "auto": (0.02, 0.3, 2)}
 def test_edits_in_single_precision_come_near_the_retrain(
     loss, schedule, period, monkeypatch
 ):
-    # Four epochs afford no Hessians, and one try takes more passes than tries may.
-    monkeypatch.setattr(cost, "FITS_AIMED_AT", 10.0)
-    monkeypatch.setattr(cost, "MOST_FITS", 10.0)
+    # Of four epochs, one try takes more passes than tries may.
     monkeypatch.setattr(cost.Attempt, "most_passes", np.inf)
     X, y, _ = make_rows(loss)
     parameters = {"edit_tol": 10.0} if period == "auto" else {"burn_in": 4}
