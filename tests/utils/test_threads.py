@@ -224,7 +224,7 @@ def digits(n_features=None):
 def replayed(**parameters):
     """Of so many steps that a block of the Hessians is kept."""
     X, y = digits()
-    parameters = {"solver": "gd", "max_iter": 130, "learning_rate": 0.1} | parameters
+    parameters = {"solver": "gd", "max_iter": 80, "learning_rate": 0.1} | parameters
     return DeltaGradLogisticRegression(**parameters).fit(X, y)
 
 
