@@ -208,7 +208,10 @@ def decisions_table(results):
                 [result["name"], schedule, ", ".join(cells), "; ".join(sorted(reasons))]
             )
     text = table(head, lines)
-    text += "\n(In parentheses: retrained; - no replay is within edit_tol.)\n"
+    text += (
+        "\nIn parentheses: retrained. A dash: no replay is within edit_tol, or no "
+        "Hessians can be afforded.\n\n"
+    )
     for way, other in (("retrained", "a replay"), ("replayed", "a retrain")):
         factors = np.array(wrong[way])
         counts = ", ".join(
