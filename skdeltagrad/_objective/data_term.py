@@ -28,26 +28,26 @@ from .._utils import threads
 from .losses import HalfSquaredLoss
 from .second_derivatives import add_grams, add_hessians, curvature_blocks
 
-# A cost: a pass is cut into at most this many parts, each of at least so many
+# Cost: a pass is cut into at most this many parts, each of at least so many
 # multiplications, whatever the number of threads is (see `_utils.threads`). Every part
 # needs a buffer of the gradient's size.
 _MAX_PARTS = 16
 _PART_WORK = 2**19
-# A cost: the buffers of all parts take at most so many bytes together, but there may
+# Cost: the buffers of all parts take at most so many bytes together, but there may
 # always be a few parts.
 _PARTS_BYTES = 2**28
 _FEWEST_PARTS = 4
-# A cost: the loss of a row takes as long as so many multiplications for each output:
+# Cost: the loss of a row takes as long as so many multiplications for each output:
 # an exponential, and a target and a weight from somewhere in memory.
 _LOSS_WORK = 64
-# A cost: the raw predictions of a block of rows take at most so many bytes, because
+# Cost: the raw predictions of a block of rows take at most so many bytes, because
 # they are read a second time and should still be in the cache.
 _RAW_BYTES = 2**20
 _LEAST_IN_BLOCK = 2**5
-# A cost: what is kept of the rows for products with the Hessian takes at most so many
+# Cost: what is kept of the rows for products with the Hessian takes at most so many
 # bytes.
 _MOST_STATE_BYTES = 2**28
-# A cost: the standard deviations that `standardised_squares` divides by are those of
+# Cost: the standard deviations that `standardised_squares` divides by are those of
 # about so many rows.
 _N_SPREAD = 2**15
 

@@ -32,7 +32,7 @@ from .. import _kernels
 # Rounding: of an entry of a second derivative, which is a sum of products of
 # probabilities. They are at most 1.
 _ROUNDING = 4.0 * np.finfo(float).eps
-# A cost: with this many coordinates or more, sums over rows are computed from factors
+# Cost: with this many coordinates or more, sums over rows are computed from factors
 # of the second derivatives, without arrays of (n_rows, n_coordinates, n_coordinates).
 _LEAST_FACTORED = 8
 # Mathematics: the logarithm of the largest number, rounded down.

@@ -19,17 +19,17 @@ from scipy.linalg import blas
 
 from .._utils import threads
 
-# A cost: bytes of the arrays that a thread computes from a block of rows, and limits of
+# Cost: bytes of the arrays that a thread computes from a block of rows, and limits of
 # the number of rows. Larger blocks are not faster, as none of them fits into the cache.
 _BLOCK_BYTES = 2**25
 _MOST_IN_BLOCK = 2**14
 _LEAST_IN_BLOCK = 2**4
-# A cost: largest number of columns for each coordinate with which the second way is
+# Cost: largest number of columns for each coordinate with which the second way is
 # taken. With more columns the first one was measured to be up to twice as fast.
 _MOST_OF_FACTORED = 2
-# A cost: how many arrays of the size of a row's second derivative computing it takes.
+# Cost: how many arrays of the size of a row's second derivative computing it takes.
 _N_TEMPORARY = 5
-# Costs: sums of outer products are computed in parts, one for each thread at a time. A
+# Cost: sums of outer products are computed in parts, one for each thread at a time. A
 # part takes at least _PART_WORK multiplications and _LEAST_GRAM_PART rows, and the sums
 # of all parts have at most _GRAM_BUFFERS entries. Fewer parts than _FEWEST_GRAM_PARTS
 # gain less than the threads of BLAS.
