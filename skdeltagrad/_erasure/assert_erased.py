@@ -69,7 +69,8 @@ def assert_erased(
     -------
     report : ErasureReport
         What was searched, and what was not: rows with fewer than four distinct
-        non-zero values, which could be found by chance, and, with
+        non-zero values, which could be found by chance (unless the values have all
+        bits of single precision and lie at irregular places), and, with
         ``equal_rows="warn"``, rows that are equal to a current training row; multiples
         of rows that have a multiple in the training set, or whose values are evenly
         spaced. It also says which estimators cannot be purged.

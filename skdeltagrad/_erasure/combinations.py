@@ -17,7 +17,8 @@ from itertools import product
 import numpy as np
 from scipy.linalg import orth
 
-from .row_search import CHUNK, MIN_DISTINCT, MULTIPLE
+from .chance import MIN_DISTINCT, SPARE, bits_of_entries, is_telling
+from .row_search import CHUNK, MULTIPLE
 
 _EPS = np.finfo(np.float64).eps  # rounding: its unit
 # Rounding of a vector, in units in the last place of its length.
@@ -28,19 +29,9 @@ _WALK = 8.0
 # Accuracy: the multiple of a row must be this many times larger than rounding, so that
 # what a row leaves behind when it is subtracted again is not taken for it.
 _CLEAR = 16.0
-# Accuracy: the number of coordinates beyond those that are fitted which must agree.
-_SPARE = 3
 # Accuracy, relative to length: parts of a row outside a basis that are smaller are
 # rounding of the row (half of the digits of float64), as are dependent basis vectors.
 _NOTHING = 1e-7
-# Accuracy: bits in which a vector must agree with a row. With 2^40 (1e12) pairs of
-# vectors and rows, one agrees by chance; with a tenth of the bits, small integers do.
-_BITS = 40.0
-# Rounding: bits of an entry that is no multiple of 1, 0.1, 0.01 or 0.001, as in single
-# precision, and how far, relatively, such a multiple may be off in it.
-_BITS_OF_ENTRY = 24.0
-_GRAINS = (1.0, 10.0, 100.0, 1000.0)
-_WHOLE = 5e-7
 # Rounding: the last ten bits of single precision. Numbers in which they are zero were
 # probably never rounded to it.
 _LAST_BITS = np.uint32(2**10 - 1)
@@ -90,33 +81,6 @@ def bases_of_squares(sums):
     ]
 
 
-def bits_of_entries(values):
-    """Return about how many bits of information an entry of a row has."""
-    values = np.abs(values[values != 0])
-    if not len(values):
-        return 0.0
-    for grain in _GRAINS:
-        scaled = grain * values
-        if (np.abs(scaled - np.rint(scaled)) <= _WHOLE * scaled).all():
-            return min(float(np.log2(scaled.max() + 1.0)), _BITS_OF_ENTRY)
-    return _BITS_OF_ENTRY
-
-
-def is_telling(bits, n_features, n_fitted=0):
-    """Tell whether a vector that agrees with a row does not do so by chance.
-
-    Parameters
-    ----------
-    bits : float or ndarray
-        See `bits_of_entries`.
-    n_features : int
-    n_fitted : int, default=0
-        How many terms the vector may have besides the row.
-    """
-    spare = n_features - n_fitted - 1
-    return (spare >= _SPARE) & (spare * bits >= _BITS)
-
-
 class Combinations:
     """Looks for rows in vectors, together with bases.
 
@@ -140,7 +104,7 @@ class Combinations:
             telling &= view.lengths > 0
             if telling.any():
                 self._views.append((view, np.flatnonzero(telling)))
-            if 0 < len(view.directions) <= n_features - _SPARE:
+            if 0 < len(view.directions) <= n_features - SPARE:
                 self._accounts.append(view)
         # What is not a combination of all bases and a row is none of one basis and it.
         self._widest = _View("", [term for _, terms in bases for term in terms], rows)
@@ -249,7 +213,7 @@ class _View:
         # Entries that rounding hides, as beside one of 1e9, agree with everything.
         n_seen = np.count_nonzero(share * np.abs(row) > noise)
         is_clear = share * self.lengths[which] > _CLEAR * noise
-        return left <= noise and is_clear and n_seen > len(self.vectors) + _SPARE
+        return left <= noise and is_clear and n_seen > len(self.vectors) + SPARE
 
     def accounts_for(self, vector, noise):
         """Tell whether a vector is made of the basis and of rounding alone."""

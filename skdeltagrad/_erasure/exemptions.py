@@ -8,8 +8,7 @@ import numpy as np
 
 from .._utils.training_rows import KnowsTrainingRows
 from . import row_search
-from .combinations import bits_of_entries, is_telling
-from .row_search import MIN_DISTINCT
+from .chance import MIN_DISTINCT, bits_of_entries, has_telling_places, is_telling
 
 # Why a row, a multiple of it or an id is not searched for.
 _FEW = f"fewer than {MIN_DISTINCT} distinct non-zero values"
@@ -49,7 +48,7 @@ class Exemptions:
         self.not_checkable = {
             row: _FEW
             for row in everyone.tolist()
-            if all(len(np.unique(_values(rows, row))) < MIN_DISTINCT for rows in forms)
+            if not any(_is_checkable(rows, row) for rows in forms)
         }
         self.multiples_not_checkable = {}
         for obj, part, dense in self.questions(forms, everyone):
@@ -121,6 +120,15 @@ def dense_portions(rows, numbers):
 
 def _values(rows, row):
     return rows.data[rows.indptr[row] : rows.indptr[row + 1]]
+
+
+def _is_checkable(rows, row):
+    """Tell whether a row has many distinct values, or few at telling places."""
+    values = _values(rows, row)
+    columns = rows.indices[rows.indptr[row] : rows.indptr[row + 1]]
+    return len(np.unique(values)) >= MIN_DISTINCT or has_telling_places(
+        columns, values, rows.shape[1]
+    )
 
 
 def _is_regular(values, n_features):

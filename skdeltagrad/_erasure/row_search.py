@@ -17,10 +17,8 @@ from itertools import product
 import numpy as np
 from scipy import sparse
 
+from .chance import MIN_DISTINCT, has_telling_places
 from .intervals import Intervals
-
-# Mathematics: a row with fewer distinct non-zero values could be found by chance.
-MIN_DISTINCT = 4
 
 # Cost: entries of an array, and of X, that are held in memory at a time (8 MB each).
 CHUNK = 2**20
@@ -62,8 +60,13 @@ class Rows:
         """Return what the rows become in arrays of a dtype, as float64.
 
         Wide arrays may also hold rows that were rounded to float32 on their way. Rows
-        that the dtype cannot represent, or of which it leaves too few distinct values,
-        are dropped.
+        that the dtype cannot represent, or that could be found by chance, are dropped.
+
+        Returns
+        -------
+        many, few : Rows
+            Those with enough distinct values, and those that only their places tell
+            from chance.
         """
         images = self.values.astype(dtype).real.astype(np.float64)
         which = np.arange(len(images))
@@ -75,10 +78,26 @@ class Rows:
             differs = (rounded != images).any(axis=1)
             images = np.vstack([images, rounded[differs]])
             which = np.append(which, which[differs])
-        ordered = np.sort(images, axis=1)
+        rows = replace(self.take(which), values=images)
+        return rows.take(rows.n_distinct() >= MIN_DISTINCT), rows.with_telling_places()
+
+    def n_distinct(self):
+        """Return how many distinct non-zero values each row has."""
+        ordered = np.sort(self.values, axis=1)
         n_distinct = 1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1)
-        telling = n_distinct - (images == 0).any(axis=1) >= MIN_DISTINCT
-        return replace(self.take(which[telling]), values=images[telling])
+        return n_distinct - (ordered == 0).any(axis=1)
+
+    def with_telling_places(self):
+        """Return the rows of few distinct values that their places tell from chance."""
+        few = np.flatnonzero(self.n_distinct() < MIN_DISTINCT)
+        entries = zip(self.columns[few], self.values[few], strict=True)
+        telling = [
+            has_telling_places(columns[:size], values[:size], length)
+            for (columns, values), size, length in zip(
+                entries, self.sizes[few], self.lengths[few], strict=True
+            )
+        ]
+        return self.take(few[np.array(telling, dtype=bool)])
 
     @property
     def have_zeros(self):
@@ -190,9 +209,11 @@ def places_of_rows(objects, arrays, wanted, scalable=()):
         found = set()
         has_indices = _identity(array) in compared_with_indices
         for reading in _readings(array):
-            spread, squeezed = patterns_in(reading.dtype.newbyteorder("="))
+            # Rows of few values are not searched for without the zeros between them.
+            spread, squeezed, few, _ = patterns_in(reading.dtype.newbyteorder("="))
             reading = reading.real
-            _find(*lines(reading), spread, scalable, found)
+            for patterns in (spread, few):
+                _find(*lines(reading), patterns, scalable, found)
             # In integers, counts and indices look too much like one another.
             is_list = reading.ndim == 1 and reading.dtype.kind == "f"
             if is_list and wanted.have_zeros and not has_indices:
@@ -204,7 +225,9 @@ def places_of_rows(objects, arrays, wanted, scalable=()):
         found = set()
         # A row of X is a row of the matrix or, if that is transposed, a column.
         for matrix in (container.tocsr(), container.tocsc().T):
-            _find_in_csr(matrix, *patterns_in(container.dtype), scalable, found)
+            spread, squeezed, few, few_squeezed = patterns_in(container.dtype)
+            _find_in_csr(matrix, spread, squeezed, scalable, found)
+            _find_in_csr(matrix, few, few_squeezed, scalable, found)
         yield from ((what, place, number) for what, number in sorted(found))
 
 
@@ -267,9 +290,12 @@ def _patterns_in(wanted, multiples, dtype):
     """Prepare the search for rows, and for rows without zeros, in arrays of a dtype."""
     if dtype.kind not in "iufc":
         wanted, dtype = wanted.take(slice(0)), np.dtype(np.float64)
-    rows = wanted.in_dtype(dtype)
+    many, few = wanted.in_dtype(dtype)
     multiples &= dtype.kind == "c" or dtype.kind == "f" and dtype.itemsize >= 4
-    return [(each, list(each.anchors(multiples))) for each in (rows, rows.squeezed())]
+    return [
+        (rows, list(rows.anchors(multiples)))
+        for rows in (many, many.squeezed(), few, few.squeezed())
+    ]
 
 
 def _find(flat, fibres, patterns, scalable, found, confirm=None):
@@ -360,11 +386,16 @@ def _agree(flat, start, stride, rows, row, first):
         worst[agree] = np.fmax(worst[agree], off)
         single[agree] &= entries.astype(np.float32) == entries
         agree = agree[off <= _LOOSE]
-    for match in agree:
+    agreeing = rows.take(row[agree])
+    rounded = agreeing.values.astype(np.float32).astype(np.float64)
+    n_distinct = replace(agreeing, values=rounded).n_distinct()
+    tells = (n_distinct >= MIN_DISTINCT) | (n_distinct == agreeing.n_distinct())
+    for match, tells_in_single in zip(agree, tells, strict=True):
         if equal[match]:
             yield match, ITSELF
-        # What went through single precision may be off by its rounding.
-        elif single[match] or worst[match] <= _TIGHT:
+        # What went through single precision may be off by its rounding, but must be
+        # told from chance in it.
+        elif single[match] and tells_in_single or worst[match] <= _TIGHT:
             yield match, MULTIPLE
 
 

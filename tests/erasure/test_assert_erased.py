@@ -1082,3 +1082,50 @@ def test_what_holds_nothing(row):
         assert_erased(LinearRegression, row)
     with pytest.raises(NotFittedError):
         assert_erased(LinearRegression(), row)
+
+
+def few_valued(rng, n_distinct, n_features=60):
+    """Make a row of few distinct values, whose places are random."""
+    values = np.append(0.0, rng.normal(size=n_distinct))
+    return values[rng.integers(n_distinct + 1, size=(1, n_features))]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_distinct", [1, 2, 3])
+def test_rows_of_few_values_are_found_by_their_places(n_distinct, dtype, rng):
+    row = few_valued(rng, n_distinct)
+    others = np.vstack([few_valued(rng, n_distinct) for _ in range(50)])
+    held = Holder(a=np.vstack([others, row, others]).astype(dtype))
+    with pytest.raises(AssertionError, match=r"  row 0 in estimator\.a"):
+        assert_erased(held, row)
+    with pytest.raises(AssertionError, match=r"  row 0 in estimator\.a"):
+        assert_erased(Holder(a=sparse.csr_array(held.a)), row)
+    mask = np.where(others == others[0, 0], row.max(), 0.0)
+    for innocent in (others, mask, np.full((9, 60), row.max()), np.ones(600)):
+        assert assert_erased(Holder(a=innocent.astype(dtype)), row).n_checked == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_distinct", [2, 3])
+def test_multiples_of_rows_of_few_values_are_found(n_distinct, dtype, rng):
+    row = few_valued(rng, n_distinct)
+    held = Holder(a=(-0.37 * row).astype(dtype))
+    with pytest.raises(AssertionError, match="a multiple of row 0 in"):
+        assert_erased(held, row)
+
+
+@pytest.mark.parametrize("row", [
+    np.repeat([0.0, 0.7123456], 30), np.tile([0.0, 0.7123456], 30),
+    np.tile([0.0, 0.7123456, 0.7123456], 20), np.full(60, 0.7123456),
+    np.resize([1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0], 60),
+])  # fmt: skip
+def test_regular_rows_of_few_values_are_not_checkable(row):
+    assert assert_erased(Holder(a=row), row[np.newaxis]).n_checked == 0
+
+
+def test_what_single_precision_makes_equal_is_no_multiple(rng):
+    """In it, a row whose values are nearly equal becomes a constant array."""
+    row = 0.7371234567 + 1e-9 * rng.integers(1, 100, size=(1, 10))
+    assert assert_erased(Holder(a=np.ones(10), b=np.full((3, 10), 0.5)), row)
+    with pytest.raises(AssertionError, match="a multiple of row 0"):
+        assert_erased(Holder(a=0.37 * row), row)
