@@ -315,6 +315,14 @@ def test_measure(problem):
     assert_allclose(measured.largest_change, ranges.max(), rtol=1e-11)
     step = problem.iterate - origin
     assert_allclose(objective.largest_change(step, indices), ranges.max(), rtol=1e-11)
+    largest, powers = objective.distances_along(step, indices)
+    assert_allclose(largest, ranges.max(), rtol=1e-11)
+    terms = problem.weight[indices] * ranges**4
+    group = np.zeros(len(indices), np.int64)
+    if problem.n_groups > 1:
+        group = objective.group[indices]
+    expected = np.bincount(group, terms, minlength=problem.n_groups)
+    assert_allclose(powers, expected, rtol=1e-9)
 
 
 def test_measuring_without_an_origin(problem):

@@ -555,6 +555,12 @@ def test_what_bounds_rest_on_is_true_of_the_rows_after_every_edit(
             # 3) raw predictions moved by no more than that since the Hessian
             moved = objective.ranges(path.reference - curvature.hessian_iterate).max()
             assert moved <= curvature.since_hessian * (1.0 + 1e-9) + 1e-9
+            if (along := curvature.measured_step) is not None:
+                coordinates = along.vectors.reshape(-1, q)
+                ranges = objective.ranges(path.model.loss.to_outputs(coordinates))
+                assert ranges.max() <= along.largest * (1.0 + 1e-9)
+                powers = 0.25 * np.abs(objective.weight) @ ranges**4
+                assert powers <= along.fourth_power * (1.0 + 1e-9)
             # 4) the gradient is that of the rows at the reference
             sums = np.tensordot(
                 kept.group_weight, np.asarray(path.gradient_sums), axes=1
