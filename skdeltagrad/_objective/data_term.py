@@ -485,6 +485,9 @@ class DataTerm(AbstractDataTerm):
             self._add_by_group(iterate, indices, differentiate, sums_out)
 
     def measure(self, iterate, indices, origin=None):
+        sums = np.zeros((self.n_groups, *self.shape))
+        if not len(indices):
+            return Measurement(np.zeros(self.n_groups), sums, 0.0)
         change = None if origin is None else self.affine(iterate - origin)
 
         def evaluate(raw, block):
@@ -493,7 +496,6 @@ class DataTerm(AbstractDataTerm):
                 largest = self.loss.distances(self._raw(change, block)).max()
             return self.loss.evaluate(raw, self.y, self.weight, block), largest
 
-        sums = np.zeros((self.n_groups, *self.shape))
         seen = self._add_by_group(iterate, indices, evaluate, sums)
         losses = np.array([sum(loss for loss, _ in blocks) for blocks in seen], float)
         largest = max((change for _, change in sum(seen, [])), default=0.0)

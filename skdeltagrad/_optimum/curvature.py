@@ -417,13 +417,15 @@ class Curvature(RoundingOfCurvature):
         before, after = self.hessian.group_weight, problem.group_weight
         sums, leaving, fraction = self._removed(objective, edit.removed)
         iterate = self.hessian_iterate
-        objective.add_hessian_sums(iterate, added, sums, np.ones(len(added)))
+        if len(added):
+            objective.add_hessian_sums(iterate, added, sums, np.ones(len(added)))
         joining = None
         n_roots = len(edit) * objective.n_curvatures
         same_penalty = np.array_equal(problem.penalty, self.hessian.penalty)
         if same_penalty and self.hessian.takes_roots(n_roots):
             joining = self._roots(objective, added, after)
-        fraction += self.hessian.fraction_of_penalty(problem.penalty)
+        if not same_penalty:
+            fraction += self.hessian.fraction_of_penalty(problem.penalty)
         # The new H is at least `remaining` times the old one: see `certificate`.
         ratio = after[before > 0] / before[before > 0]
         remaining = (1.0 - fraction) * min(1.0, np.min(ratio))
@@ -493,9 +495,12 @@ class Curvature(RoundingOfCurvature):
             At least the largest eigenvalue of ``H^-1`` times the rows' Hessian.
         """
         hessian, sums = self.hessian, self.hessian.sums.copy()
-        minus = -np.ones(len(removed))
-        objective.add_hessian_sums(self.hessian_iterate, removed, sums, minus)
         leaving = self._few_roots(objective, removed)
+        if leaving is not None and len(sums) == 1:
+            sums[0] -= leaving.T @ leaving
+        else:
+            minus = -np.ones(len(removed))
+            objective.add_hessian_sums(self.hessian_iterate, removed, sums, minus)
         if leaving is not None:
             return sums, leaving, hessian.fraction_of_roots(leaving)
         part = over_groups(hessian.sums - sums, hessian.group_weight)
@@ -570,6 +575,8 @@ class Curvature(RoundingOfCurvature):
 
     def _roots(self, objective, indices, group_weight):
         """Return vectors whose outer products sum to the Hessian of some rows."""
+        if not len(indices):
+            return np.zeros((0, self.hessian.order))
         curvatures = objective.second_derivatives(self.hessian_iterate, indices)
         weight = np.ones(len(indices))
         if objective.n_groups > 1:

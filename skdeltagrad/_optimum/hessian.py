@@ -48,7 +48,7 @@ class Hessian:
         diagonal before it was factorised.
     """
 
-    _inverse_size = None  # for dumps of versions without it
+    _inverse_size = _spreads = None  # for dumps of versions without them
 
     def __init__(self, sums, group_weight, penalty):
         self._penalise(penalty)
@@ -59,11 +59,13 @@ class Hessian:
         self.penalty = penalty
         self._penalties, self._which = np.unique(penalty, axis=0, return_inverse=True)
         self._which = self._which.reshape(-1)  # NumPy 2.0 gave it another shape
+        self._spreads = None
 
     def _take(self, sums, group_weight):
         self.sums = sums
         self.group_weight = group_weight
         self._matrix = over_groups(sums, group_weight)
+        self._spreads = None
 
     def _factorise(self):
         """Compute the upper Cholesky factors, one for each different penalty."""
@@ -208,8 +210,10 @@ class Hessian:
 
     def spreads(self):
         """Square roots of the diagonal of H, shape (n_systems, q)."""
-        diagonal = self._matrix.diagonal()
-        return np.sqrt(np.maximum(diagonal, 0.0) + self.penalty)
+        if self._spreads is None:
+            diagonal = self._matrix.diagonal()
+            self._spreads = np.sqrt(np.maximum(diagonal, 0.0) + self.penalty)
+        return self._spreads
 
     def largest_ratio(self, sizes):
         """Return the largest ratio of sizes of columns to `spreads`.
@@ -218,11 +222,9 @@ class Hessian:
         ----------
         sizes : ndarray of shape (n_systems or 1, q)
         """
-        spreads = self.spreads()
-        sizes = np.broadcast_to(sizes, spreads.shape)
-        ratios = np.full(spreads.shape, np.inf)
-        np.divide(sizes, spreads, out=ratios, where=spreads > 0.0)
-        return float(np.max(ratios, where=sizes > 0.0, initial=0.0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = sizes / self.spreads()
+        return float(np.where(sizes > 0.0, ratios, 0.0).max())
 
     def takes_roots(self, n_roots):
         """Whether `n_roots` rank-one changes cost less than a new factor."""
@@ -357,7 +359,10 @@ def roots(X, curvatures, weight):
     -------
     roots : ndarray of shape (n_rows * m, m * n_dof)
     """
-    values, vectors = np.linalg.eigh(curvatures)
+    if curvatures.shape[1] == 1:
+        values, vectors = curvatures[:, 0], np.ones_like(curvatures)
+    else:
+        values, vectors = np.linalg.eigh(curvatures)
     values = np.maximum(values, 0.0) * weight[:, np.newaxis]
     half = (vectors * np.sqrt(values)[:, np.newaxis]).swapaxes(1, 2)
     n_rows, m, _ = half.shape

@@ -19,7 +19,7 @@ from .conjugate_gradient import (
     ProductHessian,
 )
 from .cost import PASSES_FOR_IMPORTANCE, PASSES_FOR_LARGEST, Meter, hessian_cost
-from .hessian import Hessian
+from .hessian import Hessian, over_groups
 from .subsample import importance, sample
 
 # Accuracy: the distance from the optimum that is negligible in a fit, as a fraction of
@@ -214,7 +214,7 @@ class Problem:
 
     def data(self, gradient_sums):
         """Return the data term's gradient, given its sums by group."""
-        return self.vectors(np.tensordot(self.group_weight, gradient_sums, axes=1))
+        return self.vectors(over_groups(gradient_sums, self.group_weight))
 
     def gradient(self, gradient_sums, iterate):
         """Return the gradient of F, given its data term's sums by group."""

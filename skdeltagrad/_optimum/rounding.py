@@ -53,6 +53,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .hessian import over_groups
+
 _EPS = np.finfo(float).eps  # rounding: its unit
 # Rounding, in units of the unit roundoff: of a raw prediction; of an entry of a new
 # Hessian; of taking rows out of it and adding others; of a product with it.
@@ -247,7 +249,7 @@ class RoundingOfCurvature:
 
     def _of_addition(self, problem, sums):
         """Return the rounding error of an addition to gradient sums, as `of_sums`."""
-        sizes = np.tensordot(problem.group_weight, np.abs(sums), axes=1)
+        sizes = over_groups(np.abs(sums), problem.group_weight)
         if len(sizes) != len(self.hessian.penalty):  # coordinates mix outputs
             sizes = np.linalg.norm(sizes, axis=0)[np.newaxis]
             sizes = np.tile(sizes, (1, self.hessian.order // sizes.size))
