@@ -47,8 +47,8 @@ PRIVATE_ACROSS = {
         "_training_sums",
     },
     # A named tuple's method, and scikit-learn's own.
+    "_estimators": {"_get_param_names"},
     "_path": {"_replace"},
-    "_reports": {"_get_param_names"},
     "_utils": {"_init_callback_context"},
 }
 

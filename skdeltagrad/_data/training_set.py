@@ -231,8 +231,9 @@ class TrainingSet:
         if self.moments is not None:
             transaction.undo(setattr, self, "moments", self.moments)
             self.moments = self._moments_after(removed, added)
-        if self._content is not None:
+        if self._content is not None and len(removed):
             self._content.strike(self.rows, removed)
+        if self._content is not None and len(added):
             self._content.insert(self.rows, added)
         self.table.index_ids(added)
         transaction.undo(self.rows.restore, removed, saved=self.rows.read(removed))
@@ -244,11 +245,12 @@ class TrainingSet:
         self.table.attach(added, edit.added_positions)
 
     def _moments_after(self, removed, added):
-        plus = self._moments_of(added)
-        remaining = self.moments.minus(self._moments_of(removed))
-        if remaining is None:
-            remaining = self._moments_of(self.table.live_indices())
-        return remaining.plus(plus)
+        moments = self.moments
+        if len(removed):
+            moments = moments.minus(self._moments_of(removed))
+        if moments is None:
+            moments = self._moments_of(self.table.live_indices())
+        return moments.plus(self._moments_of(added)) if len(added) else moments
 
     def _moments_of(self, indices):
         return ColumnMoments.of(self.rows, indices, self.table.weight[indices])

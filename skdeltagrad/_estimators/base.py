@@ -369,14 +369,14 @@ class BaseDeltaGrad(
 
     def _begin_edit(self, on_missing, request_id=None):
         """Check what every edit needs, and return the time at which it started."""
-        check_is_fitted(self)
+        if "_engine" not in vars(self):
+            check_is_fitted(self)  # raises an error
         if on_missing not in ("raise", "ignore"):
             raise ValueError(
                 f'on_missing must be "raise" or "ignore", got {on_missing!r}.'
             )
         requests.check_request_id(request_id)
-        self._validate_params()
-        self._check_fixed_parameters()
+        self._check_parameters()
         started = perf_counter()
         self._into_memory()
         return started

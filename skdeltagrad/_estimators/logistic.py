@@ -31,6 +31,8 @@ from .base import BaseDeltaGrad
 from .documentation import with_shared_parts
 from .targets import Targets
 
+# Kinds of dtypes whose values can only be labels, unlike floating-point numbers.
+_KINDS_OF_LABELS = frozenset("biuU")
 _UNKNOWN = -1  # a sentinel: the code of a label that is no class
 
 
@@ -268,16 +270,18 @@ class DeltaGradLogisticRegression(
         return penalty
 
     def _code_targets(self, y):
-        y = column_or_1d(y)
+        y = y if y.ndim == 1 else column_or_1d(y)
+        kinds = {y.dtype.kind, self.classes_.dtype.kind}
         try:
-            unique_labels(self.classes_, y)  # refuses text among numbers
+            if len(kinds) > 1 or kinds - _KINDS_OF_LABELS:
+                unique_labels(self.classes_, y)  # refuses text among numbers
         except ValueError as error:
             raise ValueError(
                 f"y must contain labels like those of fit, {shown(self.classes_)}, got "
                 f"{shown(y)}: nothing is changed."
             ) from error
         places = np.searchsorted(self.classes_, y)
-        places = np.minimum(places, len(self.classes_) - 1)
+        places[places == len(self.classes_)] = 0
         return np.where(self.classes_[places] == y, places, _UNKNOWN)
 
     def _weight_factor(self, y):
@@ -295,31 +299,28 @@ class DeltaGradLogisticRegression(
     def _edit_targets(self, table, edit):
         counts = np.bincount(table.y[edit.removed], minlength=len(self.classes_))
         counts = self._class_counts - counts
-        if edit.new_rows is None and counts.all():
-            nobody = np.zeros(0, np.int64)
-            return self._targets(nobody, np.ones(0), self.classes_, counts)
-        added = (
-            self.classes_[:0]
-            if edit.new_rows is None
-            else column_or_1d(edit.new_rows.y)
-        )
-        check_classification_targets(added)
+        if edit.new_rows is None:
+            added = self.classes_[:0]
+        else:
+            added = _as_labels(edit.new_rows.y)
         # Codes of the fitted classes, then those of new ones.
         codes = self._code_targets(added)
         factor = self._weight_factor(added)
-        new, new_codes = np.unique(added[codes == _UNKNOWN], return_inverse=True)
-        codes[codes == _UNKNOWN] = len(self.classes_) + new_codes
-        if len(new):
+        is_new = codes == _UNKNOWN
+        labels = self.classes_
+        if is_new.any():
+            new, new_codes = np.unique(added[is_new], return_inverse=True)
+            codes[is_new] = len(labels) + new_codes
             warnings.warn(
                 f"y contains new labels, {shown(new)}, besides those of fit, "
-                f"{shown(self.classes_)}: the model gets one more class for each.",
+                f"{shown(labels)}: the model gets one more class for each.",
                 stacklevel=5,
             )
-        labels = np.concatenate([self.classes_, new])
-        counts = np.concatenate([counts, np.zeros(len(new), np.int64)])
+            labels = np.concatenate([labels, new])
+            counts = np.concatenate([counts, np.zeros(len(new), np.int64)])
         counts = counts + np.bincount(codes, minlength=len(labels))
-        if counts.all() and not len(new):
-            return self._targets(codes, factor, self.classes_, counts)
+        if counts.all() and labels is self.classes_:
+            return Targets(codes, factor, attributes={"_class_counts": counts})
         present = np.flatnonzero(counts)
         if len(present) < 2:
             raise ValueError(
@@ -335,6 +336,14 @@ class DeltaGradLogisticRegression(
 
     def _publish(self, coef, intercept):
         return {"coef_": coef, "intercept_": intercept}
+
+
+def _as_labels(y):
+    """Return labels of shape (n_rows,); raise ValueError for other targets."""
+    y = y if y.ndim == 1 else column_or_1d(y)
+    if y.dtype.kind not in _KINDS_OF_LABELS:
+        check_classification_targets(y)
+    return y
 
 
 def _narrowed(labels):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
 from copy import deepcopy
+from functools import cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,6 +14,18 @@ import numpy as np
 from .._engine import Settings
 from .._reports import digests
 from .._utils.sklearn_compat import Interval, StrOptions
+
+# The attribute that holds the parameters as they were when they were last validated.
+VALIDATED = "_validated_parameters"
+_SETTINGS = tuple(field.name for field in dataclasses.fields(Settings))
+# Parameters that have no influence on the model.
+_NOT_REPORTED = frozenset({"callback", "verbose"})
+
+
+@cache
+def parameter_names(kind):
+    """Return the names of the parameters of a class, which reads its signature."""
+    return kind._get_param_names()
 
 
 class SharedParameters:
@@ -69,10 +83,7 @@ class SharedParameters:
             Whether parameters that `fit` fixed have the values that they had in `fit`,
             even if others were set since.
         """
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(Settings)
-        }
+        values = {name: getattr(self, name) for name in _SETTINGS}
         if of_fit:
             fixed = self._fit_parameters
             values = {name: fixed.get(name, value) for name, value in values.items()}
@@ -80,21 +91,35 @@ class SharedParameters:
 
     def _reported_parameters(self, of_fit=False):
         """Return the parameters as a report gives them; see `_settings`."""
-        fixed = digests.plain(self._fit_parameters) if of_fit else {}
-        return {
-            "solver": fixed.get("solver", self.solver),
-            "parameters": digests.parameters_of(self) | fixed,
+        parameters = {
+            name: digests.plain(getattr(self, name))
+            for name in parameter_names(type(self))
+            if name not in _NOT_REPORTED
         }
+        if of_fit:
+            parameters |= digests.plain(self._fit_parameters)
+        solver = parameters.get("solver", self.solver)  # a subclass may fix it
+        return {"solver": solver, "parameters": parameters}
 
     def _parameters_to_keep(self):
         """Return copies of the parameters that `fit` fixes, by name."""
         return {name: deepcopy(getattr(self, name)) for name in self._fixed_by_fit}
 
-    def _check_fixed_parameters(self):
-        """Raise ValueError if a parameter that `fit` fixed has another value now."""
+    def _check_parameters(self):
+        """Raise ValueError for parameters that are invalid or not as `fit` fixed them.
+
+        What was validated is remembered, because scikit-learn's validation takes half
+        as long as the edit of one row. It depends on which objects the parameters are
+        and not on what, for example, a list contains.
+        """
+        values = [getattr(self, name) for name in parameter_names(type(self))]
+        validated = vars(self).get(VALIDATED)
+        if validated is None or not all(map(operator.is_, values, validated)):
+            self._validate_params()
+            setattr(self, VALIDATED, values)
         for name, of_fit in self._fit_parameters.items():
             now = getattr(self, name)
-            if not np.array_equal(now, of_fit):
+            if now is not of_fit and not np.array_equal(now, of_fit):
                 raise ValueError(
                     f"{name} was {of_fit!r} in fit and is {now!r} now: what fit cached "
                     "is of no use for that. Set it back with set_params, or fit again."

@@ -23,14 +23,15 @@ from .._utils.callbacks import OF_A_RUN
 from .._utils.lock import is_in_use, one_at_a_time, turn_to_copy, turn_to_pickle
 from . import plain_state, saving
 from .editing import purged
+from .parameters import VALIDATED
 
 _NOT_PURGED = (
     "solver={!r} is purged by an exact retrain only, so this dump is written without a "
     "purge: it may contain traces of rows that were removed. Call purge() before, or "
     "pass purge=True to save."
 )
-# Attributes that say where arrays of an estimator are stored, not what they are.
-_OF_STORAGE = ("_is_mapped", "_unchecked_state")
+# Attributes that say where arrays of an estimator are stored and what was checked.
+_NOT_COPIED = ("_is_mapped", "_unchecked_state", VALIDATED)
 
 
 class Persistent:
@@ -249,7 +250,7 @@ class Persistent:
 
     def _state_to_copy(self):
         """Return all attributes, except those of a run and, once fitted, callbacks."""
-        attributes, left_out = super().__getstate__(), (*OF_A_RUN, *_OF_STORAGE)
+        attributes, left_out = super().__getstate__(), (*OF_A_RUN, *_NOT_COPIED)
         if "_engine" in attributes:
             # A dump of a fitted estimator contains data and no code. An unfitted one
             # is sent to the processes of a search, and keeps its callbacks.

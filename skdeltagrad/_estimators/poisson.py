@@ -195,9 +195,10 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
     def _fit_targets(self, y, weight):
         y = column_or_1d(y, warn=True)
         check_some_count(np.count_nonzero(weight))  # that is said before all else
-        return self._targets(self._code_targets(y), weight, 0)
+        model = Model(PoissonLoss(), np.full(1, float(self.alpha)))
+        return self._targets(self._code_targets(y), weight, 0, model)
 
-    def _targets(self, y, weight, n_positive):
+    def _targets(self, y, weight, n_positive, model=None):
         """`Targets` of rows that join others, some of which have positive targets."""
         if (y < 0).any():
             raise ValueError(
@@ -210,10 +211,7 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
                 "without it there is no optimum, because the loss falls for as long as "
                 "the intercept does. Keep such a row, or use fit_intercept=False."
             )
-        return Targets(
-            y, np.ones(len(y)), Model(PoissonLoss(), np.full(1, float(self.alpha))),
-            attributes={"_n_positive": n_positive},
-        )  # fmt: skip
+        return Targets(y, np.ones(len(y)), model, {"_n_positive": n_positive})
 
     def _code_targets(self, y):
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")

@@ -26,16 +26,16 @@ _SHOWN_CHARACTERS = 20
 
 def find_rows(table, position, sample_id, on_missing, prefix=""):
     """`Edit` that removes the rows at positions and the rows of ids, if given."""
-    by_position, gone = NO_ROWS, []
+    removed, missing = NO_ROWS, []
     if position is not None:
         name = f"{prefix}position"
-        by_position, gone = find_positions(table, position, on_missing, name)
-    by_id, unknown = NO_ROWS, []
+        removed, missing = find_positions(table, position, on_missing, name)
+        removed = np.sort(removed)
     if sample_id is not None:
         name = f"{prefix or 'sample_'}id"
         by_id, unknown = find_ids(table, sample_id, on_missing, name)
-    missing = (*gone, *unknown)
-    return Edit(np.union1d(by_position, by_id), n_missing=len(missing), missing=missing)
+        removed, missing = np.union1d(removed, by_id), missing + unknown
+    return Edit(removed, n_missing=len(missing), missing=tuple(missing))
 
 
 def addition(table, added, position, sample_id, replace, on_missing):
@@ -237,8 +237,9 @@ def find_positions(table, position, on_missing, name="position"):
         ``on_missing="ignore"``.
     """
     position = positions_of(table, position, name)
-    _, first = np.unique(position, return_index=True)
-    position = position[np.sort(first)]
+    if len(position) > 1:
+        _, first = np.unique(position, return_index=True)
+        position = position[np.sort(first)]
     indices = table.indices_of(position)
     gone = indices == GONE
     if on_missing == "raise":

@@ -151,9 +151,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     def _fit_targets(self, y, weight):
         y = _as_numbers(y)
         self._single_target = y.ndim == 1
-        return self._targets(_as_columns(y))
-
-    def _targets(self, y):
+        y = _as_columns(y)
         n_targets = y.shape[1]
         alpha = np.asarray(self.alpha, dtype=float)
         if alpha.shape not in ((), (1,), (n_targets,)):
@@ -178,9 +176,8 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
 
     def _edit_targets(self, table, edit):
         added = edit.new_rows
-        return self._targets(
-            table.y[:0] if added is None else self._code_targets(added.y)
-        )
+        y = table.y[:0] if added is None else self._code_targets(added.y)
+        return Targets(y, np.ones(len(y)))
 
     def _publish(self, coef, intercept):
         # The shapes of scikit-learn's `Ridge`: one target gives one row of coefficients

@@ -17,8 +17,9 @@ class Targets:
         Class codes, or numbers, of the rows in `fit` or of those that an edit adds.
     factor : ndarray of shape (n_rows,)
         Factors of their weights, from a ``class_weight`` dict.
-    model : Model
-        Without the columns' centre and spread.
+    model : Model or None
+        Without the columns' centre and spread. None after an edit that leaves it as it
+        is.
     attributes : dict
         Fitted attributes of the estimator, such as `classes_`.
     recode : ndarray or None
@@ -27,6 +28,6 @@ class Targets:
 
     y: np.ndarray
     factor: np.ndarray
-    model: Model
+    model: Model | None = None
     attributes: dict = field(default_factory=dict)
     recode: np.ndarray | None = None

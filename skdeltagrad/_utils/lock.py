@@ -130,7 +130,10 @@ _lock = threading.RLock()
 
 def _turn_of(owner):
     with _lock:
-        return _turns.setdefault(owner, _Turn())
+        turn = _turns.get(owner)
+        if turn is None:
+            turn = _turns[owner] = _Turn()
+        return turn
 
 
 def one_at_a_time(method: _Method) -> _Method:

@@ -570,7 +570,8 @@ def test_invalid_parameters(name, value, classification, unchanged):
     for kind in kinds:
         if name not in kind(solver="gd").get_params():
             continue
-        model = kind(solver="gd", max_iter=3).fit(X, y)
+        # The edit validates the parameters, which is remembered.
+        model = kind(solver="gd", max_iter=3).fit(X, y).unlearn(position=1)
         before = model.get_params()[name]
         model.set_params(**{name: value})
         parts = (f"The '{name}' parameter of {kind.__name__} must be",)
