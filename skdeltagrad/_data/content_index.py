@@ -31,6 +31,7 @@ from .row_table import GONE
 from .sorted_index import SortedIndex
 from .storage import store
 
+_EPS = np.finfo(float).eps
 # The same for all indexes of a process, so that `assert_erased` recognises a number
 # that is left of an earlier index. Dumps hold neither it nor an index.
 _SECRET = np.frombuffer(secrets.token_bytes(64), np.uint32)
@@ -59,6 +60,7 @@ class ContentIndex:
 
     def __init__(self, rows, indices):
         self._direction = _secret_direction(rows.n_features)[np.newaxis]
+        self._length = np.linalg.norm(self._direction)
         self._index = SortedIndex(self._project(rows, indices), indices)
 
     def insert(self, rows, indices):
@@ -67,7 +69,8 @@ class ContentIndex:
 
     def strike(self, rows, indices):
         """Remove rows; their data must still be stored."""
-        low, high, _ = self._windows(rows, indices)
+        keys, lengths = self._project(rows, indices), _lengths(rows, indices)
+        low, high, _ = self._windows(keys, lengths, rows.dtype)
         self._index.strike(low, high, indices)
 
     @np.errstate(over="ignore", invalid="ignore")  # such rows equal no others
@@ -90,9 +93,12 @@ class ContentIndex:
         indices : ndarray of shape (n_rows,)
             GONE where no stored row is left.
         """
-        low, high, tolerance = self._windows_of(X)
+        wanted_keys, lengths = self._keys_and_lengths(X)
+        low, high, tolerance = self._windows(wanted_keys, lengths, rows.dtype)
         keys, indices = self._between(table, low, high)
-        found = self._same_to_the_bit(rows, table, keys, indices, X, y, weight)
+        rounding = self._rounding(lengths)
+        windows = _places_in(keys, wanted_keys - rounding, wanted_keys + rounding)
+        found = _same_to_the_bit(rows, table, indices, windows, X, y, weight)
         others = np.flatnonzero(found == GONE)
         if len(others):
             is_free = np.ones(len(indices), bool)
@@ -106,7 +112,7 @@ class ContentIndex:
 
     def count(self, rows, table, X):
         """Return the number of current rows that equal each given one: (n_rows,)."""
-        low, high, tolerance = self._windows_of(X)
+        low, high, tolerance = self._windows(*self._keys_and_lengths(X), rows.dtype)
         keys, indices = self._between(table, low, high)
         first, last = _places_in(keys, low, high)
         counts = np.zeros(X.shape[0], np.int64)
@@ -124,37 +130,17 @@ class ContentIndex:
         -------
         keys, rounding : ndarray of shape (n_rows,)
         """
-        request, everyone = store(X), np.arange(X.shape[0])
-        rounding = (4.0 + np.sqrt(X.shape[1])) * np.finfo(float).eps
-        rounding *= np.linalg.norm(self._direction)
-        return self._project(request, everyone), rounding * _lengths(request, everyone)
+        keys, lengths = self._keys_and_lengths(X)
+        return keys, self._rounding(lengths)
 
-    def _same_to_the_bit(self, rows, table, keys, indices, X, y, weight):
-        """Return which entry each given row is the same as, GONE if there is none."""
-        wanted_keys, rounding = self.keys_of(X)
-        y = y.astype(table.y.dtype, copy=False)
-        wanted = _contents(rows, X, y, weight)
-        found = np.full(len(y), GONE)
-        windows = _places_in(keys, wanted_keys - rounding, wanted_keys + rounding)
-        for members, start, stop in _groups(*windows):
-            entries = start + np.argsort(indices[start:stop], kind="stable")
-            unread = _chunks(entries, rows.n_features)
-            by_content = {}
-            for i in members:
-                while not by_content.get(wanted[i]):
-                    chunk = next(unread, None)
-                    if chunk is None:
-                        break
-                    chosen = indices[chunk]
-                    their_weight = None if weight is None else table.weight[chosen]
-                    contents = _contents(
-                        rows, rows.read(chosen), table.y[chosen], their_weight
-                    )
-                    for entry, content in zip(chunk, contents, strict=True):
-                        by_content.setdefault(content, deque()).append(entry)
-                else:
-                    found[i] = by_content[wanted[i]].popleft()
-        return found
+    def _keys_and_lengths(self, X):
+        request, everyone = store(X), np.arange(X.shape[0])
+        return self._project(request, everyone), _lengths(request, everyone)
+
+    def _rounding(self, lengths):
+        """Return an upper bound of the rounding of projections of such lengths."""
+        n_features = self._direction.shape[1]
+        return (4.0 + np.sqrt(n_features)) * _EPS * self._length * lengths
 
     def _between(self, table, low, high):
         """Return projections and storage indices of current rows in some windows."""
@@ -167,26 +153,52 @@ class ContentIndex:
         live = table.position[indices] != GONE
         return keys[live], indices[live]
 
-    def _windows_of(self, X):
-        return self._windows(store(X), np.arange(X.shape[0]))
-
-    def _windows(self, rows, indices):
-        tolerance = EQUAL_ULPS * np.finfo(rows.dtype).eps * _lengths(rows, indices)
+    def _windows(self, keys, lengths, dtype):
+        """Return between which keys rows lie that equal others, and their tolerance."""
+        tolerance = EQUAL_ULPS * np.finfo(dtype).eps * lengths
         # A projection is off by its own rounding, too; and it depends, in its last
         # bits, on how many rows are projected together.
-        width = (2.0 * tolerance) * np.linalg.norm(self._direction)
-        centre = self._project(rows, indices)
+        width = (2.0 * tolerance) * self._length
         # The projection of a row that is too large for it is beyond all stored ones.
-        known = np.isfinite(centre) & np.isfinite(width)
-        low = np.where(known, centre, np.inf) - np.where(known, width, 0.0)
-        high = np.where(known, centre, np.inf) + np.where(known, width, 0.0)
-        return low, high, tolerance
+        known = np.isfinite(keys) & np.isfinite(width)
+        centre, width = np.where(known, keys, np.inf), np.where(known, width, 0.0)
+        return centre - width, centre + width, tolerance
 
     def _project(self, rows, indices):
         projection = np.empty((len(indices), 1))
         coef = rows.layout(self._direction)
         rows.matvec(coef, np.zeros(1), indices, projection)
         return projection.ravel()
+
+
+def _same_to_the_bit(rows, table, indices, windows, X, y, weight):
+    """Return which entry each given row is the same as, GONE if there is none.
+
+    `indices` are storage indices in the order of the rows' projections, and `windows`
+    says where among them the candidates for each given row begin and end.
+    """
+    y = y.astype(table.y.dtype, copy=False)
+    wanted = _contents(rows, X, y, weight)
+    found = np.full(len(y), GONE)
+    for members, start, stop in _groups(*windows):
+        entries = start + np.argsort(indices[start:stop], kind="stable")
+        unread = _chunks(entries, rows.n_features)
+        by_content = {}
+        for i in members:
+            while not by_content.get(wanted[i]):
+                chunk = next(unread, None)
+                if chunk is None:
+                    break
+                chosen = indices[chunk]
+                their_weight = None if weight is None else table.weight[chosen]
+                contents = _contents(
+                    rows, rows.read(chosen), table.y[chosen], their_weight
+                )
+                for entry, content in zip(chunk, contents, strict=True):
+                    by_content.setdefault(content, deque()).append(entry)
+            else:
+                found[i] = by_content[wanted[i]].popleft()
+    return found
 
 
 class _Nearby:
@@ -280,7 +292,7 @@ class _Nearby:
             return y, y
         key = y @ self._target_direction
         size = np.abs(y) @ np.abs(self._target_direction)
-        off = 2.0 * EQUAL_ULPS * np.finfo(float).eps * size
+        off = 2.0 * EQUAL_ULPS * _EPS * size
         return key - off, key + off
 
 
@@ -349,5 +361,5 @@ def _same_target(stored, wanted):
 
 
 def _close(stored, wanted):
-    tolerance = EQUAL_ULPS * np.finfo(float).eps * np.abs(wanted)
+    tolerance = EQUAL_ULPS * _EPS * np.abs(wanted)
     return np.abs(stored - wanted) <= tolerance

@@ -97,6 +97,8 @@ class SortedIndex:
             last = np.searchsorted(segment_keys, high, side="right")
             _, place = _ranges(*_union(first, last))
             place = place[np.isin(segment_indices[place], indices)]
+            if not len(place):
+                continue
             segment_indices[place] = -1
             keys = np.unique(segment_keys[place])
             first = np.searchsorted(segment_keys, keys, side="left")
