@@ -28,7 +28,7 @@ from scipy import sparse
 
 from .fingerprints import EQUAL_ULPS
 from .row_table import GONE
-from .sorted_index import SortedIndex
+from .sorted_index import SortedIndex, union
 from .storage import store
 
 _EPS = np.finfo(float).eps
@@ -144,12 +144,7 @@ class ContentIndex:
 
     def _between(self, table, low, high):
         """Return projections and storage indices of current rows in some windows."""
-        order = np.argsort(low, kind="stable")
-        low, high = low[order], np.maximum.accumulate(high[order])
-        starts = np.ones(len(low), bool)
-        starts[1:] = low[1:] > high[:-1]
-        ends = np.append(starts[1:], True)[: len(low)]
-        keys, indices = self._index.entries(low[starts], high[ends])
+        keys, indices = self._index.entries(*union(low, high))
         live = table.position[indices] != GONE
         return keys[live], indices[live]
 

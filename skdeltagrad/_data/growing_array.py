@@ -42,7 +42,8 @@ class GrowingArray:
 
     @property
     def values(self):
-        self._arrive()
+        if self._next is not None:
+            self._arrive()
         return self._store[: self._size]
 
     def __len__(self):

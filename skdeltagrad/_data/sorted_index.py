@@ -95,7 +95,7 @@ class SortedIndex:
         for segment_keys, segment_indices in self._segments:
             first = np.searchsorted(segment_keys, low, side="left")
             last = np.searchsorted(segment_keys, high, side="right")
-            _, place = _ranges(*_union(first, last))
+            _, place = _ranges(*union(first, last))
             place = place[np.isin(segment_indices[place], indices)]
             if not len(place):
                 continue
@@ -120,14 +120,19 @@ def _sorted(keys, indices):
 
 def _ranges(first, last):
     """Return which range each number of first[i] .. last[i] - 1 is in, and itself."""
+    if len(first) == 1:  # most requests are of one row
+        numbers = np.arange(first[0], last[0])
+        return np.zeros(len(numbers), np.int64), numbers
     lengths = last - first
     which = np.repeat(np.arange(len(first)), lengths)
     starts = np.cumsum(lengths) - lengths
     return which, np.arange(len(which)) - starts[which] + first[which]
 
 
-def _union(first, last):
-    """Return disjoint ranges of the same numbers."""
+def union(first, last):
+    """Return disjoint ranges of the same numbers, ascending."""
+    if len(first) == 1:
+        return first, last
     order = np.argsort(first, kind="stable")
     first, last = first[order], np.maximum.accumulate(last[order])
     starts = np.ones(len(first), bool)

@@ -120,7 +120,7 @@ def without(settings, training_set, engine, removed, targets):
 def retrained(settings, transaction, training_set, engine):
     """Return the engine fitted again, from zero, to the current training rows."""
     training_set.recount(transaction)
-    model = replace(engine.model, spread=training_set.spread)
+    model = _with_spread(engine.model, training_set)
     return engine.adapted(model, training_set, settings).fit(training_set)
 
 
@@ -169,7 +169,7 @@ def _after(settings, training_set, engine, edit, model, reason):
 def _model_after(training_set, engine, edit, targets):
     """Return the model after an edit, and why it must be fitted again, or None."""
     if targets.recode is None and not engine.keeps_path:
-        return replace(engine.model, spread=training_set.spread), None
+        return _with_spread(engine.model, training_set), None
     centre = training_set.centre_after(edit.removed, edit.added)
     if targets.recode is not None:
         model = replace(targets.model, centre=centre, spread=training_set.spread)
@@ -177,3 +177,10 @@ def _model_after(training_set, engine, edit, targets):
     if np.array_equal(centre, engine.model.centre):
         return engine.model, None
     return replace(engine.model, centre=centre), _OTHER_CENTRE
+
+
+def _with_spread(model, training_set):
+    """Return the model with the present column scales of a training set."""
+    if model.spread is training_set.spread:
+        return model
+    return replace(model, spread=training_set.spread)

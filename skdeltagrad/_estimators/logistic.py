@@ -16,6 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from .._data.edit import NO_ROWS
 from .._engine import Model
 from .._objective.losses import BinomialLoss, MultinomialLoss
 from .._reports.report import UpdateReport
@@ -299,6 +300,8 @@ class DeltaGradLogisticRegression(
     def _edit_targets(self, table, edit):
         counts = np.bincount(table.y[edit.removed], minlength=len(self.classes_))
         counts = self._class_counts - counts
+        if edit.new_rows is None and counts.all():
+            return Targets(NO_ROWS, np.ones(0), attributes={"_class_counts": counts})
         if edit.new_rows is None:
             added = self.classes_[:0]
         else:

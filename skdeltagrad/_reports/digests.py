@@ -281,17 +281,16 @@ def _feed(sha, value):
         sha.update(f"{value!r};".encode())
 
 
-def _canonical(values):
-    """Return canonical JSON. Numbers that JSON does not have count as None."""
+def _canonical(record, names):
+    """Return canonical JSON of some fields of a record, those that are not None.
+
+    Numbers that JSON does not have count as None.
+    """
+    values = {name: record[name] for name in names if record.get(name) is not None}
     try:
-        return _json(_without_none(values))
+        return _json(_under_first_names(values))
     except ValueError:
-        return _json(_without_none(plain(values, lambda value: None)))
-
-
-def _without_none(values):
-    values = {name: value for name, value in values.items() if value is not None}
-    return _under_first_names(values)
+        return _canonical(plain(values, lambda value: None), names)
 
 
 def under_present_names(values):
@@ -300,11 +299,16 @@ def under_present_names(values):
 
 
 def _under_first_names(values):
-    return {_FIRST_NAMES.get(name, name): value for name, value in values.items()}
+    values = dict(values)
+    for present, first in _FIRST_NAMES.items():
+        if present in values:
+            values[first] = values.pop(present)
+    return values
 
 
 def _figures_digest(record):
-    text = f"{record['salt']}:{_canonical(figures_of(record))}"
+    figures = record.keys() - PUBLIC - SEALS
+    text = f"{record['salt']}:{_canonical(record, figures)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -315,7 +319,7 @@ def record_digest(record):
         names = _FIELDS_OF_SCHEMA_3  # including those that are None
         text = _json({name: record[name] for name in names if name in record})
     else:
-        text = _canonical({n: value for n, value in record.items() if n in PUBLIC})
+        text = _canonical(record, PUBLIC)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
