@@ -47,7 +47,7 @@ from .editing import ENGINES, carry_out, first_engine, predict_cost, retrained
 from .erasure import SearchableForRows
 from .export import with_scaler
 from .ignored_parameters import warn_of_ignored
-from .parameters import SharedParameters
+from .parameters import VALIDATED, SharedParameters
 from .persistence import Persistent
 
 ROW_CHECKS = {
@@ -192,6 +192,7 @@ class BaseDeltaGrad(
         state = self._state_of(engine, training_set) | targets.attributes
         state["_fit_parameters"] = self._parameters_to_keep()
         state["_key"] = key
+        state[VALIDATED] = self._parameter_values()
         state["history_"] = History()
         report = self._report("fit", engine, training_set, started, purged="yes")
         self._take_on(state, report)

@@ -105,6 +105,9 @@ class SharedParameters:
         """Return copies of the parameters that `fit` fixes, by name."""
         return {name: deepcopy(getattr(self, name)) for name in self._fixed_by_fit}
 
+    def _parameter_values(self):
+        return [getattr(self, name) for name in parameter_names(type(self))]
+
     def _check_parameters(self):
         """Raise ValueError for parameters that are invalid or not as `fit` fixed them.
 
@@ -112,7 +115,7 @@ class SharedParameters:
         as long as the edit of one row. It depends on which objects the parameters are
         and not on what, for example, a list contains.
         """
-        values = [getattr(self, name) for name in parameter_names(type(self))]
+        values = self._parameter_values()
         validated = vars(self).get(VALIDATED)
         if validated is None or not all(map(operator.is_, values, validated)):
             self._validate_params()
