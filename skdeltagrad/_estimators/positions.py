@@ -1,7 +1,7 @@
-"""Positions as a caller names them: by numbers, by a mask or by a slice.
+"""Positions as users pass them: numbers, a mask or a slice. All become numbers here.
 
-All three become numbers here. What names rows by something else is refused: an index
-holds labels, and a label that happens to be a number would name another row.
+An index of a data frame is refused. It contains labels, and if a label is a number, it
+need not be the position of its row.
 """
 
 from numbers import Integral
@@ -15,23 +15,22 @@ _TRUTH = (bool, np.bool_)
 
 
 def positions_of(table, given, name="position"):
-    """Positions as an array of int64, in the order in which they are given.
+    """Return positions as an array of int64, in the order in which they are given.
 
     Parameters
     ----------
     table : RowTable
     given : int, array-like of int, array-like of bool or slice
-        A mask has one entry for every position that was ever given out; rows that are
-        gone and have a True in it are named by it like by their numbers. A slice names
-        the current training rows whose positions it covers: like a slice of a list, it
-        passes over what is not there.
+        A mask has one entry for every position, including those of removed rows, which
+        it may select. A slice selects the current training rows in its range, and no
+        removed ones.
     name : str
-        What the parameter is called.
+        Name of the parameter, for errors.
 
     Raises
     ------
     TypeError
-        When it is neither, or a pandas index.
+        For anything else, including an index of pandas.
     IndexError
         When a position does not exist, or a mask has another length.
     """
@@ -41,7 +40,7 @@ def positions_of(table, given, name="position"):
     positions = _as_array(given, name)
     if positions.dtype.kind == "b":
         return _of_mask(table, positions, name)
-    # Compared before they are int64, which would make -1 of 2**64 - 1.
+    # Compare before the conversion to int64, which turns 2**64 - 1 into -1.
     outside = (positions < 0) | (positions >= table.n_positions)
     if outside.any():
         raise IndexError(
@@ -53,9 +52,9 @@ def positions_of(table, given, name="position"):
 
 
 def refuse_index(given, name):
-    """Raise TypeError for an index of pandas, or of a library like it.
+    """Raise TypeError for an index of pandas or of a similar library.
 
-    It is told by the name of its class, so that pandas need not be imported.
+    The name of the class is compared, so that pandas need not be imported.
     """
     if any(base.__name__ == "Index" for base in type(given).__mro__):
         kind = f"{type(given).__module__.split('.')[0]}.{type(given).__name__}"
@@ -68,13 +67,13 @@ def refuse_index(given, name):
 
 
 def _as_array(given, name):
-    """Numbers or a mask as a one-dimensional array: integers, of any size, or bool."""
+    """Return numbers or a mask as a 1-D array of bool or of integers of any size."""
     array = np.asarray(given)
     if array.size == 0 and array.dtype.kind != "b":
         return np.zeros(0, np.int64)  # an empty list is one of floating-point numbers
     if array.dtype.kind == "O" or isinstance(given, list | tuple):
-        # Looked at one by one: NumPy makes a 1 of True beside integers, and a
-        # floating-point number of an integer beside one beyond 64 bits.
+        # Check every value: NumPy turns True among integers into 1, and integers into
+        # floating-point numbers if one of them has more than 64 bits.
         objects = np.asarray(given, dtype=object)
         if all(isinstance(value, _TRUTH) for value in objects.flat):
             array = objects.astype(bool)

@@ -1,8 +1,6 @@
-"""What the user asks for becomes an `Edit`: storage indices and checked rows.
+"""Translate the arguments of an edit into an `Edit` of storage indices and rows.
 
-Nothing is changed here.
-
-Errors say which parameter, which value, and what to do.
+Nothing is changed here. Errors name the parameter, its value and what to do.
 """
 
 from dataclasses import replace
@@ -17,15 +15,15 @@ from .._reports.digests import id_names, position_names
 from .._utils.text import shown
 from .positions import positions_of
 
-# A cost: characters of an id that is stored, enough for a SHA-512 in hexadecimal. NumPy
-# gives every string the width of the longest one: with this it is 512 bytes a row.
+# A cost: largest number of characters of an id, enough for a SHA-512 in hexadecimal.
+# NumPy gives all strings the width of the longest one, at most 512 bytes for each row.
 MOST_CHARACTERS = 128
-# Display: characters of a longer id that a message shows.
+# Display: number of characters of a longer id that an error shows.
 _SHOWN_CHARACTERS = 20
 
 
 def find_rows(table, position, sample_id, on_missing, prefix=""):
-    """`Edit` that removes the rows at positions and the rows of ids, if given."""
+    """Return the `Edit` that removes the rows at some positions or with some ids."""
     removed, missing = NO_ROWS, []
     if position is not None:
         name = f"{prefix}position"
@@ -39,7 +37,7 @@ def find_rows(table, position, sample_id, on_missing, prefix=""):
 
 
 def addition(table, added, position, sample_id, replace, on_missing):
-    """`Edit` that adds rows, or replaces those at positions, or else those of ids."""
+    """Return the `Edit` that adds rows, or replaces those at positions or with ids."""
     if not replace:
         if position is not None:
             raise ValueError(
@@ -74,7 +72,7 @@ def addition(table, added, position, sample_id, replace, on_missing):
 
 
 def check_weights(sample_weight, n_rows):
-    """Sample weights as float64 of shape (n_rows,): finite, not negative."""
+    """Return sample weights as float64 of shape (n_rows,), finite and 0 or more."""
     if sample_weight is None:
         return np.ones(n_rows)
     if np.isscalar(sample_weight):
@@ -101,9 +99,9 @@ def check_weights(sample_weight, n_rows):
 
 
 def check_request_id(request_id):
-    """Raise a TypeError unless it is a string, an integer, or None.
+    """Raise TypeError unless the id of a request is a string, an integer or None.
 
-    A bool is no name: ``request_id=True`` is a flag that went to the wrong parameter.
+    A bool is refused: ``request_id=True`` was probably meant for another parameter.
     """
     is_name = isinstance(request_id, str | Integral | None)
     if not is_name or isinstance(request_id, bool):
@@ -114,27 +112,27 @@ def check_request_id(request_id):
 
 
 def check_ids(ids, name="sample_id", n_rows=None):
-    """Ids as a fresh array of int64 or of str.
+    """Return ids as a new array of int64 or of str.
 
     Parameters
     ----------
     ids : array-like of shape (n_rows,)
     name : str, default="sample_id"
-        What errors call them.
+        Name of the parameter, for errors.
     n_rows : int, optional
-        Number of the rows that are to carry them; None where rows are asked for.
+        Number of rows that will be stored with these ids. None: the ids are only
+        searched for.
 
     Raises
     ------
     TypeError
-        When they are not all integers or all strings.
+        If they are neither all integers nor all strings.
     ValueError
-        When a string holds a NUL character, an integer does not fit into 64 bits, or
-        their number or shape is another; or when one that is to be stored is longer
-        than `MOST_CHARACTERS`.
+        If a string contains a NUL character, an integer does not fit into 64 bits, the
+        shape is wrong, or an id to be stored is longer than `MOST_CHARACTERS`.
     """
-    # As objects, or else NumPy makes text of integers beside text; and pandas' own
-    # types are none that NumPy knows.
+    # Convert to objects, because NumPy would turn integers among strings into strings,
+    # and does not know the extension types of pandas.
     known = isinstance(getattr(ids, "dtype", None), np.dtype)
     ids = np.atleast_1d(np.asarray(ids, dtype=None if known else object))
     if ids.ndim != 1:
@@ -175,9 +173,9 @@ def check_ids(ids, name="sample_id", n_rows=None):
 
 
 def _holds_nul(ids):
-    """Tell which strings of an array have a NUL character before their last one.
+    """Return which strings of an array have a NUL character before their last one.
 
-    Those behind the last character are how NumPy fills up strings that are shorter.
+    NumPy pads shorter strings with NUL characters after their last one.
     """
     width = ids.dtype.itemsize // 4  # characters of four bytes
     characters = np.array(ids).view(np.uint32).reshape(len(ids), width)
@@ -211,7 +209,7 @@ def _kind_of_id(value):
 
 
 def with_ids(added, table, sample_id):
-    """Added rows with their ids: demanded exactly where fit was given ids."""
+    """Return added rows with their ids, which are required if `fit` was given ids."""
     if table.ids is None:
         if sample_id is None:
             return added
@@ -228,12 +226,12 @@ def with_ids(added, table, sample_id):
 
 
 def find_positions(table, position, on_missing, name="position"):
-    """Storage indices of the rows at some positions, and names of those gone.
+    """Return storage indices of rows at positions, and names of removed positions.
 
     Raises
     ------
     IndexError
-        For a position that does not exist, and for one that is gone unless
+        For a position that does not exist, and for one whose row was removed unless
         ``on_missing="ignore"``.
     """
     position = positions_of(table, position, name)
@@ -267,12 +265,12 @@ def _refuse_other_ids(there, given, position):
 
 
 def find_ids(table, sample_id, on_missing, name="sample_id"):
-    """Storage indices of all rows that carry some ids, and names of ids without any.
+    """Return storage indices of all rows with some ids, and names of ids without rows.
 
     Raises
     ------
     KeyError
-        For an id that no row carries, unless ``on_missing="ignore"``.
+        For an id that no row has, unless ``on_missing="ignore"``.
     """
     if table.ids is None:
         raise ValueError(
@@ -293,7 +291,7 @@ def find_ids(table, sample_id, on_missing, name="sample_id"):
 
 
 def find_content(training_set, given, codes, on_missing):
-    """`Edit` that removes the stored rows equal to given ones.
+    """Return the `Edit` that removes the stored rows equal to given ones.
 
     Parameters
     ----------
@@ -318,9 +316,10 @@ def find_content(training_set, given, codes, on_missing):
 
 
 def _take_over(table, replaced, ids):
-    """Positions that new rows take over from the replaced ones of the same id.
+    """Return positions that new rows take over from replaced ones with the same id.
 
-    In order; those of new rows in excess are GONE, to be given out anew.
+    They are taken over in order. The entry is GONE for new rows that get a new position
+    because there are more of them than rows that they replace.
     """
     taken = np.full(len(ids), GONE)
     waiting = {}
@@ -345,7 +344,7 @@ def _same_kind(ids, table, name):
 
 
 def check_classes_stay(table, targets):
-    """Raise ValueError where the classes change and there are no rows to fit on."""
+    """Raise ValueError if the classes change and there are no rows to fit on."""
     if targets.recode is not None and not table.is_stored:
         raise ValueError(
             "store_data=False kept none of the rows that the model of the other "
@@ -355,7 +354,7 @@ def check_classes_stay(table, targets):
 
 
 def check_some_count(n_rows):
-    """Raise ValueError where no row has a positive weight."""
+    """Raise ValueError if no row has a positive weight."""
     if n_rows == 0:
         raise ValueError(
             "sample_weight is zero for all rows: nothing counts. Give at least one row "

@@ -1,9 +1,9 @@
-"""scikit-learn's callbacks, progress bars for example, follow a fit or an edit.
+"""Let scikit-learn's callbacks, such as progress bars, follow a fit or an edit.
 
-    engine --tells--> _progress --listener--> CallbackContext --hooks--> the callbacks
+    engine -> `progress` -> `Subtasks` -> scikit-learn's CallbackContext -> callbacks
 
-A fit or an edit is the root of a tree of tasks, as `sklearn.callback` has it. What an
-engine tells becomes its subtasks: of many steps, one for every hundredth.
+In `sklearn.callback`, tasks form a tree. A fit or an edit is its root, and the tasks of
+the engine are its subtasks. A task of many steps has at most 100 subtasks.
 """
 
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from functools import partial
 from .progress import AbstractListener, PrintedFacts, listening
 from .sklearn_compat import callback_management_context
 
-# Display: steps of a task that listeners hear of, at most.
+# Display: largest number of subtasks of a task, enough for a progress bar.
 N_LEAVES = 100
 _ATTRIBUTES = ("_skl_callbacks", "_parent_callback_ctx")
 # Attributes of an estimator while it is followed.
@@ -21,24 +21,24 @@ OF_A_RUN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown", "_is_stand_in")
 
 @contextmanager
 def followed(estimator, operation, n_steps=None, **given):
-    """A fit or an edit that the callbacks of an estimator follow, if it has any.
+    """Return a context in which an estimator's callbacks follow a fit or an edit.
 
     Parameters
     ----------
     estimator : estimator
-        With ``verbose > 1`` what engines say is printed, too.
+        With ``verbose > 1``, the remarks of engines are printed, too.
     operation : str
-        What the task is called.
+        Name of the root task.
     n_steps : int or None
-        Where the operation is one run of that many steps or epochs: they become its
-        subtasks. None: the engine's tasks do, as they come.
+        Number of steps or epochs, if the operation is a single run: these become the
+        subtasks. None: the tasks of the engine become the subtasks.
     **given
         X, y and metadata, for the callbacks.
 
     Yields
     ------
     finish : callable
-        To be called last: the operation has succeeded.
+        To be called last, when the operation has succeeded.
     """
     printed = [PrintedFacts()] if estimator.verbose > 1 else []
     if not any(name in vars(estimator) for name in _ATTRIBUTES):
@@ -56,14 +56,14 @@ def followed(estimator, operation, n_steps=None, **given):
 
 
 def stand_in(estimator):
-    """An object with all the attributes of an estimator, to be followed instead."""
+    """Return a copy of an estimator that shares its attributes, for callbacks."""
     other = object.__new__(type(estimator))
     vars(other).update(vars(estimator), _is_stand_in=True)
     return other
 
 
 class Subtasks(AbstractListener):
-    """Makes subtasks of a task in scikit-learn's tree of what engines tell.
+    """Makes the tasks of engines subtasks of a task of scikit-learn.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ class Subtasks(AbstractListener):
         self._open = None
 
     def finish(self, **given):
-        """The root task has succeeded."""
+        """End the root task, which has succeeded."""
         self._end_open()
         self._root.call_on_fit_task_end(
             estimator=self._estimator,
-            reconstruction_attributes=dict,  # the estimator is as it is to be
+            reconstruction_attributes=dict,  # none: the estimator is complete
             **given,
         )
 

@@ -1,8 +1,9 @@
-"""One thread at a time: others that would change or copy an object wait for their turn.
+"""A lock for each estimator: one thread at a time may edit or copy it.
 
-Every object has a lock, and a note of what its holder does. The note is what a copy
-asks for that is taken within an edit, by a callback, and what the child of a fork asks
-for, which has the object but not the thread that was editing it.
+A `_Turn` holds the lock of an object and what the thread that has the lock is doing.
+Two situations need the latter. A callback may copy the object in the middle of an edit,
+in the thread that has the lock. And the child of a fork has the object but not the
+thread that was editing it.
 """
 
 import os
@@ -24,11 +25,12 @@ class _Turn:
     Attributes
     ----------
     number : int
-        Whoever waits for several locks waits for them by increasing number.
+        A thread that needs several locks takes them in ascending order of numbers, so
+        that no two threads wait for each other.
     holder : int or None
         The thread that holds the lock.
     is_half : bool
-        Whether an edit of the object has begun and is not over.
+        Whether the object is in the middle of an edit.
     is_left_half : bool
         Whether this process was forked in the middle of an edit of the object.
     """
@@ -48,14 +50,14 @@ class _Turn:
 
     @contextmanager
     def taken(self):
-        """Wait for the lock, and hold it within the context."""
+        """Return a context that holds the lock, after waiting for it if necessary."""
         self.check_can_wait()
         with self.taken_in_order():
             yield
 
     @contextmanager
     def taken_in_order(self):
-        """The same for whoever takes several turns by increasing number."""
+        """Like `taken`, for a thread that takes several locks in ascending order."""
         with self.lock:
             self.holder = get_ident()
             try:
@@ -65,7 +67,7 @@ class _Turn:
 
     @contextmanager
     def taken_at_once(self):
-        """The same without waiting; raises `_Busy` where another thread has it."""
+        """Like `taken`, but raise `_Busy` if another thread has the lock."""
         if not self.lock.acquire(blocking=False):
             raise _Busy(self)
         try:
@@ -77,7 +79,7 @@ class _Turn:
 
     @contextmanager
     def half(self):
-        """Within the context the object is in the middle of an edit."""
+        """Return a context in which the object counts as being edited."""
         self.is_half = True
         try:
             yield self
@@ -86,7 +88,7 @@ class _Turn:
 
     @contextmanager
     def whole(self):
-        """Within the context, in one of `half`, the object is whole nevertheless."""
+        """Return a context, inside that of `half`, in which copies are allowed."""
         self.is_half = False
         try:
             yield
@@ -94,12 +96,12 @@ class _Turn:
             self.is_half = True
 
     def check_can_wait(self):
-        """Refuse to wait where two threads could wait for each other for ever.
+        """Raise an error if two threads could wait for each other for ever.
 
         Raises
         ------
         RuntimeError
-            Where another thread has the lock, and this one that of another object.
+            If another thread has the lock, and this thread has that of another object.
         """
         if not self.lock.locked():
             return
@@ -114,7 +116,7 @@ class _Turn:
             )
 
     def check_not_left_half(self, what):
-        """Refuse to go on with half an edit of a process that this one is a fork of."""
+        """Raise RuntimeError if the process was forked in the middle of an edit."""
         if self.is_left_half:
             raise RuntimeError(
                 f"{what} was refused: this process was forked while another thread was "
@@ -137,19 +139,22 @@ def _turn_of(owner):
 
 
 def one_at_a_time(method: _Method) -> _Method:
-    """A method that waits while another such method of the object runs in a thread.
+    """Decorate a method: it waits until no other such method of the object runs.
 
     Raises
     ------
     RuntimeError
-        When the thread would wait for itself; and in the child of a fork that took
-        place in the middle of an edit.
+        When the thread would wait for itself, and in a process that was forked in the
+        middle of an edit.
     """
     return _in_turn(method, starts_over=False)
 
 
 def starting_over(method: _Method) -> _Method:
-    """The same for a method that does not go on with what the object is."""
+    """Decorate a method like `fit`, which replaces whatever the object was before.
+
+    It is like `one_at_a_time`, except that half an edit does not matter.
+    """
     return _in_turn(method, starts_over=True)
 
 
@@ -181,14 +186,14 @@ def _in_turn(method, starts_over):
 
 
 def is_in_use(owner: Any) -> bool:
-    """Whether this thread has the object's turn: it edits, saves or inspects it."""
+    """Return whether this thread is editing, saving or inspecting the object."""
     return _turn_of(owner).is_mine
 
 
 def edit_of(owner: Any) -> AbstractContextManager[_Turn]:
-    """A context in which an object is half edited, by the thread that has its turn.
+    """Return a context for an edit by the thread that has the object's lock.
 
-    It yields the turn: in ``turn.whole()`` the object can be copied already.
+    It yields the object's `_Turn`. Inside ``turn.whole()`` the object can be copied.
     """
     return _turn_of(owner).half()
 
@@ -199,7 +204,7 @@ def edit_of(owner: Any) -> AbstractContextManager[_Turn]:
 
 
 class _Writing(threading.local):
-    """The turns that this thread holds until a dump is written; outside of one None."""
+    """The locks that this thread holds until a dump is written; None otherwise."""
 
     turns: ExitStack | None = None
     has_one = False
@@ -209,7 +214,7 @@ _writing = _Writing()
 
 
 class _Busy(Exception):
-    """Another thread holds a turn, and this one cannot wait for it as things are."""
+    """Another thread has a lock that this thread must not wait for now."""
 
     def __init__(self, turn):
         super().__init__("another thread holds the turn")
@@ -218,15 +223,15 @@ class _Busy(Exception):
 
 @contextmanager
 def turn_to_copy(owner):
-    """A context in which no other thread edits the object.
+    """Return a context in which no other thread edits the object.
 
-    The thread may hold the turn already, as `save` does.
+    The thread may have the lock already, as in `save`.
 
     Raises
     ------
     RuntimeError
-        When the thread is in the middle of an edit itself, and where another thread
-        was when this process was forked.
+        If this thread is in the middle of an edit, or if another thread was when the
+        process was forked.
     """
     turn = _turn_of(owner)
     if turn.is_mine:
@@ -240,13 +245,13 @@ def turn_to_copy(owner):
 
 @contextmanager
 def turn_to_pickle(owner):
-    """The same for a state that is pickled after the context is over.
+    """Return a context in which a state is made that will be pickled after it.
 
     Yields
     ------
     is_kept : bool
-        Whether no thread edits the object until the pickle is written, either: then
-        its arrays need not be copied.
+        Whether the lock is held until the pickle is written. If so, arrays need not be
+        copied.
     """
     if _writing.turns is None:
         with turn_to_copy(owner):
@@ -256,7 +261,7 @@ def turn_to_pickle(owner):
     if turn.is_mine:
         _check_copied_between_edits(turn)
     else:
-        # Two threads that hold a turn each and wait for the other's would never end.
+        # Two threads that each wait for the lock of the other would wait for ever.
         taken = turn.taken_at_once() if _writing.has_one else turn.taken()
         _writing.turns.enter_context(taken)
         _writing.has_one = True
@@ -275,13 +280,13 @@ def _check_copied_between_edits(turn):
 
 
 def write_in_turn(write: Callable[[], Any]) -> Any:
-    """Call a function that pickles objects; none of them is edited until it is over.
+    """Call a function that pickles objects, and let no thread edit them meanwhile.
 
     Parameters
     ----------
     write : callable
-        Starts at the beginning whenever it is called: it is called again where another
-        thread holds the second or a further one of the objects.
+        It must start from the beginning whenever it is called: it is called again if
+        another thread has the lock of an object that is not the first one.
 
     Returns
     -------
@@ -297,7 +302,7 @@ def write_in_turn(write: Callable[[], Any]) -> Any:
                 in_order = sorted(wanted, key=lambda turn: turn.number)
                 in_order = [turn for turn in in_order if not turn.is_mine]
                 for number, turn in enumerate(in_order):
-                    # The first one must not be waited for within another's turn.
+                    # `taken` refuses to wait if this thread is editing another object.
                     taken = turn.taken_in_order() if number else turn.taken()
                     turns.enter_context(taken)
                 _writing.turns, _writing.has_one = turns, bool(wanted)
@@ -314,7 +319,7 @@ def write_in_turn(write: Callable[[], Any]) -> Any:
 
 
 def _go_on_in_child():
-    """See to turns that are held by threads which a forked process does not have."""
+    """Release the locks of threads that do not exist in a forked process."""
     global _turns, _lock
     before, _turns = _turns, WeakKeyDictionary()
     _lock = threading.RLock()

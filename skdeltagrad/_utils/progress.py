@@ -1,12 +1,12 @@
-"""How far a run is: engines tell, and whoever listens hears.
+"""Progress of fits and edits, from the engines to listeners.
 
     with listening(listener):
         ...
         for step in each("steps", range(n_steps)):
             ...
 
-An engine does not know who listens, and what it tells costs nothing where nobody does.
-Threads that it starts tell nobody.
+Engines do not know the listeners, and reporting progress costs nothing without any.
+Threads that an engine starts report no progress.
 """
 
 from abc import ABC, abstractmethod
@@ -16,33 +16,33 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 _T = TypeVar("_T")
-# tell(done, fact): so many are done; and what there is to say about it.
+# ``tell(done, fact)`` reports how many items are done, and a remark to be printed.
 Tell = Callable[..., None]
 
 
 class AbstractListener(ABC):
-    """Hears how far tasks are."""
+    """Receives the progress of tasks."""
 
     @abstractmethod
     def begin(self, task: str, total: int | None) -> Tell:
-        """Hear of a task that begins.
+        """Begin to follow a task.
 
         Parameters
         ----------
         task : str
-            What there are so many of.
+            What the items of the task are called, such as "steps".
         total : int or None
-            How many there are; None where that is not known.
+            Number of items; None if it is not known.
 
         Returns
         -------
         tell : callable
-            ``tell(done, fact="")``, called with numbers that grow.
+            It is called as ``tell(done, fact="")``, with growing numbers of items.
         """
 
 
 class PrintedFacts(AbstractListener):
-    """Prints what there is to say."""
+    """Prints the remarks on tasks."""
 
     def begin(self, task, total):
         def tell(done, fact=""):
@@ -59,7 +59,7 @@ _listeners: ContextVar[tuple[AbstractListener, ...]] = ContextVar(
 
 @contextmanager
 def listening(*listeners: AbstractListener) -> Iterator[None]:
-    """While it is entered these listen, and nobody else."""
+    """Return a context in which these listeners, and no others, follow tasks."""
     token = _listeners.set(listeners)
     try:
         yield
@@ -68,7 +68,7 @@ def listening(*listeners: AbstractListener) -> Iterator[None]:
 
 
 def begin(task: str, total: int | None = None) -> Tell | None:
-    """Begin a task; a function to tell with, or None where nobody listens."""
+    """Begin a task. Return a function that reports its progress; None: no listener."""
     tells = [listener.begin(task, total) for listener in _listeners.get()]
     if not tells:
         return None
@@ -81,7 +81,7 @@ def begin(task: str, total: int | None = None) -> Tell | None:
 
 
 def each(task: str, items: Sequence[_T]) -> Iterable[_T]:
-    """Items to go through, with what is done of them told after each."""
+    """Return items to iterate over, whose progress is reported after each."""
     tell = begin(task, len(items))
     return items if tell is None else _told(items, tell)
 

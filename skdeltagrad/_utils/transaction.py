@@ -21,9 +21,8 @@ class Transaction:
     """
 
     def __init__(self):
-        self._undoing = (
-            ExitStack()
-        )  # newest first; a step that fails does not stop the others
+        # It undoes the newest change first, and goes on if undoing one fails.
+        self._undoing = ExitStack()
         self._saved = []
 
     def undo(self, function, *args, saved=None):
