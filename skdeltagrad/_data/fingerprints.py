@@ -1,18 +1,18 @@
-"""Recognise rows that are not kept: a keyed fingerprint of 40 bits for each.
+"""Recognise training rows that are not stored by keyed fingerprints of 40 bits.
 
-With ``store_data=False`` a request brings the rows that shall leave, and nothing is
-there to compare them with. What is kept of every training row, its target and its
-weight is a number of 40 bits. Three things are asked of it.
+With ``store_data=False``, a request contains the rows to be removed, and there are no
+stored rows to compare them with. Only a fingerprint of 40 bits is kept of every
+training row, its target and its weight. It has three properties.
 
-*Rows that are equal up to rounding have the same one.* Rows that went through a
+*Rows that are equal up to rounding have the same fingerprint.* Rows that went through a
 transformer alone may differ in their last bits, so that bytes cannot be hashed. A row
 is projected onto secret random directions instead, and each projection is rounded down
 to a cell of a grid with a random offset (locality-sensitive hashing). A cell is several
-times as wide as what rounding may do. At a request both cells are tried where a
-projection is so near to the edge between them that the stored row may be beyond it.
+times as wide as the largest rounding. If a projection of a requested row is so near to
+an edge that the equal training row may be in the cell next to it, both cells are tried.
 
-*Other rows have another one.* A row unlike any training row passes with a probability
-of at most
+*Other rows have other fingerprints.* A row unlike any training row passes with a
+probability of at most
 
     n_rows * n_cells / 2**40,   n_cells = 1.25**n_coordinates on average,
 
@@ -20,14 +20,15 @@ which is that of a collision of fingerprints: 3e-6 for a million float64 rows wi
 labels (5 coordinates), 7e-6 for float32 rows (9 coordinates). Rows that are nearly
 equal may be in the same cell in every direction, too: see `Fingerprints.resolution`.
 
-*A row cannot be computed from it.* But whoever has the fingerprints *and* the key can
-ask whether a row that is suspected is there, and can try all rows where few are
-possible. No check that needs no rows is without that. It is why there are 40 bits and
-not 64: of much more than 2**40 / n_rows possible rows most that are accepted are false
-ones. Without the key nothing can be tried.
+*A row cannot be computed from its fingerprint.* But those who have the fingerprints
+*and* the key can test whether a suspected row is a training row, and if only few rows
+are possible they can test all of them. Every check without stored rows has this
+weakness. It is the reason for 40 bits instead of 64: if there are many more than
+2**40 / n_rows possible rows, most of those that pass the test are false. Without the
+key no row can be tested.
 
-The mixing function need not be cryptographic: with the key anything can be tried
-anyway, and without it the cells of the secret projections are unknown.
+The mixing function need not be cryptographic: those who have the key can test any row
+anyway, and to others the cells of the secret projections are unknown.
 """
 
 import hashlib
@@ -41,17 +42,17 @@ EQUAL_ULPS = 1e3
 # Cost: bits of a projection. With more of them a row that is not there is taken for
 # one that is less often, and the table of fingerprints is larger.
 _BITS = 40
-# Mathematics: a random direction magnifies a difference by |g|, g ~ N(0, 1): by more
-# than this once in 1e15 times.
+# Mathematics: a random direction multiplies a difference by |g| with g ~ N(0, 1), which
+# exceeds this with a probability of 1e-15.
 _MOST_STANDARD_DEVIATIONS = 8.0
-# Cost: width of a cell, in units of what rounding may do: a projection is so near to an
+# Cost: width of a cell in units of the largest rounding. A projection is so near to an
 # edge that two cells are tried with a probability of at most 2 / 8.
 _CELL_WIDTH = 8.0
 _CELLS_PER_COORDINATE = 1 + 2 / _CELL_WIDTH
-# Directions that rows are projected onto. The coarser the grid is, the more of them are
-# needed to tell rows from others nearby.
+# An accuracy threshold: number of directions that rows are projected onto. The grid of
+# float32 rows is coarser, so that more directions are needed to distinguish rows.
 _DIRECTIONS = {8: 4, 4: 8}  # by the bytes of an entry
-# Rows that are hashed at a time, and whose alternatives are: a cost.
+# A cost: number of rows that are hashed at a time, without and with alternatives.
 _AT_ONCE = 8192
 _SUSPECTS_AT_ONCE = 1024
 # The finaliser of splitmix64 (Steele, Lea, Flood 2014).
@@ -97,21 +98,21 @@ class Fingerprints:
 
     @property
     def resolution(self):
-        """Width of a cell, in lengths of a row.
+        """Width of a cell, as a fraction of the length of a row.
 
-        A row that differs from a training row by this fraction of its length is in
-        the same cells, and passes in its place, with a probability of some percent;
-        at ten times the distance it is 1e-5 or less.
+        A row that differs from a training row by this fraction of its length has the
+        same fingerprint, and passes the check, with a probability of some percent. At
+        ten times the distance the probability is 1e-5 or less.
         """
         return self._grids[0].width
 
     def error_rate(self, n_rows):
-        """At least the probability that a row unlike all of n_rows passes."""
+        """Return an upper bound of the probability that an unlike row passes."""
         n_cells = _CELLS_PER_COORDINATE**self.n_coordinates
         return min(1.0, n_rows * n_cells / 2.0**_BITS)
 
     def of(self, rows, indices, y, weight):
-        """Fingerprints of rows: one for each.
+        """Return the fingerprint of every row.
 
         Parameters
         ----------
@@ -132,7 +133,7 @@ class Fingerprints:
         return found
 
     def possible(self, rows, indices, y, weight):
-        """All fingerprints that equal rows may have, in portions.
+        """Yield all fingerprints that rows equal to these may have, in portions.
 
         Yields
         ------
@@ -148,9 +149,10 @@ class Fingerprints:
 
     @np.errstate(over="ignore", under="ignore", invalid="ignore")  # see `_floor`
     def _hashed(self, rows, indices, y, weight, leeway):
-        """Pairs of a row and a fingerprint; `leeway` 1 for all that rounding may make.
+        """Return pairs of a row and a fingerprint.
 
-        With a leeway of 0 every row has one, and rows are in order.
+        With a leeway of 0 there is one fingerprint for every row, in order; with 1, all
+        those that rows equal up to rounding may have.
         """
         which = np.arange(len(indices))
         state = np.full(len(indices), self._start)
@@ -164,7 +166,7 @@ class Fingerprints:
         return which, state >> np.uint64(64 - _BITS)
 
     def _measured(self, rows, indices, y, weight):
-        """Projections and length of each part that has a grid of its own."""
+        """Yield projections and lengths of rows, of targets if 2-D, and of weights."""
         directions = self._grids[0].directions
         values = np.empty((len(indices), len(directions)))
         no_intercept = np.zeros(len(directions))
@@ -197,7 +199,7 @@ class _Grid:
         self.directions = random.standard_normal((n_directions, n_entries))
         self._offsets = random.random_sample(n_directions)
         norm = np.linalg.norm(self.directions, axis=1).max()
-        # What two equal vectors may differ by, and the rounding of both projections.
+        # Largest difference of two equal vectors, and rounding of both projections.
         self._equal = EQUAL_ULPS * eps
         rounding = 2.0 * (4.0 + np.sqrt(n_entries)) * _EPS * norm
         spread = np.minimum(_MOST_STANDARD_DEVIATIONS, norm)
@@ -205,21 +207,22 @@ class _Grid:
         self.width = _CELL_WIDTH * self._slack
 
     def cells(self, which, values, length, leeway):
-        """Yield the coordinates of vectors, each with all that it may be.
+        """Yield the coordinates of vectors, each with its possible values.
 
         Parameters
         ----------
         which : ndarray of shape (n,)
-            The vectors; those that have two alternatives are repeated from then on.
+            The vectors. One whose coordinate has two possible values is repeated in
+            all coordinates after it.
         values : ndarray of shape (n_vectors, n_directions)
         length : ndarray of shape (n_vectors,)
         leeway : float
-            1 for all that an equal vector may have, 0 for what these vectors have.
+            1 for the coordinates of all equal vectors, 0 for those of these vectors.
 
         Yields
         ------
         origin : ndarray of shape (n_new,)
-            Which entry of the coordinate before it goes on from.
+            Which entry of the coordinate before it each entry continues.
         coordinate : ndarray of shape (n_new,), dtype int64
         """
         length = length[which]
@@ -236,13 +239,13 @@ class _Grid:
 
 
 def _derived(key, purpose, n_bytes):
-    """Bytes that follow from a key, for one purpose."""
+    """Return bytes that are derived from a key, for one purpose."""
     digest = hashlib.blake2b(purpose, digest_size=n_bytes, key=key, person=_PERSON)
     return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _mixed(state, value, salt):
-    """Hashes of hashes and integers, by the finaliser of splitmix64."""
+    """Return hashes of hashes and integers, by the finaliser of splitmix64."""
     state = state ^ (value.astype(np.int64).view(np.uint64) * _STEP + salt)
     state = (state ^ (state >> np.uint64(30))) * _MIX[0]
     state = (state ^ (state >> np.uint64(27))) * _MIX[1]
@@ -250,13 +253,20 @@ def _mixed(state, value, salt):
 
 
 def _either(low, high):
-    """All of one array, and of another where that differs; and where they are from."""
+    """Return the entries of one array, and those of another that differ from them.
+
+    Returns
+    -------
+    origin : ndarray
+        From which place each of the values comes.
+    values : ndarray
+    """
     differs = np.flatnonzero(low != high)
     origin = np.concatenate([np.arange(len(low)), differs])
     return origin, np.concatenate([low, high[differs]])
 
 
 def _floor(position):
-    """The cell of a position; the first or the last one for what is not finite."""
+    """Return the cell of a position: 0 for NaN, the last one for infinity."""
     cell = np.where(np.isnan(position), 0.0, np.floor(position))
     return np.clip(cell, -_FARTHEST, _FARTHEST).astype(np.int64)

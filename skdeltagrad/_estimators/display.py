@@ -1,4 +1,4 @@
-"""Pictures of a training run and of its replay."""
+"""Plots of a training run and of its replay."""
 
 from typing import Any, Self
 
@@ -11,34 +11,34 @@ from .base import BaseDeltaGrad
 
 
 class TrajectoryDisplay:
-    """The objective along a training run, its exact steps, and how far it drifted.
+    """A plot of the objective along a training run and its replay.
 
-    Made by :meth:`from_estimator`, of an estimator with ``solver="gd"`` or "sgd".
+    :meth:`from_estimator` makes it for an estimator with ``solver="gd"`` or "sgd".
 
     Parameters
     ----------
     step : ndarray of shape (n_points,)
         Numbers of steps, ascending; 0 is the start.
     objective : ndarray of shape (n_points,)
-        What is minimised, per unit of weight, after so many steps.
+        The objective per unit of weight after these numbers of steps.
     exact : ndarray of shape (n_steps,), dtype bool
-        Which gradients were computed rather than predicted.
+        Whether the gradient of each step was computed rather than predicted.
     drift : ndarray of shape (n_points,), default=None
-        Distance of the iterate from that of the run before an edit.
+        Distance between the iterate and that of the run before an edit.
     name : str, default=None
-        What the run is called in a legend.
+        Name of the run in the legend.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Of the objective.
+        Axes of the objective.
     drift_ax_ : matplotlib Axes or None
-        Of the drift: its scale is on the right.
+        Axes of the drift, with the scale on the right.
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
         The objective.
     exact_line_ : matplotlib Line2D or None
-        A mark at the bottom for each exact step; None where there is none.
+        Marks at the bottom for the exact steps; None if there are none.
     drift_line_ : matplotlib Line2D or None
 
     Examples
@@ -90,14 +90,14 @@ class TrajectoryDisplay:
         estimator : DeltaGradLogisticRegression or DeltaGradRidge
             Fitted, with ``solver="gd"`` or "sgd". It is not changed.
         previous : estimator or Trajectory, default=None
-            A deep copy from before the last edit, or its `trajectory_`: the drift of
-            the replay from it is drawn, too.
+            A deep copy from before the last edit, or its `trajectory_`. If given, the
+            distance of the replay from it is drawn, too.
         n_points : int, default=50
-            At how many steps the objective is evaluated, by a pass over the training
-            rows each: half of them evenly spaced, half of them the closer together the
-            nearer to the start.
+            Number of steps at which the objective is evaluated, with a pass over the
+            training rows for each. Half of them are evenly spaced, the others become
+            denser towards the start.
         name : str, default=None
-            In the legend; by default the name of the estimator's class.
+            Name in the legend; by default that of the estimator's class.
         ax : matplotlib Axes, default=None
             Where to draw. None: a new figure.
         line_kw, exact_kw, drift_kw : dict, default=None
@@ -112,7 +112,7 @@ class TrajectoryDisplay:
         AttributeError
             When the estimator has no trajectory, with ``solver="newton"``.
         ValueError
-            When the runs are not of the same steps and coefficients.
+            When the two runs have different numbers of steps or coefficients.
         """
         if not isinstance(estimator, BaseDeltaGrad):
             raise TypeError(
@@ -141,17 +141,16 @@ class TrajectoryDisplay:
         exact_kw: dict | None = None,
         drift_kw: dict | None = None,
     ) -> Self:
-        """Draw it.
+        """Draw the run.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to; new ones if None.
+            Where to draw. None: a new figure.
         name : str, default=None
-            In the legend; that of the display if None.
+            Name in the legend; by default that of the display.
         line_kw, exact_kw, drift_kw : dict, default=None
-            What Matplotlib is told of the objective, of the marks of exact steps, and
-            of the drift.
+            Passed on to ``ax.plot`` of the objective, of exact steps and of the drift.
 
         Returns
         -------
@@ -165,7 +164,7 @@ class TrajectoryDisplay:
         name = self.name if name is None else name
         style = {"label": name} | (line_kw or {})
         (self.line_,) = ax.plot(self.step, self.objective, **style)
-        ax.set(xlabel="Step", ylabel="DataTerm per unit of weight")
+        ax.set(xlabel="Step", ylabel="Objective per unit of weight")
         lines = [self.line_]
         self.exact_line_ = self._plot_exact(ax, exact_kw)
         self.drift_ax_ = self.drift_line_ = None
@@ -199,7 +198,7 @@ class TrajectoryDisplay:
 
 
 def _points(n_steps, n_points):
-    """Numbers of steps from 0 to n_steps, more of them near the start."""
+    """Return numbers of steps from 0 to n_steps, more of them near the start."""
     evenly = np.linspace(0, n_steps, max(2, n_points // 2))
     early = np.geomspace(1, n_steps, max(1, n_points - len(evenly)))
     return np.unique(np.rint(np.concatenate([evenly, early])).astype(int))

@@ -1,13 +1,12 @@
-"""The form in which estimators are pickled, and what other forms are met with.
+"""The form in which estimators are pickled: plain Python values and NumPy arrays.
 
-A dump holds an estimator's attributes as plain Python and NumPy: an object of ours in
-them is a dict of its own attributes, with its name,
+An object of this package becomes a dict of its attributes and the name of its class:
 
     {"_skdeltagrad_class": "RowTable", "_y": ..., "_weight": ...}
 
-so that moving a class to another module breaks no dump, and a loader that wants to be
-told which types to trust needs to hear of the estimators only. With them it holds the
-number of the schema that they follow, and a checksum of them.
+Therefore a class can move to another module, and a loader that asks which types are
+trusted, such as skops, needs to know the classes of the estimators only. A dump also
+contains the number of its schema and a checksum.
 """
 
 from copy import deepcopy
@@ -48,7 +47,7 @@ from .._reports.report import UpdateReport
 from .._utils.checksum import checksum_of
 from .earlier_dumps import EARLIER_SCHEMAS, RENAMED, upgraded, upgraded_state
 
-# Version of the format: raised whenever a class that ends up in a dump changes its
+# Version of the format: it is increased whenever a class in `_CLASSES` changes its
 # attributes.
 SCHEMA = 5
 # Version of the format: the first schema whose dumps have a checksum.
@@ -58,7 +57,7 @@ _SCHEMA_KEY = "_skdeltagrad_schema"
 _CHECKSUM_KEY = "_skdeltagrad_checksum"
 _CLASS_KEY = "_skdeltagrad_class"
 
-# What a dump may be made of, besides estimators.
+# The classes of this package whose objects dumps contain, besides estimators.
 _CLASSES = {
     kind.__name__: kind
     for kind in (
@@ -98,35 +97,35 @@ _CLASSES = {
 
 
 def dump(state, as_views=False):
-    """A state to pickle: the attributes in plain form, and the schema they follow.
+    """Return a state to pickle: attributes in plain form, schema and checksum.
 
     Parameters
     ----------
     state : dict
         Attributes.
     as_views : bool, default=False
-        Whether what is edited in place need not be copied: nobody edits it before the
-        state is written.
+        Whether arrays that edits change in place are not copied. The caller must make
+        sure that there is no edit before the state is written.
     """
     attributes = plain(state, as_views=as_views)
     return attributes | {_SCHEMA_KEY: SCHEMA, _CHECKSUM_KEY: checksum_of(attributes)}
 
 
 def load(state, name, is_checked=True):
-    """The attributes of a pickled state.
+    """Return the attributes of a pickled state.
 
     Parameters
     ----------
     state : dict
     name : str
-        What the estimator's class is called.
+        Name of the estimator's class, for errors.
     is_checked : bool, default=True
-        Whether to `check` it, which reads all of it.
+        Whether to `check` the state, which reads all of it.
 
     Raises
     ------
     ValueError
-        When it was written under another schema, or is damaged.
+        If its schema is unknown or if it is damaged.
     """
     found = state.get(_SCHEMA_KEY)
     if found != SCHEMA and found not in EARLIER_SCHEMAS:
@@ -144,14 +143,14 @@ def load(state, name, is_checked=True):
 
 
 def check(state, name):
-    """See that a pickled state is as it was written.
+    """Check that a pickled state is unchanged, by its checksum.
 
-    Those of earlier schemas have no checksum.
+    States of schemas before 4 have no checksum.
 
     Raises
     ------
     ValueError
-        When it is not.
+        If it was changed.
     """
     if state[_SCHEMA_KEY] < _FIRST_WITH_CHECKSUM:
         return
@@ -168,7 +167,7 @@ def _attributes(state):
 
 
 def is_mapped(state):
-    """Whether arrays in a state are files that are mapped into memory."""
+    """Return whether any array in a state is a memory-mapped file."""
     if isinstance(state, dict):
         state = list(state.values())
     if isinstance(state, list | tuple):
@@ -177,18 +176,19 @@ def is_mapped(state):
 
 
 def in_memory(attributes):
-    """Attributes with copies of arrays that are files mapped into memory."""
+    """Return attributes with copies of the arrays that are memory-mapped files."""
     return _restored(plain(attributes, leaf=_copied), {})
 
 
 def copied(attributes, memo=None):
-    """Attributes of a copy.
+    """Return the attributes of a copy.
 
     Parameters
     ----------
     attributes : dict
     memo : dict, optional
-        That of a deep copy. Without it the copy shares what is never edited in place.
+        The memo of a deep copy. None: a shallow copy, which shares everything that is
+        never changed in place.
     """
     if memo is None:
         return _restored(plain(attributes), {})
@@ -201,7 +201,7 @@ def _deeply(value, memo):
     if not growing_array.is_mapped(value):
         return deepcopy(value, memo)
     if id(value) not in memo:
-        # The pair keeps the array, so that its id is not given to another.
+        # Keep the array alive, so that its id is not given to another one.
         memo[id(value)] = np.array(value)
         memo.setdefault(id(memo), []).append(value)
     return memo[id(value)]
@@ -212,18 +212,18 @@ def _copied(value):
 
 
 def plain(value, known=None, leaf=lambda value: value, as_views=False):
-    """Something without objects of ours.
+    """Return a value in which the objects of this package are dicts.
 
     Parameters
     ----------
     value : object
     known : dict, optional
-        What became of our objects, by their id.
+        The dicts of objects that were converted before, by the ids of the objects.
     leaf : callable, optional
-        What becomes of all else.
+        Applied to everything that is neither such an object nor a container.
     as_views : bool, default=False
-        Whether arrays that grow become views of them; or copies, which edits in place
-        do not change.
+        Whether a `GrowingArray` becomes a view of its values, which edits change, and
+        not a copy.
     """
     known = {} if known is None else known
     kind = type(value)
@@ -250,9 +250,10 @@ def _restored(value, known, upgrade=lambda name, attributes: attributes):
     ----------
     value : object
     known : dict
-        What became of the dicts of our objects, by their id.
+        The objects that were restored before, by the ids of their dicts.
     upgrade : callable
-        ``upgrade(name of the class, attributes)`` gives the attributes of today.
+        ``upgrade(name, attributes)`` returns the present attributes of an object whose
+        class had this name and these attributes in an earlier version.
     """
     kind = type(value)
     if kind in (list, tuple):
