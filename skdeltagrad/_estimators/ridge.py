@@ -151,7 +151,9 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     def _fit_targets(self, y, weight):
         y = _as_numbers(y)
         self._single_target = y.ndim == 1
-        y = _as_columns(y)
+        return self._targets(_as_columns(y))
+
+    def _targets(self, y):
         n_targets = y.shape[1]
         alpha = np.asarray(self.alpha, dtype=float)
         if alpha.shape not in ((), (1,), (n_targets,)):
