@@ -358,7 +358,7 @@ SOLVERS = {
     "exact Hessian": {"curvature": "exact"},
     # Conjugate gradients multiply rounding, so that their sums must be nearly exact.
     "products": {"curvature": "diagonal", "tol": 1e-13, "edit_tol": 1e-12},
-    "Kronecker": {"curvature": "kronecker"},
+    "Kronecker": {"curvature": "kronecker", "tol": 1e-13, "edit_tol": 1e-12},
     "gd auto": {"solver": "gd", "max_iter": 60},
     "gd periodic": {"solver": "gd", "max_iter": 60, "period": 5},
     "sgd auto": {"solver": "sgd", "max_iter": 30, "batch_size": 200},

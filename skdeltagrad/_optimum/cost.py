@@ -34,11 +34,14 @@ HESSIANS_FOR_MOMENTS = 2.0
 # A rank-one change of a factor takes about 6 q^2 operations at the speed of memory, a
 # new factor q^3 / 3 at that of BLAS: up to q / 16 changes are faster.
 RANK_ONE_FRACTION = 16
-# The shortest step with products: its Hessian, one product, one trial, and two passes
-# that judge it.
-PASSES_PER_PRODUCT_STEP = 5
+# The shortest step with products: its Hessian, a lower bound of it, one product, one
+# trial, and two passes that judge it.
+PASSES_PER_PRODUCT_STEP = 6
+# The bound by the penalty at an iterate that was measured: a Hessian and a product, and
+# half a pass for each of the rows' norms and the intercepts' second derivatives.
+PASSES_FOR_BOUND = 3.0
 # What a plan expects of an edit by conjugate gradients.
-TYPICAL_PRODUCT_PASSES = 25
+TYPICAL_PRODUCT_PASSES = 15
 
 # Limits -----------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from .._data.group_weights import RowCounts
 from .._engine import AbstractEngine, Model
 from .._utils import memory, threads
 from .._utils.few_digits import power_of_ten, power_of_thousand
-from .conjugate_gradient import PRECONDITIONERS
+from .conjugate_gradient import PRECONDITIONERS, Recycled
 from .cost import (
     MAX_STEP_PASSES,
     START_PASSES,
@@ -101,6 +101,9 @@ class OptimumEngine(AbstractEngine):
         edit on, when the curvature is known.
     curvature : Curvature or None
         None until the first edit.
+    recycled : Recycled or None
+        Of systems that were solved by products. It makes the next edit faster, is
+        computed from rows that may have left since, and is not in dumps.
     row_counts : RowCounts
     n_iter : int
         Number of steps of the last fit.
@@ -126,6 +129,7 @@ class OptimumEngine(AbstractEngine):
     gradient_sums: np.ndarray | None = None
     noise: Noise = Noise()
     curvature: Curvature | None = None
+    recycled: Recycled | None = None
     row_counts: RowCounts | None = None
     n_iter: int = 0
     converged: bool = True
@@ -175,6 +179,9 @@ class OptimumEngine(AbstractEngine):
         other = self._of(settings, model, training_set)
         return replace(other, fit_cost=self.fit_cost)
 
+    def __getstate__(self):
+        return vars(self) | {"recycled": None}
+
     @property
     def keeps_hessian(self):
         """Whether the Hessian itself is kept, instead of a preconditioner computed."""
@@ -195,6 +202,7 @@ class OptimumEngine(AbstractEngine):
         """Size of what is kept besides the rows."""
         arrays = (self.iterate, self.reference, self.gradient_sums)
         kept = 0 if self.curvature is None else self.curvature.nbytes
+        kept += 0 if self.recycled is None else self.recycled.nbytes
         return kept + sum(array.nbytes for array in arrays)
 
     def attributes(self):
@@ -236,6 +244,7 @@ class OptimumEngine(AbstractEngine):
         ).with_bound(bound)  # fmt: skip
         fitted = replace(
             self, iterate=optimum.iterate, reference=optimum.iterate,
+            recycled=None if self.keeps_hessian else problem.recycled,
             gradient_sums=optimum.measured.gradient_sums,
             noise=Noise(problem.noise(optimum.measured)), distance_since_pass=0.0,
             curvature=None, is_clean=False, row_counts=row_counts,
@@ -297,6 +306,8 @@ class OptimumEngine(AbstractEngine):
         problem = self._problem(training_set, edit, row_counts)
         budget = self._budget(problem, row_counts)
         problem.meter.allow(budget.steps)
+        if self.recycled is not None:
+            problem.recycled = self.recycled
         followed, builds = None, self._builds_curvature(edit, table.n_live)
         try:
             if not self.keeps_hessian:
@@ -400,7 +411,7 @@ class OptimumEngine(AbstractEngine):
         iterate = self.model.iterate_about(self.iterate, centre)
         return replace(
             self, model=replace(self.model, centre=centre), iterate=iterate,
-            reference=iterate, curvature=None, is_clean=False,
+            reference=iterate, curvature=None, recycled=None, is_clean=False,
         )  # fmt: skip
 
     @_with_few_threads

@@ -3,10 +3,9 @@
     F(w) = sum_groups group_weight * losses + sum alpha / 2 w^2
 
 A Hessian is expensive compared with a pass. Its factor is therefore kept as long as the
-steps still gain enough, and is corrected by the curvature pairs of the steps (BFGS:
-Nocedal and Wright, Numerical Optimization, algorithm 7.4, started from the factor). The
-first steps, far from the optimum, are made on a sample of the rows, whose Hessian also
-serves the first steps on all rows.
+steps still gain enough, and is corrected by the curvature pairs of the steps
+(`curvature_pairs`). The first steps, far from the optimum, are made on a sample of the
+rows, whose Hessian also serves the first steps on all rows.
 
 Edits of the optimum need a Hessian of all rows too, and a bound of their error contains
 how far raw predictions have moved since it was computed. The one Hessian of all rows
@@ -26,6 +25,7 @@ from scipy import optimize
 from .._objective.data_term import Measurement
 from .._utils import progress
 from .cost import PASSES_FOR_LARGEST, PASSES_PER_PRODUCT_STEP
+from .curvature_pairs import CurvaturePairs
 
 # Cost: a step that leaves more than this fraction of the Newton decrement calls for a
 # new Hessian. Smaller values (0.02 to 0.1) were no faster where a Hessian costs as
@@ -45,9 +45,6 @@ _SUFFICIENT = 1e-4
 _MAX_HALVINGS = 30
 # Cost: curvature pairs that correct a factor; each adds two inner products to a step.
 _N_PAIRS = 20
-# Accuracy: a pair is used if the cosine of its angle exceeds this; otherwise its
-# curvature is not clearly positive.
-_MIN_COSINE = 1e-8
 # Rounding: relative differences of F below this are not meaningful.
 _NOISE = 1e-12
 # Cost: steps of L-BFGS before Newton's method by products. They are cheap, and far from
@@ -350,7 +347,7 @@ class KeptFactor:
     def __init__(self, hessian, iterate=None, is_of_sample=False):
         self.hessian, self.iterate = hessian, iterate
         self.is_of_sample, self.is_late = is_of_sample, False
-        self._pairs = []
+        self._pairs = CurvaturePairs(_N_PAIRS)
 
     @property
     def is_new(self):
@@ -359,22 +356,12 @@ class KeptFactor:
 
     def direction(self, gradient):
         """Return B^-1 g and g'B^-1 g, where B is the corrected Hessian."""
-        coefficients, remaining = [], gradient
-        for moved, response, curvature in reversed(self._pairs):
-            coefficients.append(np.sum(moved * remaining) / curvature)
-            remaining = remaining - coefficients[-1] * response
-        direction = self.hessian.solve(remaining)
-        for moved, response, curvature in self._pairs:
-            correction = coefficients.pop() - np.sum(response * direction) / curvature
-            direction = direction + correction * moved
+        direction = self._pairs.solve(gradient, self.hessian.solve)
         return direction, float(np.sum(gradient * direction))
 
     def add_pair(self, moved, response):
         """Add the curvature pair of a step, if its curvature is clearly positive."""
-        curvature = np.sum(moved * response)
-        lengths = np.sqrt(np.sum(moved**2) * np.sum(response**2))
-        if curvature > _MIN_COSINE * lengths:
-            self._pairs = [*self._pairs, (moved, response, curvature)][-_N_PAIRS:]
+        self._pairs.add(moved, response)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a step too long is halved

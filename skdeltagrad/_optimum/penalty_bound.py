@@ -58,7 +58,7 @@ import numpy as np
 from . import certificate
 from .certificate import Bound
 from .conjugate_gradient import ProductHessian
-from .cost import PASSES_FOR_LARGEST
+from .cost import PASSES_FOR_BOUND, PASSES_FOR_LARGEST
 from .curvature import SINGULAR, UNBOUNDED
 
 _EPS = np.finfo(float).eps  # rounding: its unit
@@ -71,6 +71,7 @@ _ERROR_OF_PRODUCT = 8.0
 _LEAST_DIGITS = 1e3
 # Why there is no bound.
 TOO_LARGE = "the gradient is too large for a bound by the penalty alone"
+OUT_OF_PASSES = "the fit took all the passes that it may"
 UNPENALISED = "the penalty is zero, and the Hessian of so many coefficients is not kept"
 
 
@@ -257,6 +258,8 @@ def bound_at(problem, measured, iterate):
     no_bound = obstacle(problem)
     if no_bound is not None:
         return None, no_bound
+    if not problem.meter.allows(n_passes=PASSES_FOR_BOUND):
+        return None, OUT_OF_PASSES
     try:
         lower, no_bound = PenaltyBound.at(problem.products(iterate))
     except np.linalg.LinAlgError:

@@ -7,6 +7,7 @@ v = scale w, and v is penalised. The scale is 1 if columns are not standardised.
 """
 
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 
@@ -17,6 +18,7 @@ from .conjugate_gradient import (
     Diagonal,
     Kronecker,
     ProductHessian,
+    Recycled,
 )
 from .cost import PASSES_FOR_IMPORTANCE, PASSES_FOR_LARGEST, Meter, hessian_cost
 from .hessian import Hessian, over_groups
@@ -77,6 +79,8 @@ class Problem:
         Counts passes and Hessians. It has no limit until one is set.
     lowest : tuple
         The lowest F that was measured on all rows, and its iterate.
+    recycled : Recycled
+        Of systems that were solved by products, for the next one.
     penalty : ndarray of shape (n_systems, q)
         Diagonal of the penalty's Hessian.
     scale : ndarray of shape (n_systems, q)
@@ -114,6 +118,7 @@ class Problem:
         self.scale = scale.reshape(self._n_systems, -1)
         self.penalty = penalty.reshape(self._n_systems, -1) * self.scale**2
         self.largest_alpha = float(alpha.max())
+        self.recycled = Recycled.nothing(penalty.size)
         self.weight = weight
 
     @classmethod
@@ -316,14 +321,20 @@ class Problem:
             of_centre = np.sum(scale * objective.centre**2)
         return float(np.sqrt(squares.max(initial=0.0))), float(np.sqrt(of_centre))
 
-    @cached_property
+    @property
     def standardised_moments(self):
-        """Eigenvalues and eigenvectors of second moments of standardised rows."""
-        self.meter.spend(n_hessians=1)
-        objective = self.objective.merged(self.group_weight)
-        moments = objective.second_moments(self.indices)[0]
-        scale = self.scale.ravel()[: self.objective.n_dof]
-        return Kronecker.decompose(moments / np.outer(scale, scale))
+        """Eigenvalues and eigenvectors of second moments of standardised rows.
+
+        They may be those of the rows before some edits.
+        """
+        if self.recycled.moments is None:
+            self.meter.spend(n_hessians=1)
+            objective = self.objective.merged(self.group_weight)
+            moments = objective.second_moments(self.indices)[0]
+            scale = self.scale.ravel()[: self.objective.n_dof]
+            moments = Kronecker.decompose(moments / np.outer(scale, scale))
+            self.recycled = replace(self.recycled, moments=moments)
+        return self.recycled.moments
 
     def hessian(self, iterate):
         """Compute the Hessian of F, with its factors."""

@@ -23,6 +23,8 @@ from .report import OptimumReport
 # Accuracy: the fraction of the allowed error to which conjugate gradients solve a
 # system. The remaining error is that of the change of the Hessian.
 _FRACTION_FOR_SYSTEM = 0.3
+# Accuracy: the same, where the error of the solution is bounded and not estimated.
+_FRACTION_FOR_PROOF = 0.6
 # Cost: see the module's docstring.
 _MAX_FOR_BOUND = 2.0
 
@@ -55,12 +57,26 @@ class _ProductStep:
     no_bound: str | None
 
     @classmethod
-    def of(cls, problem, reference, gradient, tolerance):
-        """Take a step; None if it goes too far."""
+    def of(cls, problem, reference, gradient, tolerance, edit_tol, moved):
+        """Take a step; None if it goes too far.
+
+        Its system is solved to `tolerance` by the estimate or, if that can be proved,
+        to a fraction of `edit_tol` of the whole way, of which `moved` lies behind.
+        """
         hessian = problem.products(reference)
         lower, no_bound = PenaltyBound.at(hessian)
-        nearly = lower and lower.nearly_dual_norm
-        step, residual, error = hessian.solve(-gradient, tolerance, nearly)
+        if lower is None:
+            step, residual, error = hessian.solve(-gradient, tolerance)
+        else:
+            fraction = _FRACTION_FOR_PROOF * edit_tol
+            step, residual, error = hessian.solve(
+                -gradient, tolerance,
+                lambda left, length: (
+                    lower.nearly_dual_norm(left) <= fraction * (moved + length)
+                ),
+            )  # fmt: skip
+            if np.isfinite(error):
+                error = min(error, lower.nearly_dual_norm(residual))
         end = reference + problem.by_output(step)
         # Apart from the residual of the system, the gradient that is measured is due to
         # the change of the Hessian.
@@ -99,7 +115,7 @@ def follow_by_products(engine, problem, edit, edit_tol):
     moved, tolerance, most = 0.0, _FRACTION_FOR_SYSTEM * edit_tol, np.inf
     bound, no_bound, is_enough = None, None, False
     while meter.allows(n_passes=PASSES_PER_PRODUCT_STEP):
-        step = _ProductStep.of(problem, end, gradient, tolerance)
+        step = _ProductStep.of(problem, end, gradient, tolerance, edit_tol, moved)
         if step is None:
             return None
         end, gradient, distance = step.end, step.gradient, step.distance
@@ -126,4 +142,5 @@ def follow_by_products(engine, problem, edit, edit_tol):
     return replace(
         engine, iterate=end, reference=end, gradient_sums=step.measured.gradient_sums,
         converged=True, report=report, is_clean=False,
+        recycled=problem.recycled,
     )  # fmt: skip
