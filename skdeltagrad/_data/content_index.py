@@ -31,7 +31,7 @@ from .row_table import GONE
 from .sorted_index import SortedIndex, union
 from .storage import store
 
-_EPS = np.finfo(float).eps
+_EPS = np.finfo(float).eps  # rounding: its unit
 # The same for all indexes of a process, so that `assert_erased` recognises a number
 # that is left of an earlier index. Dumps hold neither it nor an index.
 _SECRET = np.frombuffer(secrets.token_bytes(64), np.uint32)

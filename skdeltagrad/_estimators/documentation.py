@@ -38,7 +38,8 @@ edit_tol : float, default=1e-2
     For "newton": largest distance to the exact optimum after an edit, as a fraction of
     the distance that the coefficients have moved since the last pass over the rows
     (not of what this edit changes, which the report gives as `change_bound`).
-    Guaranteed by a bound, if the loss has one.
+    Guaranteed by a bound, if the loss has one. If there are too many coefficients for
+    the Hessian and the penalty is tiny, the bound may be larger: see `update_report_`.
     For a replay with ``period="auto"``: largest distance to an exact retrain, as a
     fraction of the distance that the edit moves the coefficients; by an estimate. What
     earlier edits left is not counted in it, but in `error_estimate` of the report.
