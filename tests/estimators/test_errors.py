@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import skdeltagrad
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge, assert_erased
+from skdeltagrad._estimators import logistic
 from skdeltagrad._utils.threads import limit_threads
 
 # Many tests try all solvers with one set of parameters.
@@ -952,3 +953,52 @@ def test_edits_of_rows_that_are_next_to_nothing(classification, class_weight):
     model = DeltaGradLogisticRegression(class_weight=class_weight).fit(X, y, weight)
     model.unlearn(position=[0, 1]).partial_refit(X[:2], y[:2])
     assert np.isfinite(model.coef_).all()
+
+
+_ROWS = np.random.default_rng(0).standard_normal((3, 4))
+_LABELS = np.array([0, 1, 1])
+GIVEN = {
+    "as stored": (_ROWS, _LABELS),
+    "lists": (_ROWS.tolist(), _LABELS.tolist()),
+    "integers": (np.eye(3, 4, dtype=int), _LABELS),
+    "float32": (_ROWS.astype(np.float32), _LABELS),
+    "big-endian": (_ROWS.astype(">f8"), _LABELS.astype(">i8")),
+    "by columns": (np.asfortranarray(_ROWS), _LABELS),
+    "floating-point labels": (_ROWS, _LABELS.astype(float)),
+    "a column of labels": (_ROWS, _LABELS[:, np.newaxis]),
+    "text": (_ROWS, ["0", "1", "1"]),
+    "objects": (_ROWS, _LABELS.astype(object)),
+    "an unknown label": (_ROWS, [0, 1, 2]),
+    "NaN": (_ROWS * [1, np.nan, 1, 1], _LABELS),
+    "infinity": (_ROWS * [1, 1, 1, np.inf], _LABELS),
+    "a NaN label": (_ROWS, [0.0, np.nan, 1.0]),
+    "three columns": (_ROWS[:, :3], _LABELS),
+    "no rows": (_ROWS[:0], _LABELS[:0]),
+    "one dimension": (_ROWS[0], _LABELS[:1]),
+    "three dimensions": (_ROWS[np.newaxis], _LABELS),
+    "complex": (_ROWS + 1j, _LABELS),
+    "two labels": (_ROWS, _LABELS[:2]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:y contains new labels:UserWarning")
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("operation", ["unlearn", "partial_refit"])
+def test_skipping_the_checks_of_scikit_learn_changes_nothing(
+    operation, given, monkeypatch
+):
+    def outcome():
+        rng = np.random.default_rng(1)
+        X = np.vstack([_ROWS, np.eye(3, 4), rng.standard_normal((30, 4))])
+        y = np.concatenate([_LABELS, _LABELS, rng.integers(2, size=30)])
+        model = DeltaGradLogisticRegression().fit(X, y)
+        try:
+            getattr(model, operation)(*given)
+        except Exception as error:
+            return type(error), str(error)
+        return model.coef_.tolist(), model.classes_.tolist()
+
+    with_shortcut = outcome()
+    monkeypatch.setattr(DeltaGradLogisticRegression, "_is_validated", lambda *_: False)
+    monkeypatch.setattr(logistic, "_KINDS_OF_LABELS", frozenset())
+    assert outcome() == with_shortcut
