@@ -88,6 +88,9 @@ class _ProductStep:
         if not np.abs(np.sum(gradient * step)) <= 0.5 * length**2:
             return None
         error += hessian.dual_norm(gradient + residual)
+        if not problem.objective.loss.is_quadratic:
+            # By as much the norm at the end may differ from that at the beginning.
+            error *= np.exp(measured.largest_change)
         return cls(end, measured, gradient, length, error, lower, no_bound)
 
     @property
