@@ -662,12 +662,14 @@ class Curvature(RoundingOfCurvature):
             rest = step.vectors - known.vectors
             of_rest = self.hessian.norm(rest)
             largest = min(largest, known.largest + self.leverage * of_rest)
-            roots = known.fourth_power**0.25 + self._fourth_power(rest, of_rest) ** 0.25
-            fourth_power = min(fourth_power, roots**4)
+            root = self._fourth_power(rest, of_rest) ** 0.25
+            root += known.fourth_power**0.25
+            fourth_power = min(fourth_power, root**4)
         return largest, np.sqrt(fourth_power) / length if length else 0.0
 
     def _fourth_power(self, vectors, length):
         """Return `fourth_power` of a step by the leverages."""
+        length = np.float64(length)  # it may overflow, and is then of no use
         if self.fourth_moment is None:
             return self.leverage**2 * length**4
         Q = over_groups(self.fourth_moment.sums, self.hessian.group_weight)

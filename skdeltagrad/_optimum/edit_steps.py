@@ -156,6 +156,7 @@ class _Trial:
         norm = curvature.hessian.norm
         step = curvature.bounded(curvature.step(start.gradient))
         end = start.reference + problem.by_output(step.vectors)
+        end = problem.without_common_part(end)
         moved = norm(problem.vectors(end - engine.reference))
         since_pass = engine.distance_since_pass + moved
         floor = _FLOOR * norm(problem.vectors(end))

@@ -333,6 +333,7 @@ class OptimumEngine(AbstractEngine):
                 "is not finite anywhere: nothing is changed. Standardise them, or "
                 "check the new rows."
             )
+        start = problem.without_common_part(start)
         refit = self._fit(problem, row_counts, start)
         report = replace(refit.report, refit=True, reason=TOO_MUCH)
         return replace(refit, report=report)

@@ -132,7 +132,7 @@ def predicted(problem, hessian, iterate, gradient_sums, step):
     remainder : float
         The predicted gradient, in the norm of H^-1.
     """
-    end = iterate + problem.by_output(step)
+    end = problem.without_common_part(iterate + problem.by_output(step))
     sums = gradient_sums.copy()
     for total, of_group in zip(sums, hessian.sums, strict=True):
         total += problem.by_output(step @ of_group)

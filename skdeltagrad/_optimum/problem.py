@@ -194,6 +194,14 @@ class Problem:
         coordinates = vectors.reshape(-1, self.objective.n_dof)
         return np.ascontiguousarray(self.objective.loss.to_outputs(coordinates))
 
+    def without_common_part(self, iterate):
+        """Return an iterate without what all classes have in common.
+
+        No row sees it, and the penalty does. It is 0 in every step, but rounding of
+        earlier, larger iterates would stay in it for good.
+        """
+        return self.by_output(self.vectors(iterate))
+
     def measure(self, iterate, origin=None):
         """Measure the data term at an iterate, by a pass.
 

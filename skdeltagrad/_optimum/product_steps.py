@@ -77,7 +77,7 @@ class _ProductStep:
             )  # fmt: skip
             if np.isfinite(error):
                 error = min(error, lower.nearly_dual_norm(residual))
-        end = reference + problem.by_output(step)
+        end = problem.without_common_part(reference + problem.by_output(step))
         # Apart from the residual of the system, the gradient that is measured is due to
         # the change of the Hessian.
         measured = problem.measure(end, reference)

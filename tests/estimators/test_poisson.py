@@ -584,3 +584,18 @@ def test_edits_without_a_hessian_do_not_end_where_the_loss_overflows(curvature, 
         fresh.fit(np.vstack([X, X[:1] + 0.5]), np.append(y, target))
         moved = np.linalg.norm(fresh.coef_)
         assert np.linalg.norm(model.coef_ - fresh.coef_) <= 0.1 * moved
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_row_a_thousand_times_as_large_leads_to_a_fit_or_an_edit(seed):
+    """The fourth power of the step to it can overflow."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((60, 4))
+    y = rng.poisson(np.exp(0.5 * X[:, 0])).astype(float)
+    model = DeltaGradPoissonRegressor(alpha=10.0, **TIGHT).fit(X, y)
+    model.unlearn(position=[5])
+    model.partial_refit(1000.0 * X[:1], [1.0])
+    expected = DeltaGradPoissonRegressor(alpha=10.0, **TIGHT)
+    expected.fit(np.vstack([np.delete(X, 5, axis=0), 1000.0 * X[:1]]),
+                 np.append(np.delete(y, 5), 1.0))  # fmt: skip
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-4, atol=1e-6)

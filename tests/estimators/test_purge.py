@@ -705,3 +705,18 @@ def test_a_logistic_model_without_rows_cannot_be_purged():
     assert "store_data=False" in report.not_purged
     assert "cannot be purged" in str(report)
     assert pickle.loads(pickle.dumps(model)).purged_ == "cannot"
+
+
+def test_rounding_of_larger_coefficients_does_not_stay():
+    """The part that classes have in common is in no step, but it is penalised."""
+    rng = np.random.default_rng(101)
+    X, y = 1e-6 * rng.standard_normal((8, 1)), np.arange(8) % 3
+    model = DeltaGradLogisticRegression(C=0.1, standardize=True, edit_tol=0.1)
+    model.fit(X, y)
+    before = np.abs(model.coef_).max()
+    for size in (1.0, 1e3):
+        model.partial_refit([[size]], [0]).partial_refit([[-size]], [1])
+    model.purge()
+    largest = np.abs(model.coef_).max()
+    assert largest < 1e-3 * before
+    assert np.abs(model.coef_.sum()) <= 1e-15 * largest
