@@ -59,8 +59,9 @@ class Replay:
         Rate, shrinkage and group_weight of the new path: see `descent.descend`.
     kept_weight : ndarray of shape (n_steps, n_groups)
         Weight of the rows that stay in each batch.
-    batch_rows : float
-        Mean number of rows in a batch.
+    batch_rows : ndarray of shape (n_steps,)
+        Number of rows in each batch of the new path, at least 1. Where weights differ,
+        it is the number of rows of equal weight whose mean varies as much.
     batch_fraction : float
         Fraction of all rows in a batch.
     n_epochs : int
@@ -72,7 +73,7 @@ class Replay:
     base: Playback
     sizes: tuple
     kept_weight: np.ndarray
-    batch_rows: float
+    batch_rows: np.ndarray
     batch_fraction: float
     n_epochs: int
 

@@ -29,6 +29,7 @@ from .trajectory import Playback, Trajectory
 # one is not attempted. Half of the noise is remembered each time, so that one edit in
 # about log2(noise / 3 edit_tol) is attempted again.
 _HOPELESS = 3.0
+_TINY = np.finfo(float).tiny  # rounding: instead of zero in a denominator
 
 _TOO_HARD = "the estimated error is above edit_tol, at any cost below a retrain's"
 _TOO_EXPENSIVE = "a replay within edit_tol would take as long"
@@ -231,18 +232,33 @@ class PathEngine(AbstractEngine):
             found = self._run(oracle, row_counts)
             is_exact = found.trajectory.exact.all()
             return found if is_exact else replace(found, error_left=np.inf)
-        n_batches = self.schedule.steps_per_epoch
-        fraction = 1.0 / n_batches
         replay = Replay(
             **common,
             sizes=self._sizes(row_counts),
-            batch_rows=fraction * row_counts.count[:n_batches].sum(),
-            batch_fraction=fraction,
+            batch_rows=self._batch_rows(table, row_counts),
+            batch_fraction=1.0 / self.schedule.steps_per_epoch,
             n_epochs=self.n_epochs,
         )
         return self._edited_by_checkpoints(
             replay, plan, training_set, edit, row_counts, settings.edit_tol
         )
+
+    def _batch_rows(self, table, row_counts):
+        """Return `Replay.batch_rows`, by Kish's effective sample size."""
+        live = table.live_indices()
+        weight = table.weight[live]
+        weight = weight / max(weight.max(initial=0.0), _TINY)  # squares cannot overflow
+        if np.isin(weight, (0.0, 1.0)).all():
+            rows = self._by_step(row_counts.count).sum(axis=1)
+        else:
+            one_group = np.zeros(len(live), np.int64), 1
+            total, squares = (
+                self.schedule.row_counts(table.position[live], values, *one_group)
+                for values in (weight, weight**2)
+            )
+            rows = total.weight**2 / np.maximum(squares.weight, _TINY)
+            rows = np.broadcast_to(rows[:, 0], self.schedule.n_steps)
+        return np.maximum(rows, 1.0)
 
     def prepared(self, training_set, settings):
         """Return the engine with the checkpoints that its first edit would compute."""

@@ -175,12 +175,16 @@ def _random_growth(replay, record, measured, n_contrasts, random_seed):
     moved = np.linalg.norm(record.moves.reshape(by_epoch), axis=1)
     length = np.sqrt(np.mean(record.lengths.reshape(by_epoch) ** 2, axis=1))
     unchanged = 1.0 - np.minimum(moved, length) / np.maximum(length, _TINY)
+    # Mathematics: the variance of a mean of rows drawn without replacement. The batches
+    # of an epoch are all rows, so that their means, by size, add up to nothing.
+    rows = replay.batch_rows.reshape(by_epoch)
+    part = rows / rows.sum(axis=1, keepdims=True)
     rng = np.random.default_rng(random_seed)
     growth = rng.standard_normal((n_contrasts, *by_epoch))
-    growth -= unchanged[:, np.newaxis] * growth.mean(axis=2, keepdims=True)
-    # Mathematics: the variance of a mean of rows drawn without replacement.
-    scale = (1.0 - replay.batch_fraction) / replay.batch_rows / n_contrasts
-    growth = np.sqrt(scale) * record.products * growth.reshape(-1, n_steps)
+    growth *= np.sqrt((1.0 - part) / rows / n_contrasts)
+    total = np.sum(part * growth, axis=2, keepdims=True)
+    growth -= unchanged[:, np.newaxis] * total
+    growth = record.products * growth.reshape(-1, n_steps)
     # The path moves most at its start: distances are those of square roots.
     place = np.sqrt(np.arange(n_steps))[:, np.newaxis]
     nearest = np.argmin(np.abs(place - np.sqrt(measured)), axis=1)
