@@ -6,12 +6,13 @@ is easily inverted:
 
 kronecker   A (x) X'SX / S + alpha I, with A the sum of the rows' second derivatives:
             exact if all rows have the same one; inverted by eigenvectors.
+subset      The Hessian of a sample of the rows (`subset`).
 diagonal    The diagonal of the Hessian itself.
 
-Both are corrected by the products of earlier systems of the same fit or edit, and of
+All are corrected by the products of earlier systems of the same fit or edit, and of
 those before (`curvature_pairs`).
 
-Neither bounds the Hessian from below: see `penalty_bound`.
+None bounds the Hessian from below: see `penalty_bound`.
 """
 
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from .curvature_pairs import CurvaturePairs
+from .subset import Subset
 
 # Accuracy: the error at a step is estimated from so many later steps (Strakos and Tichy
 # recommend about 4). With fewer, slow phases are taken for convergence.
@@ -48,10 +50,13 @@ class Recycled:
         Products with Hessians.
     moments : tuple or None
         See `Problem.standardised_moments`. None where they were not needed.
+    preconditioner : Subset or None
+        One that serves at other iterates, and for other rows, as well.
     """
 
     pairs: CurvaturePairs
     moments: tuple | None = None
+    preconditioner: Subset | None = None
 
     @classmethod
     def nothing(cls, size):
@@ -60,7 +65,9 @@ class Recycled:
 
     @property
     def nbytes(self):
-        return self.pairs.nbytes + sum(array.nbytes for array in self.moments or ())
+        kept = 0 if self.preconditioner is None else self.preconditioner.nbytes
+        kept += sum(array.nbytes for array in self.moments or ())
+        return kept + self.pairs.nbytes
 
 
 class ProductHessian:
@@ -70,17 +77,17 @@ class ProductHessian:
     ----------
     problem : Problem
     iterate : ndarray of shape (n_outputs, n_dof)
-    precondition : Diagonal or Kronecker
+    precondition : Diagonal, Kronecker or Subset
 
     Attributes
     ----------
-    problem, iterate
+    problem, iterate, precondition
     """
 
     def __init__(self, problem, iterate, precondition):
         self.problem, self.iterate = problem, iterate
         self._states = problem.objective.hessian_states(iterate, problem.indices)
-        self._precondition = precondition
+        self.precondition = precondition
         self._pairs = problem.recycled.pairs
 
     def product(self, vectors):
@@ -99,17 +106,18 @@ class ProductHessian:
         Tichy 2002): the squared error at a step is the sum of all later gains. The
         iteration stops where the problem's meter allows no more passes.
 
-        Where a caller can prove that an error is small enough, the iteration stops as
-        soon as that is so; and if it is not when the estimate is small enough, after at
-        most as many steps more.
+        Where a caller can tell from the residual that the error is small enough, the
+        iteration stops as soon as that is so; and if it is not when the estimate is
+        small enough, after at most as many steps more.
 
         Parameters
         ----------
         vectors : ndarray of shape (n_systems, q)
         tolerance : float
         is_enough : callable, optional
-            ``is_enough(residual, length)``, where the length is that of the solution so
-            far in the norm of H.
+            ``is_enough(residual, norm, length)``, where the norm is that of the
+            residual in the inverse of the preconditioner, and the length that of the
+            solution so far in the norm of H.
 
         Returns
         -------
@@ -138,7 +146,10 @@ class ProductHessian:
             solution = solution + length * direction
             residual = residual - length * response
             gains.append(length * squared_norm)
-            if is_enough and is_enough(residual, np.sqrt(sum(gains))):
+            preconditioned = self._approximate(residual)
+            before, squared_norm = squared_norm, np.sum(residual * preconditioned)
+            norm, moved = np.sqrt(max(0.0, squared_norm)), np.sqrt(sum(gains))
+            if is_enough and is_enough(residual, norm, moved):
                 break
             recent = sum(gains[-_DELAY:])
             if len(gains) >= _DELAY and recent <= tolerance**2 * sum(gains):
@@ -146,8 +157,6 @@ class ProductHessian:
                 most = min(most, allowed)
             if len(gains) >= most:
                 break
-            preconditioned = self._approximate(residual)
-            before, squared_norm = squared_norm, np.sum(residual * preconditioned)
             direction = preconditioned + (squared_norm / before) * direction
         if squared_norm > 0.0 and not gains:  # nothing was affordable
             return solution, residual, np.inf
@@ -157,7 +166,7 @@ class ProductHessian:
 
     def _approximate(self, vectors):
         """Return the product with the inverse of the preconditioner."""
-        return self._pairs.solve(vectors, self._precondition.solve)
+        return self._pairs.solve(vectors, self.precondition.solve)
 
     def norm(self, vectors):
         """Return ``sqrt(v' H v)``, in one pass."""
@@ -169,12 +178,14 @@ class ProductHessian:
 
     def dual_norm(self, vectors):
         """Return ``sqrt(v' M^-1 v)``, with the preconditioner for the Hessian."""
-        squared_norm = np.sum(vectors * self._precondition.solve(vectors))
+        squared_norm = np.sum(vectors * self.precondition.solve(vectors))
         return float(np.sqrt(max(0.0, squared_norm)))
 
 
 class Diagonal:
     """The diagonal of the Hessian."""
+
+    is_kept = False
 
     def __init__(self, problem, iterate):
         objective = problem.objective.merged(problem.group_weight)
@@ -194,6 +205,8 @@ class Kronecker:
     problem : Problem
     iterate : ndarray of shape (n_outputs, n_dof)
     """
+
+    is_kept = False
 
     def __init__(self, problem, iterate):
         objective = problem.objective.merged(problem.group_weight)
@@ -223,4 +236,4 @@ class Kronecker:
 
 
 # By curvature kind. Any other kind is a Hessian that is kept.
-PRECONDITIONERS = {"kronecker": Kronecker, "diagonal": Diagonal}
+PRECONDITIONERS = {"subset": Subset, "kronecker": Kronecker, "diagonal": Diagonal}

@@ -69,7 +69,7 @@ def _with_few_threads(method):
         # Where no Hessian is kept, the largest is the preconditioner's.
         n_features = training_set.n_features
         largest = {"diagonal": 1, "kronecker": n_features + 1}
-        largest["exact"] = order(self.model.loss, n_features)
+        largest["exact"] = largest["subset"] = order(self.model.loss, n_features)
         with threads.blas_for(largest[self.curvature_kind]):
             return method(self, training_set, *arguments)
 
@@ -88,7 +88,7 @@ class OptimumEngine(AbstractEngine):
         Of a fit: see `newton.minimise`.
     max_iter : int
         Of a fit.
-    curvature_kind : {"exact", "kronecker", "diagonal"}
+    curvature_kind : {"exact", "subset", "kronecker", "diagonal"}
         See `Problem`.
     iterate : ndarray of shape (n_outputs, n_dof)
         The optimum.
@@ -103,7 +103,7 @@ class OptimumEngine(AbstractEngine):
         None until the first edit.
     recycled : Recycled or None
         Of systems that were solved by products. It makes the next edit faster, is
-        computed from rows that may have left since, and is not in dumps.
+        computed from rows that may have left since, and is in no dump and no copy.
     row_counts : RowCounts
     n_iter : int
         Number of steps of the last fit.
@@ -159,6 +159,9 @@ class OptimumEngine(AbstractEngine):
         if kind == "auto":
             kind = cheapest_curvature(*size)
         engine = cls(model, settings.tol, settings.max_iter, kind)
+        preconditioner = PRECONDITIONERS.get(kind)
+        if preconditioner is not None and preconditioner.is_kept:
+            preconditioner.require(order(model.loss, training_set.n_features))
         if engine.keeps_hessian:
             n_bytes = curvature_bytes(*size)
             memory.require(

@@ -68,7 +68,7 @@ class Problem:
         most edits make none.
     weight : float
         Total weight of the rows, with the groups' factors.
-    curvature : {"exact", "kronecker", "diagonal"}
+    curvature : {"exact", "subset", "kronecker", "diagonal"}
         Whether the Hessian is kept ("exact"), or else its preconditioner.
     spread : ColumnSpread, optional
         Of columns that are to be as if standardised.
@@ -167,6 +167,16 @@ class Problem:
         n_expected = max(_SAMPLE * n_rows, n_expected, _LEAST_TO_SAMPLE)
         if self.objective.loss.is_quadratic or 2 * n_expected > n_rows:
             return None
+        return self.drawn(n_expected)
+
+    def drawn(self, n_expected):
+        """Return this problem on a weighted sample of about `n_expected` rows.
+
+        The rows are drawn by their importance, always the same ones of the same rows.
+        """
+        n_rows = len(self.indices)
+        if n_expected >= n_rows:
+            return self
         objective = self.objective
         squares = objective.standardised_squares(self.indices)
         group = np.zeros(len(self.indices), np.int64)
@@ -177,11 +187,27 @@ class Problem:
         drawn, probability = sample(of_rows, n_expected, rng)
         self.meter.spend(PASSES_FOR_IMPORTANCE)
         weight = np.zeros(len(objective.weight))
-        other = copy(self)
-        other.indices = self.indices[drawn]
+        other = self._of_some(self.indices[drawn])
         weight[other.indices] = objective.weight[other.indices] / probability
         other.objective = objective.reweighted(weight)
-        other.meter = self.meter.of_sample(len(drawn) / n_rows)
+        return other
+
+    def subset(self, fraction):
+        """Return this problem on a fraction of the rows, with their own weights.
+
+        Its Hessian is at most that of all rows. The rows are drawn uniformly, always
+        the same ones of the same rows.
+        """
+        n_rows = len(self.indices)
+        n_drawn = max(1, int(fraction * n_rows))
+        rng = np.random.default_rng(0)  # a bound holds for any rows
+        drawn = rng.choice(n_rows, n_drawn, replace=False, shuffle=False)
+        return self._of_some(self.indices[np.sort(drawn)])
+
+    def _of_some(self, indices):
+        other = copy(self)
+        other.indices = indices
+        other.meter = self.meter.of_sample(len(indices) / len(self.indices))
         return other
 
     def vectors(self, by_output):
@@ -310,7 +336,12 @@ class Problem:
     def products(self, iterate):
         """Return the Hessian of F as products, with a preconditioner: about a pass."""
         self.meter.spend(n_passes=1)
-        return ProductHessian(self, iterate, self._preconditioner(self, iterate))
+        precondition = self.recycled.preconditioner
+        if precondition is None:
+            precondition = self._preconditioner(self, iterate)
+        if precondition.is_kept:
+            self.recycled = replace(self.recycled, preconditioner=precondition)
+        return ProductHessian(self, iterate, precondition)
 
     @cached_property
     def extent(self):

@@ -23,7 +23,7 @@ from .report import OptimumReport
 # Accuracy: the fraction of the allowed error to which conjugate gradients solve a
 # system. The remaining error is that of the change of the Hessian.
 _FRACTION_FOR_SYSTEM = 0.3
-# Accuracy: the same, where the error of the solution is bounded and not estimated.
+# Accuracy: the same, where the error of the solution has a bound, or one is expected.
 _FRACTION_FOR_PROOF = 0.6
 # Cost: see the module's docstring.
 _MAX_FOR_BOUND = 2.0
@@ -60,8 +60,9 @@ class _ProductStep:
     def of(cls, problem, reference, gradient, tolerance, edit_tol, moved):
         """Take a step; None if it goes too far.
 
-        Its system is solved to `tolerance` by the estimate or, if that can be proved,
-        to a fraction of `edit_tol` of the whole way, of which `moved` lies behind.
+        Its system is solved to `tolerance` by the estimate or, if a bound can be
+        expected, until that is a fraction of `edit_tol` of the whole way, of which
+        `moved` lies behind.
         """
         hessian = problem.products(reference)
         lower, no_bound = PenaltyBound.at(hessian)
@@ -71,12 +72,12 @@ class _ProductStep:
             fraction = _FRACTION_FOR_PROOF * edit_tol
             step, residual, error = hessian.solve(
                 -gradient, tolerance,
-                lambda left, length: (
-                    lower.nearly_dual_norm(left) <= fraction * (moved + length)
+                lambda left, norm, length: (
+                    lower.expected_dual_norm(left, norm) <= fraction * (moved + length)
                 ),
             )  # fmt: skip
             if np.isfinite(error):
-                error = min(error, lower.nearly_dual_norm(residual))
+                error = min(error, lower.expected_dual_norm(residual))
         end = problem.without_common_part(reference + problem.by_output(step))
         # Apart from the residual of the system, the gradient that is measured is due to
         # the change of the Hessian.
@@ -95,10 +96,10 @@ class _ProductStep:
 
     @property
     def distance(self):
-        """The bound of the distance but for what it takes a pass to know."""
+        """An estimate of the bound of the distance, without a pass."""
         if self.lower is None:
             return self.error
-        return max(self.error, self.lower.nearly_dual_norm(self.gradient))
+        return max(self.error, self.lower.expected_dual_norm(self.gradient))
 
     def bound(self):
         """Bound the distance from the end to the optimum: see `PenaltyBound.bound`."""

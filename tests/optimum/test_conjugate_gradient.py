@@ -77,7 +77,7 @@ def test_the_diagonal_is_the_diagonal(loss):
         for unit in np.eye(size)
     ]
     ones = np.ones(problem.penalty.shape)
-    found = 1.0 / products._precondition.solve(ones)
+    found = 1.0 / products.precondition.solve(ones)
     assert_allclose(found.ravel(), diagonal, rtol=1e-10)
 
 
@@ -89,7 +89,7 @@ def test_kronecker_is_exact_where_second_derivatives_are_equal():
     vectors = np.random.default_rng(2).normal(size=problem.penalty.shape)
     kept = type(kept)(kept.sums, kept.group_weight, problem.penalty)
     assert_allclose(
-        products._precondition.solve(vectors), kept.solve(vectors), rtol=1e-9
+        products.precondition.solve(vectors), kept.solve(vectors), rtol=1e-9
     )
 
 
@@ -130,6 +130,7 @@ def edited(name, X, y):
         (load_breast_cancer, "diagonal"),
         (load_wine, "diagonal"),
         (load_wine, "kronecker"),
+        (load_wine, "subset"),
     ],
 )
 def test_edits_end_at_the_optimum(load, curvature, weight, convert, edit):

@@ -195,6 +195,44 @@ def test_the_norm_and_the_leverages_are_those_of_a_matrix_below_the_hessian(
     assert n_compared >= 5 or name == "three targets"
 
 
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_norm_by_some_rows_is_never_below_that_of_the_hessian(name, fit_intercept):
+    n_compared = 0
+    for seed in range(40):
+        case = Case(name, seed, fit_intercept)
+        problem, place = case.problem, case.optimum.astype(float)
+        lower, _ = PenaltyBound.at(problem.products(place))
+        if lower is None:
+            continue
+        hessian = problem.hessian(place)
+        vectors = case.rng.standard_normal(problem.penalty.shape)
+        for v in (vectors, hessian.product(vectors), hessian.solve(vectors)):
+            norm = hessian.dual_norm(v)
+            assert norm <= lower.subset_dual_norm(v) * (1.0 + 1e-9)
+            n_compared += 1
+    assert n_compared >= 60
+
+
+def test_where_the_data_decide_some_rows_are_better_than_the_penalty():
+    X, y, rng = _rows(n_rows=4000)
+    loss, n_rows = MultinomialLoss(3), len(X)
+    weight = np.ones(n_rows)
+    objective = DataTerm(store(X), y, weight, loss, X.mean(axis=0))
+    problem = Problem(
+        objective, np.full(3, 0.1), np.ones(1), lambda: np.arange(n_rows), n_rows,
+        "diagonal",
+    )  # fmt: skip
+    place = np.zeros(objective.shape)
+    lower, _ = PenaltyBound.at(problem.products(place))
+    hessian = problem.hessian(place)
+    vectors = hessian.product(rng.standard_normal(problem.penalty.shape))
+    norm = hessian.dual_norm(vectors)
+    # A row in eight is used, and the system is solved to a tenth.
+    assert norm <= lower.subset_dual_norm(vectors) <= 1.2 * np.sqrt(8.0) * norm
+    assert lower.dual_norm(vectors) > 10.0 * norm
+
+
 def _rows(n_rows=400, n_features=8):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n_rows, n_features)) * np.logspace(0, -1, n_features)
@@ -211,7 +249,7 @@ ESTIMATORS = {
 }
 
 
-@pytest.mark.parametrize("curvature", ["kronecker", "diagonal"])
+@pytest.mark.parametrize("curvature", ["subset", "kronecker", "diagonal"])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_fits_edits_and_purges_have_bounds(name, curvature):
     X, y, rng = _rows()
