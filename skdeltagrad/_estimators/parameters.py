@@ -37,7 +37,7 @@ class SharedParameters:
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "edit_tol": [Interval(Real, 0, None, closed="neither")],
-        "curvature": [StrOptions({"auto", "exact", "kronecker", "diagonal"})],
+        "curvature": [StrOptions({"auto", "exact", "subset", "kronecker", "diagonal"})],
         "store_data": ["boolean"],
         "standardize": ["boolean"],
         "learning_rate": [

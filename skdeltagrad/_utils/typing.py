@@ -13,4 +13,4 @@ Positions = int | slice | ArrayLike
 Groups = Literal["sample_id"] | ArrayLike | None
 OnMissing = Literal["raise", "ignore"]
 Solver = Literal["newton", "gd", "sgd"]
-Kind = Literal["auto", "exact", "kronecker", "diagonal"]
+Kind = Literal["auto", "exact", "subset", "kronecker", "diagonal"]
