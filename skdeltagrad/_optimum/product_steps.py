@@ -21,7 +21,10 @@ from .penalty_bound import PenaltyBound
 from .report import OptimumReport
 
 # Accuracy: the fraction of the allowed error to which conjugate gradients solve a
-# system. The remaining error is that of the change of the Hessian.
+# system. The remaining error is that of the change of the Hessian. It decides only
+# where there is no bound: on MNIST, news20 and columns with a penalty 0.3, 0.5 and 0.7
+# took the same passes. On columns without a penalty 0.5 saved 2% to 7% of the passes,
+# but 24 edits took 30 steps instead of 27.
 _FRACTION_FOR_SYSTEM = 0.3
 # Accuracy: the same, where the error of the solution has a bound, or one is expected.
 _FRACTION_FOR_PROOF = 0.6
