@@ -107,7 +107,9 @@ _OF_PATHS = {
 OF_SOLVERS = {
     "newton": {
         "edit_tol": st.sampled_from([1e-6, 1e-2, 0.3]),
-        "curvature": st.sampled_from(["auto", "exact", "kronecker", "diagonal"]),
+        "curvature": st.sampled_from(
+            ["auto", "exact", "subset", "kronecker", "diagonal"]
+        ),
         "store_data": st.sampled_from([True, True, True, False]),
         "standardize": st.booleans(),
     },
