@@ -92,7 +92,7 @@ class DeltaGradLogisticRegression(
     >>> model = DeltaGradLogisticRegression().fit(X, y)
     >>> report = model.unlearn(X[:5], y[:5]).update_report_
     >>> report.n_samples, report.n_passes, report.relative_bound < 0.01
-    (564, 0.0, True)
+    (564, 0.5, True)
     """
 
     classes_: np.ndarray
