@@ -287,8 +287,9 @@ class OptimumEngine(AbstractEngine):
             return self
         problem = self._problem(training_set, NO_EDIT, self.row_counts)
         if curvature is None:
-            curvature = Curvature.incomplete(problem, self.reference)
-        curvature = curvature.completed(problem, table)
+            curvature = Curvature.built(problem, table, self.reference)
+        else:
+            curvature = curvature.completed(problem, table)
         if not self.is_clean:  # the report is that of an edit
             return replace(self, curvature=curvature)
         n_hessians = self.report.n_hessians + problem.meter.spent.n_hessians
