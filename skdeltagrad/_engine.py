@@ -247,6 +247,24 @@ class AbstractEngine(ABC):
         """
 
     @abstractmethod
+    def refined(self, training_set: TrainingSet, distance: float, scale):
+        """Return the engine nearer to the optimum than an absolute distance, if it can.
+
+        Parameters
+        ----------
+        training_set : TrainingSet
+        distance : float
+            Largest Euclidean distance of what is published from the optimum.
+        scale : ndarray of shape (n_outputs, n_dof)
+            Units of the published coefficients in it, with the intercept last.
+
+        Raises
+        ------
+        ValueError
+            From an engine that has no bounds.
+        """
+
+    @abstractmethod
     def summary(self) -> dict:
         """Return what the report says about the last fit or edit."""
 

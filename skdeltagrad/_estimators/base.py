@@ -4,9 +4,10 @@
     TrainingSet -> fit or edited of an engine                -> another engine
     engine      -> coef_, intercept_, update_report_
 
-`BaseDeltaGrad` has four mixins of one idea each: `SharedParameters`, `Persistent`
-(copies, dumps and the purge), `SearchableForRows` (what `assert_erased` asks), and
-scikit-learn's support for callbacks.
+`BaseDeltaGrad` has five mixins of one idea each: `SharedParameters`, `Persistent`
+(copies, dumps and the purge), `Refinable` (absolute bounds, and what is published under
+them), `SearchableForRows` (what `assert_erased` asks), and scikit-learn's support for
+callbacks.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from .export import with_scaler
 from .ignored_parameters import warn_of_ignored
 from .parameters import VALIDATED, SharedParameters
 from .persistence import Persistent
+from .refining import Refinable, lineage_of, new_lineage
 
 ROW_CHECKS = {
     "accept_sparse": "csr",
@@ -60,6 +62,7 @@ ROW_CHECKS = {
 class BaseDeltaGrad(
     SharedParameters,
     Persistent,
+    Refinable,
     SearchableForRows,
     CallbackSupportMixin,
     BaseEstimator,
@@ -192,6 +195,7 @@ class BaseDeltaGrad(
         state = self._state_of(engine, training_set) | targets.attributes
         state["_fit_parameters"] = self._parameters_to_keep()
         state["_key"] = key
+        state["_lineage"], state["_publications"] = new_lineage(), None
         state[VALIDATED] = self._parameter_values()
         state["history_"] = History()
         report = self._report("fit", engine, training_set, started, purged="yes")
@@ -489,6 +493,7 @@ class BaseDeltaGrad(
             if not table.is_stored:
                 training_set = without_request(training_set)
             state = self._state_of(engine, training_set) | targets.attributes
+            state["_lineage"] = new_lineage(lineage_of(self))
             facts |= summary | {"purged": "no"}
             report = self._report(operation, engine, training_set, started, **facts)
             self._take_on(state, report)
@@ -692,11 +697,23 @@ class BaseDeltaGrad(
         vars(now).update(vars(self))  # in one call: no other thread comes in between
         return now
 
-    def _hand_over(self, model, *names):
-        """Give a scikit-learn model the fitted attributes, and return it.
+    @abstractmethod
+    def _as_sklearn(self):
+        """Return a model of scikit-learn without coefficients.
+
+        Returns
+        -------
+        model : linear model
+        names : tuple of str
+            Fitted attributes that it has besides those of every linear model.
+        """
+
+    def _as_fitted_sklearn(self):
+        """Return a model of scikit-learn with the fitted attributes.
 
         With ``standardize=True`` a pipeline of a `StandardScaler` and it is returned.
         """
+        model, names = self._as_sklearn()
         names = (*names, "coef_", "intercept_", "n_iter_", "n_features_in_")
         for name in (*names, "feature_names_in_"):
             if name in vars(self):

@@ -125,6 +125,16 @@ def retrained(settings, transaction, training_set, engine):
 
 
 @_QUIET
+def refined(transaction, training_set, engine, distance, scale):
+    """Return the engine at the optimum up to an absolute distance, if possible.
+
+    Parameters are those of `AbstractEngine.refined`, and a transaction.
+    """
+    training_set.table.keep_columns(transaction)
+    return engine.refined(training_set, distance, scale)
+
+
+@_QUIET
 def purged(settings, transaction, training_set, engine, exact):
     """Remove everything that was computed with rows that have left.
 

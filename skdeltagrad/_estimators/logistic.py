@@ -223,10 +223,13 @@ class DeltaGradLogisticRegression(
             With ``standardize=True``, a pipeline of a `StandardScaler` and it.
         """
         check_is_fitted(self)
+        return self._as_fitted_sklearn()
+
+    def _as_sklearn(self):
         model = LogisticRegression(
             C=self.C, fit_intercept=self.fit_intercept, class_weight=self.class_weight
         )
-        return self._hand_over(model, "classes_")
+        return model, ("classes_",)
 
     def _fit_targets(self, y, weight):
         y = column_or_1d(y, warn=True)

@@ -184,13 +184,16 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
             ``standardize=True``, a pipeline of a `StandardScaler` and that.
         """
         check_is_fitted(self)
+        return self._as_fitted_sklearn()
+
+    def _as_sklearn(self):
         model = PoissonRegressor(
             alpha=self.alpha / self._engine.total_weight,
             fit_intercept=self.fit_intercept,
         )
         # scikit-learn's model can predict only after its own `fit`.
         model.fit(sparse.csr_matrix((2, self.n_features_in_)), np.ones(2))
-        return self._hand_over(model)
+        return model, ()
 
     def _fit_targets(self, y, weight):
         y = column_or_1d(y, warn=True)

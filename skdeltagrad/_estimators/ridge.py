@@ -145,8 +145,11 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
             With ``standardize=True``, a pipeline of a `StandardScaler` and it.
         """
         check_is_fitted(self)
+        return self._as_fitted_sklearn()
+
+    def _as_sklearn(self):
         alpha = self.alpha if np.isscalar(self.alpha) else np.asarray(self.alpha)
-        return self._hand_over(Ridge(alpha, fit_intercept=self.fit_intercept))
+        return Ridge(alpha, fit_intercept=self.fit_intercept), ()
 
     def _fit_targets(self, y, weight):
         y = _as_numbers(y)

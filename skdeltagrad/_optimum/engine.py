@@ -29,6 +29,7 @@ from .._data.group_weights import RowCounts
 from .._engine import AbstractEngine, Model
 from .._utils import memory, threads
 from .._utils.few_digits import power_of_ten, power_of_thousand
+from .coefficient_norm import CoefficientNorm
 from .conjugate_gradient import PRECONDITIONERS, Recycled
 from .cost import (
     MAX_STEP_PASSES,
@@ -41,13 +42,14 @@ from .cost import (
     n_hessians_to_build,
     order,
 )
-from .curvature import Curvature, Step
+from .curvature import SINGULAR, Curvature, Step
 from .edit_steps import Start, follow
 from .newton import minimise
 from .penalty_bound import bound_at
 from .polish import polish, predicted
 from .problem import Problem
 from .product_steps import follow_by_products
+from .refinement import Goal, refined_by_hessian, refined_by_products
 from .report import (
     LARGE_ROWS,
     NOT_BUILT,
@@ -399,6 +401,50 @@ class OptimumEngine(AbstractEngine):
         if step.bound is not None and step.bound.distance <= allowed:
             return {"seconds": elapsed}
         return {"n_passes": 1, "seconds": elapsed + seconds}
+
+    # Refinements ----------------------------------------------------------------------
+
+    @_with_few_threads
+    def refined(self, training_set, distance, scale):
+        """Return the engine at the optimum up to an absolute distance, if possible.
+
+        Steps from where it is aim at half of the distance. If they do not reach it, the
+        model is fitted from zero to the rows in their stored order, and steps begin
+        there. Rounding is what limits both, and it is nearly the same for both.
+        Therefore, if the whole distance is out of reach for the latter, half of it is
+        for the former: whether this succeeds does not depend on earlier edits.
+        """
+        table, norm = training_set.table, CoefficientNorm(1.0 / scale**2)
+        row_counts = self._count(table, table.live_indices())
+        problem = self._problem(training_set, NO_EDIT, row_counts)
+        near = self._refined(problem, table, row_counts, Goal(0.5 * distance, norm))
+        if near.report.coef_bound <= 0.5 * distance:
+            return near
+        fitted = self.fit(training_set)
+        problem.meter.spend(**vars(fitted.fit_cost))
+        return fitted._refined(problem, table, row_counts, Goal(distance, norm))
+
+    def _refined(self, problem, table, row_counts, goal):
+        try:
+            if self.keeps_hessian:
+                found = refined_by_hessian(
+                    problem, table, goal, self.iterate, self.curvature
+                )
+            else:
+                found = refined_by_products(problem, goal, self.iterate)
+        except np.linalg.LinAlgError:
+            report = OptimumReport(no_bound=SINGULAR, coef_bound=np.inf)
+            return replace(self, report=report)
+        report = OptimumReport(
+            **vars(problem.meter.spent), curvature=self.curvature_kind,
+            no_bound=found.no_bound, coef_bound=found.coef_bound,
+        ).with_bound(found.bound)  # fmt: skip
+        return replace(
+            self, iterate=found.iterate, reference=found.iterate,
+            gradient_sums=found.gradient_sums, noise=found.noise,
+            curvature=found.curvature, row_counts=row_counts, distance_since_pass=0.0,
+            report=report, recycled=None if self.keeps_hessian else problem.recycled,
+        )  # fmt: skip
 
     # Purges ---------------------------------------------------------------------------
 

@@ -167,22 +167,35 @@ class Hessian:
     def fraction(self, part):
         """Return at least the largest eigenvalue of ``H^-1 part``.
 
-        This is the fraction of H that some rows make up. The root of the eigenvalues'
-        sum of squares is enough where it is small: it needs no eigenvalues.
+        This is the fraction of H that some rows make up.
 
         Parameters
         ----------
         part : ndarray of shape (q, q)
             Hessian of the rows.
         """
+        return self.largest_eigenvalue(part, loose_below=_SMALL_FRACTION)
+
+    def largest_eigenvalue(self, part, loose_below=0.0):
+        """Return at least the largest eigenvalue of ``H^-1 part``.
+
+        Parameters
+        ----------
+        part : ndarray of shape (q, q)
+            Symmetric and positive semi-definite.
+        loose_below : float, default=0.0
+            Where the root of the eigenvalues' sum of squares is not above this, it is
+            returned: that needs no eigenvalues, and is too large by at most the square
+            root of their number.
+        """
         largest = 0.0
         for factor in self._factors:
             ratio = _solution(factor, part)
-            fraction = np.sqrt(max(0.0, np.sum(ratio * ratio.T)))
-            if fraction > _SMALL_FRACTION:
+            found = np.sqrt(max(0.0, np.sum(ratio * ratio.T)))
+            if found > loose_below:
                 half = _half(factor, _half(factor, part))
-                fraction = np.linalg.eigvalsh(half)[-1]
-            largest = max(largest, fraction)
+                found = np.linalg.eigvalsh(half)[-1]
+            largest = max(largest, found)
         return float(largest)
 
     def fraction_of_roots(self, roots):

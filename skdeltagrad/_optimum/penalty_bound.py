@@ -244,7 +244,7 @@ class PenaltyBound:
         of_product = unit * np.sqrt(self.trace) * of_intercepts
         return float(norm + of_product + self._of_intercepts(np.linalg.norm(rest)))
 
-    def bound(self, gradient, measured, iterate):
+    def bound(self, gradient, measured, iterate, error=0.0):
         """Bound the distance of an iterate to the optimum, in the norm of the Hessian.
 
         Parameters
@@ -253,6 +253,8 @@ class PenaltyBound:
         measured : Measurement
             By which the gradient is known, with the distance from the Hessian's place.
         iterate : ndarray of shape (n_outputs, n_dof)
+        error : float, default=0.0
+            At least the error of the gradient besides rounding, in the norm of H^-1.
 
         Returns
         -------
@@ -265,7 +267,7 @@ class PenaltyBound:
         # Hessian: by the diagonal, this was more expensive than further steps.
         by_rows = self.hessian.precondition.is_kept
         norm = self.subset_dual_norm if by_rows else self.dual_norm
-        nu = norm(gradient) + self.rounding(measured, iterate)
+        nu = norm(gradient) + self.rounding(measured, iterate) + error
         if loss.is_quadratic:
             return Bound(nu, float(self._largest_range * nu)), None
         bound = certificate.after_gradient(

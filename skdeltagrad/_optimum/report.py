@@ -33,6 +33,7 @@ class OptimumReport:
     decision_bound: float | None = None
     relative_bound: float | None = None
     change_bound: float | None = None
+    coef_bound: float | None = None
     no_bound: str | None = None
     refit: bool = False
     reason: str | None = None

@@ -29,8 +29,8 @@ class UpdateReport:
     Attributes
     ----------
     operation : str
-        "fit", "partial_unfit", "partial_refit" or "purge". Public, like all attributes
-        up to `versions`.
+        "fit", "partial_unfit", "partial_refit", "refine" or "purge". Public, like all
+        attributes up to `versions`.
     solver : str
     n_samples : int
         Number of training rows after the operation.
@@ -110,6 +110,9 @@ class UpdateReport:
         coefficients at that time and those after this edit. It is compared with
         `edit_tol`. After several edits without a pass it can be much smaller than
         `change_bound`.
+    coef_bound : float or None
+        After `refine`: upper bound of the Euclidean distance between `coef_` and
+        `intercept_` together and those of the exact optimum, in units of its `scale`.
     no_bound : str or None
         Why there is no bound.
     error_estimate : float or None
@@ -163,6 +166,7 @@ class UpdateReport:
     decision_bound: float | None = None
     relative_bound: float | None = None
     change_bound: float | None = None
+    coef_bound: float | None = None
     no_bound: str | None = None
     error_estimate: float | None = None
     refit: bool | None = False
@@ -346,6 +350,9 @@ class UpdateReport:
         if self.relative_bound is not None:
             fraction = f"{100 * self.relative_bound:.2g}%"
             lines.append(f"which is {fraction} of the way since the last pass,")
+        if self.coef_bound is not None:
+            bound = f"{self.coef_bound:.2g}"
+            lines.append(f"coefficients are off by at most {bound} (refined),")
         if self.decision_bound is not None:
             bound = f"{self.decision_bound:.2g}"
             lines.append(f"and decision values are off by at most {bound}")
