@@ -246,7 +246,6 @@ class AbstractEngine(ABC):
             Why something of removed rows is left, if it is.
         """
 
-    @abstractmethod
     def refined(self, training_set: TrainingSet, distance: float, scale):
         """Return the engine nearer to the optimum than an absolute distance, if it can.
 
@@ -263,6 +262,10 @@ class AbstractEngine(ABC):
         ValueError
             From an engine that has no bounds.
         """
+        raise ValueError(
+            "The error of this solver is estimated, not bounded, and refine promises a "
+            'bound: use solver="newton". partial_refit() retrains exactly.'
+        )
 
     @abstractmethod
     def summary(self) -> dict:

@@ -456,12 +456,6 @@ class PathEngine(AbstractEngine):
         n_features = self.trajectory.end.shape[1] - self.model.n_dof(0)
         return Playback(self.trajectory, self._sizes(self.row_counts), n_features)
 
-    def refined(self, training_set, distance, scale):
-        raise ValueError(
-            "The distance of a path's end from an exact retrain is estimated, not "
-            'bounded: refine needs solver="newton". partial_refit() retrains exactly.'
-        )
-
     def purged(self, training_set, settings, exact):
         model = replace(self.model, centre=training_set.centre())
         engine = replace(self, model=model).rescheduled(training_set, settings)

@@ -341,9 +341,9 @@ PUBLIC = {
 }  # fmt: skip
 FIGURES = {
     "n_steps", "n_exact_steps", "n_passes", "n_hessians", "gradient_norm",
-    "distance_bound", "decision_bound", "change_bound", "relative_bound", "no_bound",
-    "error_estimate", "refit", "reason", "cache_bytes", "checkpoint_bytes", "seconds",
-    "coef_digest",
+    "distance_bound", "decision_bound", "change_bound", "coef_bound", "relative_bound",
+    "no_bound", "error_estimate", "refit", "reason", "cache_bytes",
+    "checkpoint_bytes", "seconds", "coef_digest",
 }  # fmt: skip
 SEALS = {"salt", "digest"}
 
