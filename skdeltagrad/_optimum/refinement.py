@@ -55,9 +55,12 @@ class Goal:
     norm: CoefficientNorm
 
     def bound_of(self, bound, stretch, iterate, problem):
-        """Return the bound of published coefficients that follows from a `Bound`."""
+        """Return the bound of published coefficients by a `Bound`; infinite if none."""
+        if bound is None:
+            return np.inf
         rounding = self.norm.rounding(iterate, problem.objective.centre)
-        return float(stretch * bound.distance + rounding)
+        found = float(stretch * bound.distance + rounding)
+        return found if np.isfinite(found) else np.inf
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,11 @@ def _measured(problem, goal, iterate, curvature, is_tight=False):
         norms = [curvature.hessian.dual_norm(problem.vectors(g)) for g in of_groups]
         curvature = replace(curvature, uncertainty=_ERROR_OF_TOTALS * sum(norms))
     bound, no_bound = curvature.bound(gradient)
-    coef_bound = np.inf
+    stretch = np.inf
     if bound is not None:
         is_tight |= curvature.hessian.order <= _SMALL_ORDER
         stretch = goal.norm.stretch(problem, curvature, is_tight)
-        coef_bound = goal.bound_of(bound, stretch, iterate, problem)
+    coef_bound = goal.bound_of(bound, stretch, iterate, problem)
     refined = Refined(iterate, sums, noise, curvature, bound, no_bound, coef_bound)
     return refined, gradient.vectors
 
@@ -177,13 +180,12 @@ def refined_by_products(problem, goal, iterate):
         measured = problem.measure(iterate)
         sums = measured.gradient_sums
         gradient = problem.gradient(sums, iterate)
-        bound, coef_bound = None, np.inf
+        bound, stretch = None, np.inf
         if lower is not None:
             error = _error_of_groups(problem, lower, sums)
             bound, no_bound = lower.bound(gradient, measured, iterate, error)
-        if bound is not None:
             stretch = goal.norm.stretch_by_penalty(lower)
-            coef_bound = goal.bound_of(bound, stretch, iterate, problem)
+        coef_bound = goal.bound_of(bound, stretch, iterate, problem)
         noise = Noise(problem.noise(measured))
         found = Refined(iterate, sums, noise, None, bound, no_bound, coef_bound)
         gains = best is None or found.coef_bound < _SLOWEST * best.coef_bound
