@@ -4,10 +4,10 @@
     TrainingSet -> fit or edited of an engine                -> another engine
     engine      -> coef_, intercept_, update_report_
 
-`BaseDeltaGrad` has five mixins of one idea each: `SharedParameters`, `Persistent`
+`BaseDeltaGrad` has six mixins of one idea each: `SharedParameters`, `Persistent`
 (copies, dumps and the purge), `Refinable` (absolute bounds, and what is published under
-them), `SearchableForRows` (what `assert_erased` asks), and scikit-learn's support for
-callbacks.
+them), `WithContents` (which rows there are), `SearchableForRows` (what `assert_erased`
+asks), and scikit-learn's support for callbacks.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from .._utils.sklearn_compat import CallbackSupportMixin, fit_context
 from .._utils.transaction import Transaction
 from .._utils.typing import Ids, MatrixLike, OnMissing, Positions
 from . import plain_state, positions, requests
+from .contents import WithContents
 from .editing import ENGINES, carry_out, first_engine, predict_cost, retrained
 from .erasure import SearchableForRows
 from .export import with_scaler
@@ -63,6 +64,7 @@ class BaseDeltaGrad(
     SharedParameters,
     Persistent,
     Refinable,
+    WithContents,
     SearchableForRows,
     CallbackSupportMixin,
     BaseEstimator,
