@@ -1,6 +1,7 @@
 """The predicted cost of an edit."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
 from .._utils import html as _html
 from .report import counted
@@ -121,3 +122,29 @@ class EditPlan:
         if self.n_steps:
             most.insert(0, f"{self.n_exact_steps_at_most:,} exact steps")
         return ", ".join(part for part in most if not part.startswith("no "))
+
+
+# Attributes that add up over several estimators that are edited together.
+_SUMMED = (
+    "n_passes", "n_hessians", "checkpoint_bytes", "n_steps", "n_exact_steps", "refit",
+    "seconds", "n_passes_at_most", "n_hessians_at_most", "n_exact_steps_at_most",
+)  # fmt: skip
+
+
+def together(plans: Sequence[EditPlan]) -> EditPlan:
+    """Return the plan of several estimators that are edited in the same way.
+
+    Parameters
+    ----------
+    plans : sequence of EditPlan
+        At least one, each for the same rows.
+    """
+    first, *others = plans
+    if not others:
+        return first
+    values = {of.name: getattr(first, of.name) for of in fields(EditPlan)}
+    for name in _SUMMED:
+        values[name] = sum(getattr(plan, name) for plan in plans)
+    reasons = dict.fromkeys(plan.reason for plan in plans if plan.reason)
+    values |= {"refit": bool(values["refit"]), "reason": "; ".join(reasons) or None}
+    return EditPlan(**values)
