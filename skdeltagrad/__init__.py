@@ -10,6 +10,7 @@ from ._estimators.display import TrajectoryDisplay
 from ._estimators.logistic import DeltaGradLogisticRegression
 from ._estimators.poisson import DeltaGradPoissonRegressor
 from ._estimators.ridge import DeltaGradRidge
+from ._estimators.rolling_window import RollingWindow
 from ._estimators.saving import save
 from ._path.trajectory import Trajectory
 from ._reports.history import History
@@ -26,6 +27,7 @@ __all__ = [
     "EditPlan",
     "ErasureReport",
     "History",
+    "RollingWindow",
     "Trajectory",
     "TrajectoryDisplay",
     "UpdateReport",

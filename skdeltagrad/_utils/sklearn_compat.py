@@ -15,6 +15,7 @@ from sklearn.linear_model._base import (
     LinearModel,
     SparseCoefMixin,
 )
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -46,4 +47,5 @@ __all__ = [
     "callback_management_context",
     "check_matplotlib_support",
     "fit_context",
+    "safe_indexing",
 ]
