@@ -246,7 +246,9 @@ class AbstractEngine(ABC):
             Why something of removed rows is left, if it is.
         """
 
-    def refined(self, training_set: TrainingSet, distance: float, scale):
+    def refined(
+        self, training_set: TrainingSet, distance: float, scale, from_zero: bool = False
+    ):
         """Return the engine nearer to the optimum than an absolute distance, if it can.
 
         Parameters
@@ -256,6 +258,9 @@ class AbstractEngine(ABC):
             Largest Euclidean distance of what is published from the optimum.
         scale : ndarray of shape (n_outputs, n_dof)
             Units of the published coefficients in it, with the intercept last.
+        from_zero : bool, default=False
+            Whether the model is fitted from zero before. The report then adds the cost
+            of the refinement that this engine is the result of.
 
         Raises
         ------

@@ -129,9 +129,20 @@ def refined(transaction, training_set, engine, distance, scale):
     """Return the engine at the optimum up to an absolute distance, if possible.
 
     Parameters are those of `AbstractEngine.refined`, and a transaction.
+
+    Steps from where the engine is aim at half of the distance. If they do not reach it,
+    the model is fitted from zero to the rows in their stored order, with the centre and
+    the scales that the columns have by now, and steps begin there. Rounding is what
+    limits both, and that of the latter is at most nearly as large. Therefore, if the
+    whole distance is out of reach for the latter, half of it is for the former: whether
+    this succeeds does not depend on earlier edits.
     """
     training_set.table.keep_columns(transaction)
-    return engine.refined(training_set, distance, scale)
+    near = engine.refined(training_set, 0.5 * distance, scale)
+    if near.summary()["coef_bound"] <= 0.5 * distance:
+        return near
+    training_set.renew_sums(transaction)
+    return near.refined(training_set, distance, scale, from_zero=True)
 
 
 @_QUIET

@@ -67,13 +67,13 @@ def _with_few_threads(method):
     """Run a method with as many threads of BLAS as its matrices are worth."""
 
     @wraps(method)
-    def inside(self, training_set, *arguments):
+    def inside(self, training_set, *arguments, **named):
         # Where no Hessian is kept, the largest is the preconditioner's.
         n_features = training_set.n_features
         largest = {"diagonal": 1, "kronecker": n_features + 1}
         largest["exact"] = largest["subset"] = order(self.model.loss, n_features)
         with threads.blas_for(largest[self.curvature_kind]):
-            return method(self, training_set, *arguments)
+            return method(self, training_set, *arguments, **named)
 
     return inside
 
@@ -405,26 +405,22 @@ class OptimumEngine(AbstractEngine):
     # Refinements ----------------------------------------------------------------------
 
     @_with_few_threads
-    def refined(self, training_set, distance, scale):
-        """Return the engine at the optimum up to an absolute distance, if possible.
-
-        Steps from where it is aim at half of the distance. If they do not reach it, the
-        model is fitted from zero to the rows in their stored order, and steps begin
-        there. Rounding is what limits both, and it is nearly the same for both.
-        Therefore, if the whole distance is out of reach for the latter, half of it is
-        for the former: whether this succeeds does not depend on earlier edits.
-        """
-        table, norm = training_set.table, CoefficientNorm(1.0 / scale**2)
-        row_counts = self._count(table, table.live_indices())
-        problem = self._problem(training_set, NO_EDIT, row_counts)
-        near = self._refined(problem, table, row_counts, Goal(0.5 * distance, norm))
-        if near.report.coef_bound <= 0.5 * distance:
-            return near
-        fitted = self.fit(training_set)
-        problem.meter.spend(**vars(fitted.fit_cost))
-        return fitted._refined(problem, table, row_counts, Goal(distance, norm))
+    def refined(self, training_set, distance, scale, from_zero=False):
+        table, engine = training_set.table, self
+        if from_zero:
+            model = replace(self.model, spread=training_set.spread)
+            engine = replace(self, model=model)._about(training_set.centre())
+            engine = engine.fit(training_set)
+        row_counts = engine._count(table, table.live_indices())
+        problem = engine._problem(training_set, NO_EDIT, row_counts)
+        if from_zero:
+            problem.meter.spend(self.report.n_passes, self.report.n_hessians)
+            problem.meter.spend(**vars(engine.fit_cost))
+        goal = Goal(distance, CoefficientNorm(1.0 / scale**2))
+        return engine._refined(problem, table, row_counts, goal)
 
     def _refined(self, problem, table, row_counts, goal):
+        """Return the engine nearer to a `Goal`, by steps from where it is."""
         try:
             if self.keeps_hessian:
                 found = refined_by_hessian(
@@ -433,7 +429,10 @@ class OptimumEngine(AbstractEngine):
             else:
                 found = refined_by_products(problem, goal, self.iterate)
         except np.linalg.LinAlgError:
-            report = OptimumReport(no_bound=SINGULAR, coef_bound=np.inf)
+            report = OptimumReport(
+                **vars(problem.meter.spent), curvature=self.curvature_kind,
+                no_bound=SINGULAR, coef_bound=np.inf,
+            )  # fmt: skip
             return replace(self, report=report)
         report = OptimumReport(
             **vars(problem.meter.spent), curvature=self.curvature_kind,
