@@ -17,6 +17,8 @@ from .editing import refined
 
 # Mathematics: 2^128 tokens are too many for two of them to be equal.
 _TOKEN_BYTES = 16
+# Rounding: the squares of units in between, and their inverses, have full accuracy.
+_LEAST_UNIT, _LARGEST_UNIT = 1e-150, 1e150
 
 
 def new_lineage(before=None):
@@ -188,6 +190,12 @@ def _checked_scale(scale, engine):
         worst = given.ravel()[~((given > 0) & np.isfinite(given)).ravel()][0]
         raise ValueError(
             f"scale must be positive and finite, and has the entry {worst}."
+        )
+    if units.min() < _LEAST_UNIT or units.max() > _LARGEST_UNIT:
+        raise ValueError(
+            f"scale must be between {_LEAST_UNIT:g} and {_LARGEST_UNIT:g}, and is "
+            f"between {units.min():.3g} and {units.max():.3g}: its squares would be 0 "
+            "or infinite."
         )
     return units
 
