@@ -65,6 +65,12 @@ def save(
         When the file cannot be written: then `path` is unchanged.
     """
     path = os.path.realpath(path)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"There is no folder {folder!r} to save {os.path.basename(path)!r} in: "
+            "create it first, or check the path."
+        )
     new = f"{path}.{secrets.token_hex(8)}.tmp"
     try:
         with open(new, "xb") as file:
@@ -79,7 +85,7 @@ def save(
         with contextlib.suppress(FileNotFoundError):
             os.remove(new)
         raise
-    _sync_folder(os.path.dirname(path))
+    _sync_folder(folder)
 
 
 @contextlib.contextmanager
