@@ -61,7 +61,8 @@ class Settings:
             )
         if not (np.isfinite(rates).all() and (rates > 0).all()):
             raise ValueError(
-                f"learning_rate must be positive and finite, got {self.learning_rate}."
+                f"learning_rate must be positive and finite, got {self.learning_rate}: "
+                'give such numbers, or "auto".'
             )
         return np.broadcast_to(rates, self.max_iter).copy()
 

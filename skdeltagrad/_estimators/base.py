@@ -431,7 +431,9 @@ class BaseDeltaGrad(
         if not (type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu"):
             y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
         if len(y) != X.shape[0]:
-            raise ValueError(f"X has {X.shape[0]} rows and y has {len(y)}.")
+            raise ValueError(
+                f"X has {X.shape[0]} rows and y has {len(y)}: give one target a row."
+            )
         weight = None
         if sample_weight is not None:
             weight = requests.check_weights(sample_weight, X.shape[0])

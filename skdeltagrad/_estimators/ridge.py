@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._engine import Model
 from .._objective.losses import HalfSquaredLoss
-from .._reports.report import UpdateReport
+from .._reports.report import UpdateReport, counted
 from .._utils.sklearn_compat import Interval, LinearModel
 from .._utils.typing import Kind, MatrixLike, Solver
 from .base import BaseDeltaGrad
@@ -161,8 +161,9 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         alpha = np.asarray(self.alpha, dtype=float)
         if alpha.shape not in ((), (1,), (n_targets,)):
             raise ValueError(
-                f"alpha has shape {alpha.shape} and y has {n_targets} targets: give "
-                "one alpha, or one for each target."
+                f"alpha has shape {alpha.shape} and y has "
+                f"{counted(n_targets, 'target', 'targets')}: give one alpha, or one "
+                "for each target."
             )
         if not (np.isfinite(alpha).all() and (alpha >= 0).all()):
             raise ValueError(f"alpha must be finite and 0 or more, got {self.alpha}.")
@@ -176,7 +177,10 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         y = _as_columns(_as_numbers(y))
         n_targets = self._engine.model.loss.n_outputs
         if y.shape[1] != n_targets:
-            raise ValueError(f"y has {y.shape[1]} targets, fit was given {n_targets}.")
+            raise ValueError(
+                f"y has {counted(y.shape[1], 'target', 'targets')}, and fit was given "
+                f"{n_targets}: give y as many columns."
+            )
         return y
 
     def _edit_targets(self, table, edit):
