@@ -609,7 +609,7 @@ def test_learning_rates(regression, rate, message, solver):
     ("alpha", "n_targets", "message"),
     [
         ([1.0, 2.0, 3.0], 2, r"alpha has shape \(3,\) and y has 2 targets.*one alpha"),
-        ([1.0, 2.0], 1, r"alpha has shape \(2,\) and y has 1 targets"),
+        ([1.0, 2.0], 1, r"alpha has shape \(2,\) and y has 1 target"),
         (np.ones((2, 1)), 2, r"alpha has shape \(2, 1\)"),
         ([], 2, r"alpha has shape \(0,\)"),
         ([1.0, -1.0], 2, r"alpha must be .* 0 or more, got \[1.0, -1.0\]"),
