@@ -130,16 +130,12 @@ class Count:
             with open(self.path, "x", encoding="utf-8") as file:
                 _write(file, head)
         except FileExistsError as error:
-            raise ValueError(
-                f"counter={self.path!r} exists already: it counts the publications of "
-                "another publisher. Load that publisher from its dump, or name a file "
-                "that does not exist."
-            ) from error
+            raise ValueError(_exists_already(self.path)) from error
 
     def _lines(self):
         try:
             with open(self.path, encoding="utf-8") as file:
-                head, *lines = [json.loads(line) for line in file]
+                head, *lines = [_object_of(line) for line in file]
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"The counter file {self.path!r} cannot be read ({error}): nobody "
@@ -162,14 +158,52 @@ class Count:
         line["time"] = datetime.now(UTC).isoformat(timespec="seconds")
         with open(self.path, "a", encoding="utf-8") as file:
             _write(file, line)
-        tokens = [line["token"] for line in self._lines()]
+        tokens = [line.get("token") for line in self._lines()]
         return max(self.n_published, tokens.index(line["token"])) + 1
+
+
+def checked_path(counter):
+    """Return the absolute path of a counter file that can be made.
+
+    Parameters
+    ----------
+    counter : str or path-like
+
+    Raises
+    ------
+    TypeError
+    ValueError
+        When there is such a file, or no folder for it.
+    """
+    if not isinstance(counter, (str, os.PathLike)):
+        raise TypeError(f"counter must be the path of a file, got {counter!r}.")
+    path = os.path.abspath(os.fspath(counter))
+    if os.path.lexists(path):
+        raise ValueError(_exists_already(path))
+    if not os.path.isdir(os.path.dirname(path)):
+        raise ValueError(f"counter={path!r} is in a folder that does not exist.")
+    return path
+
+
+def _object_of(line):
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError(f"{line.strip()!r} is no line of it")
+    return found
 
 
 def _write(file, line):
     file.write(json.dumps(line) + "\n")
     file.flush()
     os.fsync(file.fileno())
+
+
+def _exists_already(path):
+    return (
+        f"counter={path!r} exists already: it counts the publications of another "
+        "publisher. Load that publisher from its dump, or name a file that does not "
+        "exist."
+    )
 
 
 def _second_publisher(_, n_publications, path, n_published):

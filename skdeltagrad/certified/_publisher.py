@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from contextlib import suppress
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any
@@ -15,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._estimators import refining
 from .._estimators.base import BaseDeltaGrad
 from ._accounting import cap_of, epsilon_of, mu_of
-from ._counter import Count
+from ._counter import Count, checked_path
 from ._mechanism import fresh, published, seeded
 from ._statement import SEEDED, Statement, not_covered
 
@@ -108,23 +110,24 @@ class Publisher:
                 "removed rows is not covered."
             )
         check_is_fitted(est)
-        _check_positive("noise", noise)
-        _check_positive("epsilon", epsilon)
-        _check_positive("delta", delta, most=1.0)
-        _check_count(n_publications)
-        self.est = est
-        self.noise, self.epsilon, self.delta = noise, epsilon, delta
-        self.n_publications, self.scale = int(n_publications), scale
-        self.random_state = random_state
-        self._mu = mu_of(epsilon, delta)
-        self._cap = cap_of(noise, self._mu, n_publications)
+        self.noise = _positive("noise", noise)
+        self.epsilon = _positive("epsilon", epsilon, below=_LARGEST_EPSILON)
+        self.delta = _positive("delta", delta, below=1.0)
+        _check_integer("n_publications", n_publications, least=1)
+        if random_state is not None:
+            _check_integer("random_state", random_state, least=0)
+        path = None if counter is None else checked_path(counter)
+        self.est, self.random_state = est, random_state
+        self.n_publications = int(n_publications)
+        self._mu = mu_of(self.epsilon, self.delta)
+        self._cap = cap_of(self.noise, self._mu, self.n_publications)
         self._draw = fresh if random_state is None else seeded(random_state)
         self._lock = threading.RLock()
         self._published: tuple[tuple[str, str], Any] | None = None
         fit, _ = refining.lineage_of(est)
         Count.check_is_first(fit, refining.publications_of(est))
         est.refine(distance=self._cap, scale=scale)
-        path = None if counter is None else os.path.abspath(os.fspath(counter))
+        self.scale = None if scale is None else _read_only(scale)
         self._count = Count.begin(fit, self.n_publications, path)
         refining.record_publications(est, self._count.record())
 
@@ -151,23 +154,29 @@ class Publisher:
             nothing but the current rows.
         """
         with self._lock:
-            lineage = refining.lineage_of(self.est)
-            if lineage[0] != self._count.fit:
-                raise ValueError(
-                    "The estimator was fitted again since the publisher was made: what "
-                    "it published then and now is not covered by one guarantee. Make "
-                    "a new publisher."
-                )
+            lineage = self._checked_lineage()
             if self._published is None or self._published[0] != lineage:
                 self._count.check()
                 self._published = refining.published_model(
                     self.est, self._cap, self.scale, self._noisy
                 )
-                refining.record_publications(self.est, self._count.record())
             return deepcopy(self._published[1])
 
+    def _checked_lineage(self):
+        lineage = refining.lineage_of(self.est)
+        if lineage[0] != self._count.fit:
+            raise ValueError(
+                "The estimator was fitted again since the publisher was made: what it "
+                "published then and now is not covered by one guarantee. Make a new "
+                "publisher."
+            )
+        return lineage
+
     def _noisy(self, coefficients, scale):
+        """Return coefficients with noise, while no other thread can edit."""
+        self._checked_lineage()  # again: another thread may have fitted it since
         self._count.add()  # before anything is published
+        refining.record_publications(self.est, self._count.record())
         return published(coefficients, self.noise * scale, self._draw)
 
     @property
@@ -186,8 +195,8 @@ class Publisher:
         is_private = self.random_state is None
         scale = 1.0 if self.scale is None else np.asarray(self.scale, float).tolist()
         return Statement(
-            mu=self._mu, epsilon=float(self.epsilon), delta=float(self.delta),
-            noise=float(self.noise), scale=scale, cap=self._cap,
+            mu=self._mu, epsilon=self.epsilon, delta=self.delta,
+            noise=self.noise, scale=scale, cap=self._cap,
             n_published=self.n_published_, n_publications=self.n_publications,
             private=is_private, not_private=None if is_private else SEEDED,
             not_covered=not_covered(self._count.path),
@@ -205,8 +214,7 @@ class Publisher:
         -------
         epsilon : float
         """
-        _check_positive("delta", delta, most=1.0)
-        return epsilon_of(self._mu, delta)
+        return epsilon_of(self._mu, _positive("delta", delta, below=1.0))
 
     def __repr__(self):
         return (
@@ -214,6 +222,15 @@ class Publisher:
             f"epsilon={self.epsilon:g}, delta={self.delta:g}, "
             f"{self.n_published_:,} of {self.n_publications:,} published)"
         )
+
+    def __setattr__(self, name, value):
+        if name in _FIXED and name in vars(self):
+            raise AttributeError(
+                f"{name} of a publisher cannot be changed: its statement would no "
+                "longer hold for what was published. A new fit may have a new "
+                "publisher."
+            )
+        super().__setattr__(name, value)
 
     # Copies share the count. Dumps hold the estimator, and the model published last.
 
@@ -228,18 +245,36 @@ class Publisher:
 
 # What draws noise is no part of the state: it would be drawn again after loading.
 _NOT_IN_DUMPS = frozenset({"_draw", "_lock"})
+# What a guarantee is made of.
+_FIXED = frozenset({
+    "est", "noise", "epsilon", "delta", "n_publications", "scale", "random_state",
+})  # fmt: skip
+# Mathematics: e^epsilon, the factor between probabilities, is a number up to here.
+_LARGEST_EPSILON = 700.0
 
 
-def _check_positive(name, value, most=np.inf):
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (is_number and 0.0 < value < most):
-        below = "finite" if most == np.inf else f"below {most:g}"
-        raise ValueError(f"{name} must be a number above 0 and {below}, got {value!r}.")
+def _positive(name, value, below=np.inf):
+    """Return a positive finite number as a float; raise ValueError otherwise."""
+    number = np.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):  # an int may be too large
+            number = float(value)
+    if not 0.0 < number < below:
+        limit = "finite" if below == np.inf else f"below {below:g}"
+        raise ValueError(f"{name} must be a number above 0 and {limit}, got {value!r}.")
+    return number
 
 
-def _check_count(n_publications):
-    is_count = isinstance(n_publications, Integral)
-    if not is_count or isinstance(n_publications, bool) or n_publications < 1:
+def _check_integer(name, value, least):
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (is_integer and least <= value <= sys.maxsize):
         raise ValueError(
-            f"n_publications must be an integer of 1 or more, got {n_publications!r}."
+            f"{name} must be an integer from {least} to {sys.maxsize}, got {value!r}."
         )
+
+
+def _read_only(scale):
+    """Return a copy of a scale that cannot be changed, as the noise would follow it."""
+    copied = np.array(scale, dtype=float)
+    copied.setflags(write=False)
+    return copied if copied.ndim else float(copied)
