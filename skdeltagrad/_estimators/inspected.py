@@ -1,5 +1,7 @@
 """What `inspection` asks of a fitted estimator."""
 
+import numpy as np
+
 from .._data.edit import Edit
 
 
@@ -27,6 +29,23 @@ class InspectedEstimator:
         self.training_set = estimator._training_set.aside()
         self.settings = estimator._settings()
         self.default_scoring = estimator._default_scoring
+
+    @property
+    def feature_names(self):
+        """Names of the columns of `fit`; "x0", "x1", ... where they have none."""
+        n_features = self._estimator.n_features_in_
+        numbered = [f"x{number}" for number in range(n_features)]
+        return tuple(getattr(self._estimator, "feature_names_in_", numbered))
+
+    def output_names(self, n_outputs):
+        """Return the classes, or the numbers of the targets, as a tuple."""
+        classes = getattr(self._estimator, "classes_", np.arange(n_outputs))
+        return tuple(classes.tolist())
+
+    def given_targets(self, y):
+        """Return stored targets as they were given to `fit`: labels for codes."""
+        classes = getattr(self._estimator, "classes_", None)
+        return y if classes is None else classes[y]
 
     def targets_without(self, index):
         """Return `Targets` after the rows of some storage indices have left."""

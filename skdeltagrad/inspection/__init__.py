@@ -4,6 +4,7 @@ Every function looks at a fitted estimator without changing it, and computes wha
 model would be without each row, or without all rows of each group.
 """
 
+from ._display import UnitsDisplay
 from ._functions import (
     data_values,
     influential,
@@ -18,6 +19,7 @@ __all__ = [
     "Influence",
     "Jackknife",
     "LeaveOneOut",
+    "UnitsDisplay",
     "data_values",
     "influential",
     "jackknife",

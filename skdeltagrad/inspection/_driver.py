@@ -161,6 +161,34 @@ class Driver:
             raw[:, some] = X.reshape(len(raw), -1, X.shape[1]) @ iterates
         return raw
 
+    def residuals(self, raw):
+        """Targets minus their means, for raw predictions of the rows of `units.index`.
+
+        The losses are those of canonical links: the derivative in the raw prediction is
+        the mean minus the target, (n_rows, n_outputs).
+        """
+        means, weight = raw.copy(), np.ones(len(self.units.weight))
+        index, loss = self.units.index, self._engine.model.loss
+        loss.differentiate(means, self.units.y, weight, index)
+        return -means
+
+    @property
+    def output_names(self):
+        """Classes or numbers of targets; nothing where there is one output."""
+        if len(self.iterate) == 1:
+            return ()
+        return self.inspected.output_names(len(self.iterate))
+
+    @property
+    def coefficient_names(self):
+        """Names of the columns, and "intercept" if there is one, for every output."""
+        names = list(self.inspected.feature_names)
+        if self.iterate.shape[1] > len(names):
+            names.append("intercept")
+        if len(self.iterate) == 1:
+            return tuple(names)
+        return tuple(f"{of} {name}" for of in self.output_names for name in names)
+
     def published(self, iterates):
         """Coefficients (n, n_outputs, n_features) and intercepts (n, n_outputs)."""
         return self._engine.model.coefficients(iterates)

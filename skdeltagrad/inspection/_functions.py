@@ -35,7 +35,7 @@ def leave_one_out(
 
     Parameters
     ----------
-    estimator : DeltaGradLogisticRegression or DeltaGradRidge
+    estimator : DeltaGradLogisticRegression, DeltaGradPoissonRegressor or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     X : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
         Further rows that every model predicts. Takes n_units x n_rows numbers.
@@ -108,20 +108,29 @@ def leave_one_out(
 
     driver.run(use)
     values = own[units.index]
-    coef = intercept = None
+    targets = driver.inspected.given_targets(units.y[units.index])
+    coef = intercept = predictions_of_X = None
+    if X is not None and not is_classifier(estimator):
+        predictions_of_X = _squeezed(driver.inspected.predictions(of_X), 2)
     if return_coef:
         coef, intercept = (_squeezed(part, 1) for part in driver.published(models))
     return LeaveOneOut(
         units=units.names,
+        unit_name=units.kind_of_name,
+        sample_ids=units.sample_ids,
+        output_names=driver.output_names,
         positions=units.positions,
         unit=units.of_row,
         decision_values=_squeezed(values, 1),
         predictions=_predictions(driver, values),
+        targets=targets if targets.ndim == 1 else _squeezed(targets, 1),
+        residuals=_squeezed(driver.residuals(values), 1),
         influence=influence,
         error=error,
         coef=coef,
         intercept=intercept,
         decision_values_of_X=None if X is None else _squeezed(of_X, 2),
+        predictions_of_X=predictions_of_X,
     )
 
 
@@ -134,7 +143,7 @@ def jackknife(
 
     Parameters
     ----------
-    estimator : DeltaGradLogisticRegression or DeltaGradRidge
+    estimator : DeltaGradLogisticRegression, DeltaGradPoissonRegressor or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     statistic : callable, default=None
         ``statistic(coef, intercept)`` returns a number or an array; its arguments have
@@ -175,7 +184,10 @@ def jackknife(
     first, second = sum(sums[number] for number in sorted(sums))
     n = int(units.has_weight.sum())
     variance = np.maximum(second - first**2 / n, 0.0) * (n - 1) / n
-    return Jackknife(estimate, (n - 1) / n * first, np.sqrt(variance), n)
+    names = driver.coefficient_names
+    if statistic is not None:
+        names = tuple(range(estimate.size))
+    return Jackknife(estimate, (n - 1) / n * first, np.sqrt(variance), n, names)
 
 
 @one_at_a_time
@@ -266,7 +278,7 @@ def data_values(
 
     Parameters
     ----------
-    estimator : DeltaGradLogisticRegression or DeltaGradRidge
+    estimator : DeltaGradLogisticRegression, DeltaGradPoissonRegressor or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     X : {array-like, sparse matrix} of shape (n_rows, n_features)
         Validation rows.
@@ -307,7 +319,9 @@ def data_values(
 
     driver.run(use, serially)
     of_all = float(score(driver.iterate[np.newaxis])[0])
-    return DataValues(units.names, of_all - scores, of_all, scores)
+    return DataValues(
+        values=of_all - scores, score=of_all, scores=scores, **units.described()
+    )
 
 
 @one_at_a_time
@@ -319,7 +333,7 @@ def influential(
 
     Parameters
     ----------
-    estimator : DeltaGradLogisticRegression or DeltaGradRidge
+    estimator : DeltaGradLogisticRegression, DeltaGradPoissonRegressor or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     n : int, default=10
         How many to return; all if there are fewer.
@@ -331,7 +345,7 @@ def influential(
     result : Influence
         Units without which there is no model of the same outputs come first, with NaN.
     """
-    if n < 1:
+    if n < 1:  # before the work
         raise ValueError(f"n must be 1 or more, got {n!r}.")
     driver = Driver(estimator, groups, tol, verbose)
     units = driver.units
@@ -342,8 +356,7 @@ def influential(
         influence[found.units] = found.influence
 
     driver.run(use)
-    first = np.argsort(-np.nan_to_num(influence, nan=np.inf), kind="stable")[:n]
-    return Influence(units.names[first], influence[first])
+    return Influence(influence=influence, **units.described()).most_influential(n)
 
 
 def _full_of_nan(shape, what):

@@ -28,6 +28,10 @@ class Units:
         Targets or class codes, and weights, by storage index.
     names : ndarray of shape (n_units,)
         Positions, or labels of groups.
+    kind_of_name : {"position", "sample_id", "group"}
+        What the names are.
+    sample_ids : ndarray of shape (n_rows,) or None
+        Ids of the rows, in the order of their positions.
     of_row : ndarray of shape (n_rows,)
         Number of the unit of each row.
     sizes : ndarray of shape (n_units,)
@@ -49,7 +53,10 @@ class Units:
         self.positions = table.position[self.index]
         self.y, self.weight = table.y, table.weight
         self.names, self.of_row = self.positions, np.arange(len(self.index))
+        self.kind_of_name = "position"
+        self.sample_ids = None if table.ids is None else table.ids[self.index]
         if groups is not None:
+            self.kind_of_name = "sample_id" if isinstance(groups, str) else "group"
             labels = _labels(table, groups, self.index)
             self.names, self.of_row = np.unique(labels, return_inverse=True)
         # The rows, unit by unit, and where those of each unit begin.
@@ -71,6 +78,16 @@ class Units:
 
     def __len__(self):
         return len(self.names)
+
+    def described(self, units=slice(None)):
+        """Return attributes of `AbstractUnitResult` that describe some units."""
+        is_row = self.kind_of_name == "position"
+        has_ids = is_row and self.sample_ids is not None
+        return {
+            "units": self.names[units],
+            "unit_name": self.kind_of_name,
+            "sample_ids": self.sample_ids[units] if has_ids else None,
+        }
 
     def rows(self, units):
         """Storage indices of the rows of units of the same size: (n_units, size)."""
