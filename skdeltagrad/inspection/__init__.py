@@ -4,6 +4,8 @@ Every function looks at a fitted estimator without changing it, and computes wha
 model would be without each row, or without all rows of each group.
 """
 
+from ._covariance import CoefficientSummary, Covariance, covariance, summary
+from ._diagnostics import Diagnostics, diagnostics
 from ._display import UnitsDisplay
 from ._functions import (
     data_values,
@@ -15,14 +17,20 @@ from ._functions import (
 from ._results import DataValues, Influence, Jackknife, LeaveOneOut
 
 __all__ = [
+    "CoefficientSummary",
+    "Covariance",
     "DataValues",
+    "Diagnostics",
     "Influence",
     "Jackknife",
     "LeaveOneOut",
     "UnitsDisplay",
+    "covariance",
     "data_values",
+    "diagnostics",
     "influential",
     "jackknife",
     "jackknife_plus",
     "leave_one_out",
+    "summary",
 ]

@@ -33,6 +33,7 @@ from .._utils.callbacks import followed, stand_in
 from ._optima_without_rows import OptimaWithoutRows
 from ._scores import EvaluationRows
 from ._units import Units
+from ._working_model import WorkingModel, rows_in_blocks
 
 # Cost: entries of rows that are copied at a time. 2 MB, so that they stay in the cache.
 _OWN_ENTRIES = 2**18
@@ -193,6 +194,34 @@ class Driver:
         """Coefficients (n, n_outputs, n_features) and intercepts (n, n_outputs)."""
         return self._engine.model.coefficients(iterates)
 
+    def joined(self, iterates):
+        """Coefficients, and the intercept behind them if there is one.
+
+        The last two axes are (n_outputs, n_dof); that of a single output is left out.
+        """
+        coef, intercept = self.published(iterates)
+        if self.iterate.shape[1] > coef.shape[-1]:
+            coef = np.concatenate([coef, intercept[..., np.newaxis]], axis=-1)
+        return coef.squeeze(-2) if len(self.iterate) == 1 else coef
+
+    def covariance_of(self, matrix):
+        """The covariance of `joined` coefficients, given that of a single iterate."""
+        basis = self.joined(np.eye(len(matrix))[:, np.newaxis])
+        return basis.T @ matrix @ basis
+
+    def standard_errors(self, hessian):
+        """Square roots of the diagonal of the inverse Hessian, for `joined`."""
+        return np.sqrt(self.covariance_of(hessian.inverse()).diagonal())
+
+    def row_blocks(self):
+        """Slices of `units.index` and dense copies of the rows, (n_rows, n_dof)."""
+        return rows_in_blocks(self._problem.objective, self.units.index)
+
+    def raw_predictions(self):
+        """Raw predictions of the rows of `units.index`: (n_rows, n_outputs)."""
+        objective = self._problem.objective
+        return objective.raw_predictions(self.iterate, self.units.index)
+
     def attributes(self, iterate):
         """The fitted attributes of the estimator at an iterate, by name."""
         return self.inspected.attributes(*self.published(iterate))
@@ -203,6 +232,40 @@ class Driver:
         for name, value in self.attributes(iterate).items():
             setattr(model, name, value)
         return model
+
+    def working_model(self, name):
+        """The `WorkingModel` of the estimator, for a function of this name.
+
+        Raises
+        ------
+        ValueError
+            When there are several outputs, or when there is no Hessian of all rows.
+        """
+        if len(self.iterate) > 1:
+            raise ValueError(
+                f"{name} is for models with one output, and the estimator has "
+                f"{len(self.iterate)} (classes or targets). leave_one_out and "
+                'covariance with kind="jackknife" or "CRV3" accept any number.'
+            )
+        if not self._has_hessian:
+            raise ValueError(
+                f"{name} needs the Hessian at the optimum: fit with solver="
+                '"newton", with standardize=False, and with few enough columns for '
+                "their Hessian. leave_one_out accepts every estimator."
+            )
+        return WorkingModel.at(self._problem, self.iterate, self.units.index)
+
+    @property
+    def has_constant_variance(self):
+        """Whether the variance of targets does not follow from their mean."""
+        return self._engine.model.loss.is_quadratic
+
+    def pearson_residuals(self, raw):
+        """Pearson residuals for weight 1, for raw predictions of `units.index`."""
+        loss, y = self._engine.model.loss, self.units.y[self.units.index]
+        second = loss.second_derivatives(raw, y)[:, 0, 0]
+        with np.errstate(divide="ignore"):
+            return self.residuals(raw)[:, 0] / np.sqrt(second)
 
     def rows_of(self, X):
         """Check rows that a user passed: `EvaluationRows`."""

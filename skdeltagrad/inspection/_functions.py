@@ -92,10 +92,10 @@ def leave_one_out(
     influence, error = np.full((2, n_units), np.nan)
     models = of_X = rows = None
     if return_coef:
-        models = _full_of_nan((n_units, n_outputs, n_dof), "coefficients")
+        models = full_of_nan((n_units, n_outputs, n_dof), "coefficients")
     if X is not None:
         rows = driver.rows_of(X)
-        of_X = _full_of_nan((n_units, len(rows), n_outputs), "predictions of X")
+        of_X = full_of_nan((n_units, len(rows), n_outputs), "predictions of X")
 
     def use(_, found):
         influence[found.units], error[found.units] = found.influence, found.error
@@ -359,7 +359,7 @@ def influential(
     return Influence(influence=influence, **units.described()).most_influential(n)
 
 
-def _full_of_nan(shape, what):
+def full_of_nan(shape, what):
     """An array of NaN; raises MemoryError where there is no memory for it."""
     n_bytes = 8 * int(np.prod(shape, dtype=float))
     way_out = "Ask for less at a time, or for groups."
@@ -396,18 +396,12 @@ def _predictions(driver, values):
 def _statistics_of(driver, statistic):
     """A function from iterates to the statistic of each of them."""
 
-    def coefficients(iterates):
-        coef, intercept = driver.published(iterates)
-        if driver.iterate.shape[1] > coef.shape[2]:  # there is an intercept
-            coef = np.concatenate([coef, intercept[..., np.newaxis]], axis=-1)
-        return _squeezed(coef, 1)
-
     def of_each(iterates):
         shown = map(driver.attributes, iterates)
         values = [statistic(one["coef_"], one["intercept_"]) for one in shown]
         return np.array([np.asarray(value, dtype=float) for value in values])
 
-    return coefficients if statistic is None else of_each
+    return driver.joined if statistic is None else of_each
 
 
 def _predictions_of_units(driver, X):
