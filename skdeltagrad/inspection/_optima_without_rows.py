@@ -30,11 +30,11 @@ from ._woodbury import Downdate
 _ENTRIES = 2**18
 # Cost: most units in a block, so that progress is reported now and then.
 _MOST_UNITS = 2**10
-# Cost: for n rows of a unit with m coordinates Woodbury's identity takes n m vectors of
-# the order q of the Hessian; up to this many times q it is used. Measured against an
-# edit: faster up to 2 q vectors for q = 51 and 63, as fast from q / 2 on for q = 401.
-# Beyond q vectors it takes more memory than the edit.
-_MOST_ROOTS = 1.0
+# Cost: Woodbury's identity takes n_rows m vectors of the order q of the Hessian for a
+# unit, with m coordinates. It is used for up to q vectors, or so many entries of them.
+# Measured against edits of 20 to 5,000 rows, for q = 51, 61, 201 and 401: up to 7 times
+# as fast below these limits, as fast near them, and 0.6 to 0.9 times as fast above.
+_MOST_ENTRIES = 2**16
 # Accuracy: `Downdate.remaining` from which Woodbury's identity is used. It divides
 # rounding errors by it, so that about 11 digits are left here.
 _LEAST_REMAINING = 1e-5
@@ -83,9 +83,9 @@ class OptimaWithoutRows:
     def block_size(self, size):
         """How many units of so many rows make a block; 0 where they are too large."""
         n_roots = size * self._problem.objective.n_curvatures
-        if n_roots > _MOST_ROOTS * self._curvature.hessian.order:
-            return 0
         n_entries = n_roots * self._problem.penalty.size
+        if n_entries > max(_MOST_ENTRIES, self._curvature.hessian.order**2):
+            return 0
         return min(max(_ENTRIES // n_entries, 1), _MOST_UNITS)
 
     def norms(self, changes):

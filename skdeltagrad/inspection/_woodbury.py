@@ -5,6 +5,9 @@ their Hessian is V'V. Woodbury's identity then needs the factor of H alone:
 
     (H - V'V)^-1  =  H^-1 + Z' (I - V Z')^-1 Z,      Z = V H^-1.
 
+A unit with more vectors than the order q of H has q of them instead, those of the
+triangular factor R of V = QR, because ``V'V = R'R``.
+
 The eigenvalues of I - V Z' are those of H^-1 (H - V'V), except for ones. The least of
 them is the *fraction remaining* of H in the direction in which the unit matters most.
 Where it is near to zero, the inverse has no digits left, and the unit has to be left
@@ -54,8 +57,9 @@ class Downdate:
         X, weight = objective.extended(rows), self.weights(rows)
         raw = X @ iterate.T
         V = roots(X, loss.second_derivatives(raw, objective.y[rows]), weight)
-        self._V = V.reshape(len(index), -1, V.shape[1])
-        self._Z = hessian.solve_many(V[np.newaxis]).reshape(-1, *self._V.shape)
+        self._V = V = _compressed(V.reshape(len(index), -1, V.shape[1]))
+        flat = V.reshape(1, -1, V.shape[2])
+        self._Z = hessian.solve_many(flat).reshape(-1, *V.shape)
         left = np.eye(self._V.shape[1]) - self._Z @ self._V.swapaxes(1, 2)
         values, vectors = np.linalg.eigh(left)
         self.remaining = values.min(axis=(0, 2))
@@ -94,3 +98,8 @@ class Downdate:
         of_unit = np.sum((self._V @ vectors.swapaxes(1, 2)) ** 2, axis=(1, 2))
         squares = self._hessian.norms(vectors) ** 2 - of_unit
         return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _compressed(V):
+    """At most q vectors with the same ``V'V`` for each unit: (n_units, n, q)."""
+    return np.linalg.qr(V, mode="r") if V.shape[1] > V.shape[2] else V
