@@ -591,6 +591,7 @@ class BaseDeltaGrad(
         engine = engine or self._engine
         return UpdateReport(
             operation,
+            estimator=type(self).__name__,
             n_samples=training_set.table.n_live,
             cache_bytes=engine.nbytes,
             seconds=perf_counter() - started,

@@ -212,7 +212,8 @@ def _parts(model, X, y):
         return [(model, X, y)]
     for kind, open_up in _WAYS.items():
         if isinstance(model, kind):
-            check_is_fitted(model)
+            if kind is not Pipeline:
+                check_is_fitted(model)
             inside = open_up(model, X, y)
             return [part for one in inside for part in _parts(*one)]
     name = type(model).__name__
@@ -236,6 +237,7 @@ def _in_pipeline(pipeline, X, y):
                 "of those at some positions in fit. If it makes new rows, fit again "
                 "without the given ones."
             )
+    _parts(pipeline[-1], None, None)  # a wrong last step is said before all else
     if X is not None and len(pipeline) > 1:
         X = pipeline[:-1].transform(X)
     return [(pipeline[-1], X, y)]

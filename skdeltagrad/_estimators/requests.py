@@ -247,8 +247,9 @@ def find_positions(table, position, on_missing, name="position"):
 
 def _refuse_gone(position, name):
     if len(position):
+        was = "was" if len(position) == 1 else "were"
         raise IndexError(
-            f"{name} {shown(position)} was removed before: nothing is changed. Pass "
+            f"{name} {shown(position)} {was} removed before: nothing is changed. Pass "
             'on_missing="ignore" to pass over rows that are gone.'
         )
 

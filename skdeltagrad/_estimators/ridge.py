@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._engine import Model
 from .._objective.losses import HalfSquaredLoss
-from .._reports.report import UpdateReport, counted
+from .._reports.few_words import counted
+from .._reports.report import UpdateReport
 from .._utils.sklearn_compat import Interval, LinearModel
 from .._utils.typing import Kind, MatrixLike, Solver
 from .base import BaseDeltaGrad

@@ -52,8 +52,8 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 # Fields of a report that stay when its figures are dropped: what was requested, when,
 # and by which program. They depend on which rows were named, not on the rows' values.
 PUBLIC = frozenset({
-    "operation", "solver", "n_samples", "n_samples_before", "request_id", "n_removed",
-    "n_added", "n_not_found", "curvature", "membership_checked",
+    "operation", "solver", "estimator", "n_samples", "n_samples_before", "request_id",
+    "n_removed", "n_added", "n_not_found", "curvature", "membership_checked",
     "membership_error_rate", "indexed", "purged",
     "not_purged", "time", "removed_ids", "added_ids", "missing_ids", "parameters",
     "seed", "versions", "number", "previous_digest", "figures_digest",

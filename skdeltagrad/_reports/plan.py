@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 from .._utils import html as _html
-from .report import counted
+from .few_words import counted, duration
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class EditPlan:
         return f"EditPlan({self._rows()})"
 
     def __str__(self):
-        lines = [self._rows(), f"{self._work()}, about {self.seconds:.2g} s"]
+        lines = [self._rows(), f"{self._work()}, about {duration(self.seconds)}"]
         if self.n_removed:
             lines.append(f"at most {self._work_at_most()}")
         if self.refit:
@@ -90,7 +90,7 @@ class EditPlan:
         values = {
             "rows": self._rows(),
             "work": self._work(),
-            "seconds": f"about {self.seconds:.2g}",
+            "time": f"about {duration(self.seconds)}",
             "at most": self._work_at_most() if self.n_removed else None,
             "fitted again": self.reason,
         }
@@ -98,7 +98,8 @@ class EditPlan:
 
     def _rows(self):
         missing = f", {self.n_not_found:,} not found" if self.n_not_found else ""
-        removed = f"{self.n_removed:,} rows would be removed{missing}"
+        removed = counted(self.n_removed, "row", "rows")
+        removed += f" would be removed{missing}"
         return f"{removed}, {self.n_samples:,} remain"
 
     def _work(self):

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .._utils import html as _html
-from . import digests
+from . import digests, few_words, report_text
 
-_DROPPED = "figures were dropped by a purge"
 # Types of values that need no conversion, or are converted by `to_dict`.
 _AS_THEY_ARE = frozenset({type(None), bool, int, float, str, tuple, list, dict})
-
-# Calls that purge an estimator, by its solver, where they are more than purge() alone.
-_PURGED_BY = {"newton": "purge() or save()"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,8 @@ class UpdateReport:
         "fit", "partial_unfit", "partial_refit", "refine" or "purge". Public, like all
         attributes up to `versions`.
     solver : str
+    estimator : str or None
+        Name of the estimator's class. None in reports of earlier versions.
     n_samples : int
         Number of training rows after the operation.
     n_samples_before : int
@@ -192,6 +190,7 @@ class UpdateReport:
     figures_digest: str | None = None
     salt: str | None = None
     digest: str = ""
+    estimator: str | None = None
 
     def __post_init__(self):
         # NumPy's numbers become Python's, which JSON knows.
@@ -240,36 +239,30 @@ class UpdateReport:
         return self if self.is_redacted else digests.redacted(self)
 
     def __repr__(self):
-        return f"UpdateReport({self._heading()}: {self.changes()})"
+        return f"UpdateReport({report_text.headline(self)})"
 
     def __str__(self):
-        lines = [f"{self._heading()} (solver={self.solver!r}): {self.changes()}"]
-        lines.append(self.work())
-        if not self.is_redacted:
-            lines[-1] += f", {self.seconds:.3g} s"
-        if self.cache_bytes:
-            lines[-1] += f", cache {self._memory()}"
-        return "\n  ".join([*lines, *self._certificate(), *self._remarks()])
+        return report_text.text_of(self)
 
     def _repr_html_(self):
         digest = self.digest and f"{self.digest[:12]}\N{HORIZONTAL ELLIPSIS}"
+        cache = None
+        if self.cache_bytes:
+            cache = few_words.size(self.cache_bytes)
+            if self.checkpoint_bytes:
+                cache += f" and Hessians {few_words.size(self.checkpoint_bytes)}"
         values = {
-            "rows": self.changes(),
-            "solver": self.solver,
+            "accuracy": "\n".join(report_text.accuracy(self)),
             "work": self.work(),
-            "seconds": None if self.seconds is None else f"{self.seconds:.3g}",
-            "cache": self._memory() if self.cache_bytes else None,
-            "accuracy": "\n".join(self._certificate()),
-            "remarks": "\n".join(self._remarks()),
+            "remarks": "\n".join(report_text.remarks(self)),
+            "solver": self.solver,
+            "curvature": self.curvature,
+            "cache": cache,
             "time": self.time,
             "number": self.number,
             "digest": digest,
         }
-        return _html.facts(self._heading(), values)
-
-    def _heading(self):
-        request = "" if self.request_id is None else f" {self.request_id!r}"
-        return self.operation + request
+        return _html.facts(report_text.headline(self), values)
 
     def changes(self) -> str:
         """Return how many rows were removed and added and how many remain, in words."""
@@ -279,92 +272,10 @@ class UpdateReport:
             (self.n_not_found, "not found"),
         )
         words = [f"{number:,} {what}" for number, what in numbers if number]
-        return ", ".join([*words, f"{self.n_samples:,} rows"])
-
-    def _memory(self):
-        text = _size(self.cache_bytes)
-        if self.checkpoint_bytes:
-            text += f" and Hessians {_size(self.checkpoint_bytes)}"
-        return text
-
-    def _remarks(self):
-        remarks = []
-        if self.refit:
-            remarks.append(f"fitted again: {self.reason}")
-        if not self.membership_checked:
-            remarks.append("not checked whether the rows were training rows")
-        elif self.membership_error_rate:
-            remarks.append(
-                "rows recognised by their fingerprints (others pass with a probability "
-                f"of {self.membership_error_rate:.1g})"
-            )
-        if self.indexed:
-            remarks.append("rows indexed by content (once)")
-        # Before a fit no row was removed; and redacted reports are older than a purge.
-        if self.operation != "fit" and not self.is_redacted:
-            remarks += self._traces()
-        return remarks
-
-    def _traces(self):
-        if self.purged == "yes":
-            return ["holds no trace of removed rows (purged)"]
-        if self.purged == "cannot":
-            return [f"cannot be purged: {self.not_purged}"]
-        if self.purged == "no":
-            # `save` purges if that is cheap. A path is trained again on request only.
-            until = _PURGED_BY.get(self.solver, "purge()")
-            return [f"may hold traces of removed rows until {until}"]
-        return []
+        return ", ".join([*words, few_words.counted(self.n_samples, "row", "rows")])
 
     def work(self) -> str:
         """Return the work that was done, in words."""
-        if self.is_redacted:
-            return _DROPPED
-        if self.n_steps:
-            work = f"{self.n_exact_steps:,} of {self.n_steps:,} steps exact"
-            if self.n_passes:
-                work += ", " + counted(self.n_passes, "pass", "passes")
-            return work
-        if self.curvature is None:
-            return "nothing to do"
-        work = counted(self.n_passes, "pass", "passes")
-        if self.n_hessians:
-            work += ", " + counted(self.n_hessians, "Hessian", "Hessians")
-        return f"{work}, curvature: {self.curvature}"
-
-    def _certificate(self):
-        if self.error_estimate is not None:
-            fraction = f"{100 * self.error_estimate:.2g}% of the change"
-            return [f"off an exact retrain by about {fraction} (an estimate)"]
-        if self.curvature is None or self.is_redacted:
-            return []
-        if self.distance_bound is None:
-            return [f"no bound: {self.no_bound}"]
-        lines = [
-            f"off the optimum by at most {self.distance_bound:.2g} in the norm of the "
-            "Hessian,"
-        ]
-        if self.change_bound is not None:
-            fraction = f"{100 * self.change_bound:.2g}%"
-            lines.append(f"which is {fraction} of what this edit itself changed,")
-        if self.relative_bound is not None:
-            fraction = f"{100 * self.relative_bound:.2g}%"
-            lines.append(f"which is {fraction} of the way since the last pass,")
-        if self.coef_bound is not None:
-            bound = f"{self.coef_bound:.2g}"
-            lines.append(f"coefficients are off by at most {bound} (refined),")
-        if self.decision_bound is not None:
-            bound = f"{self.decision_bound:.2g}"
-            lines.append(f"and decision values are off by at most {bound}")
-        return lines
-
-
-def _size(n_bytes):
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
-
-
-def counted(number, one, many):
-    """Return a number of things in words."""
-    if not number:
-        return f"no {one}"
-    return f"{round(number, 1):g} {one if number == 1 else many}"
+        return ", ".join(report_text.work(self)) or ", ".join(
+            report_text.accuracy(self) if self.is_redacted else ["nothing to do"]
+        )

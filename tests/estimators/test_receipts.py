@@ -333,8 +333,8 @@ def test_the_chain_breaks():
 # ---------------------------------------------------------------------------
 
 PUBLIC = {
-    "operation", "solver", "n_samples", "n_samples_before", "request_id", "n_removed",
-    "n_added", "n_not_found", "curvature", "membership_checked",
+    "operation", "solver", "estimator", "n_samples", "n_samples_before", "request_id",
+    "n_removed", "n_added", "n_not_found", "curvature", "membership_checked",
     "membership_error_rate", "indexed", "purged",
     "not_purged", "time", "removed_ids", "added_ids", "missing_ids", "parameters",
     "seed", "versions", "number", "previous_digest", "figures_digest",
@@ -494,7 +494,7 @@ def test_figures_that_were_dropped_are_not_shown():
     model.unlearn(position=[1, 2], request_id="mine")
     report = model.update_report_.redacted()
     assert str(report).splitlines() == [
-        "partial_unfit 'mine' (solver='newton'): 2 removed, 176 rows",
+        "'mine': removed 2 rows; 176 rows now",
         "  figures were dropped by a purge",
     ]
     assert "None" not in str(report)
@@ -584,17 +584,21 @@ def test_what_is_said_of_traces(purged, solver, text):
     assert history.verify() == 1
 
 
-def test_fractions_of_the_edit_and_of_the_way_are_told_apart():
+def test_a_report_says_in_words_what_is_missing():
     report = UpdateReport(
         "partial_unfit", "newton", 30, curvature="exact", distance_bound=1e-3,
-        decision_bound=2e-3, change_bound=0.25, relative_bound=0.004,
+        decision_bound=2e-3, change_bound=0.25, relative_bound=0.004, n_removed=2,
     )  # fmt: skip
-    text = str(report)
-    assert "at most 0.001 in the norm of the Hessian" in text
-    assert "25% of what this edit itself changed" in text
-    assert "0.4% of the way since the last pass" in text
-    assert "decision values are off by at most 0.002" in text
-    assert all(len(line) <= 88 for line in text.splitlines())
+    assert str(report).splitlines()[:3] == [
+        "removed 2 rows; 30 rows now",
+        "  at most 25% of what this edit changed is missing (proven)",
+        "  decision values are off by at most 0.002 (proven)",
+    ]
+    text = str(
+        dataclasses.replace(report, estimator="DeltaGradRidge", change_bound=1e-9)
+    )
+    assert "less than 0.01% of what this edit changed is missing (proven)" in text
+    assert "  predictions are off by at most 0.002 (proven)" in text
 
 
 # ---------------------------------------------------------------------------
@@ -733,7 +737,7 @@ def test_the_newest_are_kept(monkeypatch):
     assert [report.request_id for report in model.history_] == list(range(13, 20))
     assert model.history_.verify(model) == 7
     assert repr(model.history_) == "History(7 reports)"
-    assert str(model.history_).count("1 removed") == 7
+    assert str(model.history_).count("removed 1 row in") == 7
     assert [report.request_id for report in model.history_[2:4]] == [15, 16]
     assert _history.LENGTH == 7
 

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdeltagrad import DeltaGradRidge, History, assert_erased
+from skdeltagrad._reports import report_text
 from skdeltagrad._utils import html as _html
 
 
@@ -69,12 +70,12 @@ def test_report(edited):
     report = edited[0].update_report_
     read = Reader(report._repr_html_())
     assert "b" not in read.tags
-    assert "partial_unfit '<b>&mine'" in read.texts
-    assert "2 removed, 440 rows" in read.texts
-    assert f"{report.n_exact_steps} of 12 steps exact" in read.texts
+    assert report_text.headline(report) in read.texts
+    assert f"computed {report.n_exact_steps} of 12 steps exactly" in read.texts
     assert report.time in read.texts
     assert report.digest[:12] in read.text
-    assert repr(report) == "UpdateReport(partial_unfit '<b>&mine': 2 removed, 440 rows)"
+    short = replace(report, seconds=0.0)
+    assert repr(short) == "UpdateReport('<b>&mine': removed 2 rows; 440 rows now)"
     refit = replace(report, refit=True, reason="a < b", membership_checked=False)
     assert (
         "fitted again: a < b\nnot checked whether" in Reader(refit._repr_html_()).text

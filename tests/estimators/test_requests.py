@@ -861,7 +861,7 @@ def test_targets_of_many_outputs(ridge, unchanged, data):
     with unchanged(ridge):
         with pytest.raises(ValueError, match="is not among"):
             ridge.unlearn(X[[5]], Y[[5]][:, ::-1])
-        with pytest.raises(ValueError, match="y has 1 targets, fit was given 2"):
+        with pytest.raises(ValueError, match="y has 1 target, and fit was given 2"):
             ridge.unlearn(X[[5]], y[[5]])
 
 
