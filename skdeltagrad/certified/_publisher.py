@@ -110,9 +110,9 @@ class Publisher:
                 "removed rows is not covered."
             )
         check_is_fitted(est)
-        self.noise = _positive("noise", noise)
-        self.epsilon = _positive("epsilon", epsilon, below=_LARGEST_EPSILON)
-        self.delta = _positive("delta", delta, below=1.0)
+        self.noise = _number("noise", noise)
+        self.epsilon = _number("epsilon", epsilon, _LEAST_EPSILON, _LARGEST_EPSILON)
+        self.delta = _number("delta", delta, below=1.0)
         _check_integer("n_publications", n_publications, least=1)
         if random_state is not None:
             _check_integer("random_state", random_state, least=0)
@@ -214,7 +214,7 @@ class Publisher:
         -------
         epsilon : float
         """
-        return epsilon_of(self._mu, _positive("delta", delta, below=1.0))
+        return epsilon_of(self._mu, _number("delta", delta, below=1.0))
 
     def __repr__(self):
         return (
@@ -249,19 +249,23 @@ _NOT_IN_DUMPS = frozenset({"_draw", "_lock"})
 _FIXED = frozenset({
     "est", "noise", "epsilon", "delta", "n_publications", "scale", "random_state",
 })  # fmt: skip
+# Rounding: with less, delta has fewer than three digits; see `log_delta_of`.
+_LEAST_EPSILON = 1e-6
 # Mathematics: e^epsilon, the factor between probabilities, is a number up to here.
 _LARGEST_EPSILON = 700.0
 
 
-def _positive(name, value, below=np.inf):
-    """Return a positive finite number as a float; raise ValueError otherwise."""
+def _number(name, value, above=0.0, below=np.inf):
+    """Return a number in an open interval as a float; raise ValueError otherwise."""
     number = np.nan
     if isinstance(value, Real) and not isinstance(value, bool):
         with suppress(OverflowError):  # an int may be too large
             number = float(value)
-    if not 0.0 < number < below:
+    if not above < number < below:
         limit = "finite" if below == np.inf else f"below {below:g}"
-        raise ValueError(f"{name} must be a number above 0 and {limit}, got {value!r}.")
+        raise ValueError(
+            f"{name} must be a number above {above:g} and {limit}, got {value!r}."
+        )
     return number
 
 
