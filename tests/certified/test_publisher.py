@@ -294,9 +294,11 @@ def test_seeds_that_are_none(value, unchanged):
         publisher_of(est, random_state=value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("delta", 1.0), ("epsilon", 701.0)])
-def test_numbers_that_are_too_large(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be a number above 0 and below"):
+@pytest.mark.parametrize(
+    ("name", "value"), [("delta", 1.0), ("epsilon", 701.0), ("epsilon", 1e-7)]
+)
+def test_numbers_that_are_too_large_or_too_small(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a number above .* and below"):
         publisher_of(**{name: value})
 
 
