@@ -12,6 +12,7 @@ from .._estimators import refining
 from .._estimators.base import BaseDeltaGrad
 from ..inspection import leave_one_out
 from ._accounting import epsilon_of
+from ._checks import number
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class PrivacyProfile:
 
     def epsilon(self, delta: float) -> np.ndarray:
         """Return the epsilon of each unit at a delta, shape (n_units,)."""
+        delta = number("delta", delta, below=1.0)
         found = [math.nan if np.isnan(m) else epsilon_of(m, delta) for m in self.mu]
         return np.array(found)
 
@@ -79,8 +81,10 @@ def privacy_profile(
     -------
     profile : PrivacyProfile
     """
+    noise = number("noise", noise)
     found = leave_one_out(est, groups=groups, tol=tol, return_coef=True)
     n_units = len(found.units)
+    n_publications = _checked_counts(n_publications, n_units)
     weight = refining.checked_scale(scale, est) ** -2.0
     coef, intercept = np.asarray(found.coef), np.asarray(found.intercept)
     change = coef.reshape(n_units, len(weight), -1) - np.atleast_2d(est.coef_)
@@ -88,5 +92,18 @@ def privacy_profile(
         moved = intercept.reshape(n_units, -1) - np.ravel(est.intercept_)
         change = np.concatenate([change, moved[:, :, np.newaxis]], axis=2)
     distance = np.sqrt(np.sum(weight * change**2, axis=(1, 2)))
-    mu = np.sqrt(np.asarray(n_publications, float)) * distance / noise
+    mu = np.sqrt(n_publications) * distance / noise
     return PrivacyProfile(found.units, distance, mu)
+
+
+def _checked_counts(n_publications, n_units):
+    """Return the number of publications of each unit, shape (n_units,) or ()."""
+    counts = np.asarray(n_publications)
+    if counts.dtype.kind not in "iu" or counts.shape not in ((), (n_units,)):
+        raise ValueError(
+            f"n_publications must be an integer, or one for each of the {n_units:,} "
+            f"units, got {n_publications!r}."
+        )
+    if counts.min(initial=0) < 0:
+        raise ValueError(f"n_publications must be 0 or more, and is {counts.min()}.")
+    return counts.astype(float)

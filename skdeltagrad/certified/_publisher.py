@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
-from contextlib import suppress
 from copy import deepcopy
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._estimators import refining
 from .._estimators.base import BaseDeltaGrad
 from ._accounting import cap_of, epsilon_of, mu_of
+from ._checks import integer, number
 from ._counter import Count, checked_path
 from ._mechanism import fresh, published, seeded
 from ._statement import SEEDED, Statement, not_covered
@@ -110,15 +108,14 @@ class Publisher:
                 "removed rows is not covered."
             )
         check_is_fitted(est)
-        self.noise = _number("noise", noise)
-        self.epsilon = _number("epsilon", epsilon, _LEAST_EPSILON, _LARGEST_EPSILON)
-        self.delta = _number("delta", delta, below=1.0)
-        _check_integer("n_publications", n_publications, least=1)
+        self.noise = number("noise", noise)
+        self.epsilon = number("epsilon", epsilon, _LEAST_EPSILON, _LARGEST_EPSILON)
+        self.delta = number("delta", delta, below=1.0)
+        self.n_publications = integer("n_publications", n_publications, least=1)
         if random_state is not None:
-            _check_integer("random_state", random_state, least=0)
+            random_state = integer("random_state", random_state, least=0)
         path = None if counter is None else checked_path(counter)
         self.est, self.random_state = est, random_state
-        self.n_publications = int(n_publications)
         self._mu = mu_of(self.epsilon, self.delta)
         self._cap = cap_of(self.noise, self._mu, self.n_publications)
         self._draw = fresh if random_state is None else seeded(random_state)
@@ -214,7 +211,7 @@ class Publisher:
         -------
         epsilon : float
         """
-        return epsilon_of(self._mu, _number("delta", delta, below=1.0))
+        return epsilon_of(self._mu, number("delta", delta, below=1.0))
 
     def __repr__(self):
         return (
@@ -235,7 +232,11 @@ class Publisher:
     # Copies share the count. Dumps hold the estimator, and the model published last.
 
     def __getstate__(self):
-        return {name: v for name, v in vars(self).items() if name not in _NOT_IN_DUMPS}
+        state = {name: v for name, v in vars(self).items() if name not in _NOT_IN_DUMPS}
+        last = state["_published"]
+        if last is not None and last[0] != refining.lineage_of(self.est):
+            state["_published"] = None  # of rows that were edited since
+        return state
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -253,28 +254,6 @@ _FIXED = frozenset({
 _LEAST_EPSILON = 1e-6
 # Mathematics: e^epsilon, the factor between probabilities, is a number up to here.
 _LARGEST_EPSILON = 700.0
-
-
-def _number(name, value, above=0.0, below=np.inf):
-    """Return a number in an open interval as a float; raise ValueError otherwise."""
-    number = np.nan
-    if isinstance(value, Real) and not isinstance(value, bool):
-        with suppress(OverflowError):  # an int may be too large
-            number = float(value)
-    if not above < number < below:
-        limit = "finite" if below == np.inf else f"below {below:g}"
-        raise ValueError(
-            f"{name} must be a number above {above:g} and {limit}, got {value!r}."
-        )
-    return number
-
-
-def _check_integer(name, value, least):
-    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
-    if not (is_integer and least <= value <= sys.maxsize):
-        raise ValueError(
-            f"{name} must be an integer from {least} to {sys.maxsize}, got {value!r}."
-        )
 
 
 def _read_only(scale):
