@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from copy import deepcopy
 from numbers import Real
@@ -52,6 +53,7 @@ class Refinable:
     _publications: tuple | None = None
     _engine: Any
     _training_set: Any
+    _key: bytes | None
     coef_: np.ndarray
     intercept_: np.ndarray | float
 
@@ -246,12 +248,16 @@ def published_model(estimator, distance, scale, noisy):
 def lineage_of(estimator):
     """Return the names of an estimator's training rows: see `new_lineage`.
 
-    One that an earlier version dumped has none. The digests of its first and last
-    receipt, which are in every copy, take their place.
+    Dumps of earlier versions have none. Copies and loads of the same dump get the same
+    one: that of the fit from its random key, which cannot be computed from the name,
+    and that of the edit from the last receipt.
     """
     if estimator._lineage is None:
         history = estimator.history_
-        estimator._lineage = history[0].digest, history[-1].digest
+        of_fit = history[0].digest
+        if estimator._key is not None:
+            of_fit = hashlib.sha256(b"lineage:" + estimator._key).hexdigest()
+        estimator._lineage = of_fit, history[-1].digest
     return estimator._lineage
 
 
