@@ -107,7 +107,7 @@ def test_less_is_found_than_is_claimed(epsilon, delta, n_publications):
     first, second = worlds(epsilon, delta, n_publications)
     found = audited(first, second, delta, seeded(0))
     assert found < epsilon
-    assert found > 0.0  # it is no empty claim
+    assert found > 0.3 * epsilon or delta < 1e-2  # it is no empty claim
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 1.0])

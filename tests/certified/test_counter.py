@@ -215,6 +215,16 @@ def test_a_dump_that_is_loaded_where_the_file_is_missing(est, path, new_process)
         publish(loaded)
 
 
+def test_a_dump_that_is_loaded_beside_the_file_of_another_publisher(
+    est, path, new_process
+):
+    dump = pickle.dumps(publisher_of(est, path))
+    path.write_text('{"fit": "other"}\n')
+    new_process()
+    with pytest.raises(ValueError, match="counts the publications of another"):
+        pickle.loads(dump)
+
+
 def test_a_dump_of_the_estimator_alone_has_had_a_publisher(est, new_process):
     publish(publisher_of(est), 2)
     dump = pickle.dumps(est)
