@@ -14,6 +14,7 @@ from ._functions import (
     jackknife_plus,
     leave_one_out,
 )
+from ._influential_set import InfluentialSet, influential_set
 from ._results import DataValues, Influence, Jackknife, LeaveOneOut
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DataValues",
     "Diagnostics",
     "Influence",
+    "InfluentialSet",
     "Jackknife",
     "LeaveOneOut",
     "UnitsDisplay",
@@ -29,6 +31,7 @@ __all__ = [
     "data_values",
     "diagnostics",
     "influential",
+    "influential_set",
     "jackknife",
     "jackknife_plus",
     "leave_one_out",
