@@ -13,6 +13,7 @@ ORDER = [
     "plot_data_values.py",
     "plot_sliding_window.py",
     # What remembers.
+    "plot_publication.py",
     "plot_hyperparameters.py",
     "plot_early_stopping.py",
 ]
