@@ -42,42 +42,52 @@ class Block:
         return not len(self.sources) or self.sources[-1] == self.places.stop - 1
 
 
+class RowBlocks:
+    """Some rows of an array, as `Block` by block.
+
+    Parameters
+    ----------
+    array : GrowingArray
+    indices : ndarray of shape (n_rows,)
+        The rows, ascending.
+    """
+
+    def __init__(self, array, indices):
+        row_bytes = max(1, array.values.nbytes // max(1, len(array)))
+        self._indices, self._rows = indices, max(1, _BLOCK_BYTES // row_bytes)
+
+    def __len__(self):
+        """Number of blocks."""
+        return -(-len(self._indices) // self._rows)
+
+    def __getitem__(self, number):
+        if not 0 <= number < len(self):
+            raise IndexError(number)  # which ends an iteration
+        first = number * self._rows
+        return Block(first, self._indices[first : first + self._rows])
+
+
 class Shift:
     """The entries of one array that are kept, moved to its front.
 
     Parameters
     ----------
     array : GrowingArray
-    n_blocks : int
-    block_at : callable
-        ``block_at(number)`` returns a `Block`. Their places ascend without gaps.
+    blocks : RowBlocks or EntryBlocks
+        The places of the blocks ascend without gaps.
     """
 
-    def __init__(self, array, n_blocks, block_at):
-        self._array = array
-        self._n_blocks, self._block_at = n_blocks, block_at
+    def __init__(self, array, blocks):
+        self._array, self._blocks = array, blocks
         self._size = len(array)
         # Number of blocks that were moved, and what was where the next one goes. One
         # attribute, so that an interrupt finds both from before or both from after.
         self._state = 0, None
 
-    @classmethod
-    def of_rows(cls, array, indices):
-        """Return the shift of rows of an array, given by ascending indices."""
-        row_bytes = max(1, array.values.nbytes // max(1, len(array)))
-        size = max(1, _BLOCK_BYTES // row_bytes)
-
-        def block_at(number):
-            first = number * size
-            return Block(first, indices[first : first + size])
-
-        return cls(array, -(-len(indices) // size), block_at)
-
     def run(self):
         """Move the entries, and drop everything behind them."""
         values, end = self._array.values, 0
-        for number in range(self._n_blocks):
-            block = self._block_at(number)
+        for number, block in enumerate(self._blocks):
             end = block.places.stop
             if not block.stays:
                 self._state = number, values[block.places].copy()
@@ -92,13 +102,13 @@ class Shift:
         nothing = np.zeros((), values.dtype)
         n_moved, saved = self._state
         if saved is not None:
-            values[self._block_at(n_moved).places] = saved
+            values[self._blocks[n_moved].places] = saved
         # Clear the places behind the last entry, and then those between the others.
         end = self._size
-        if n_moved < self._n_blocks:
+        if n_moved < len(self._blocks):
             end = self._first_source(n_moved)
         for number in reversed(range(n_moved)):
-            block = self._block_at(number)
+            block = self._blocks[number]
             if not len(block.sources):
                 continue
             if block.stays:  # as do all before it
@@ -112,14 +122,14 @@ class Shift:
         values[:end] = nothing
 
     def _first_source(self, number):
-        for later in range(number, self._n_blocks):
-            sources = self._block_at(later).sources
+        for later in range(number, len(self._blocks)):
+            sources = self._blocks[later].sources
             if len(sources):
                 return sources[0]
         return self._size
 
 
-class RowEntries:
+class EntryBlocks:
     """The entries of some rows of a CSR matrix, as `Block` by block.
 
     Their places are those in a matrix of these rows alone.
@@ -135,33 +145,27 @@ class RowEntries:
     lengths : ndarray of shape (n_rows,)
     new_starts : ndarray of shape (n_rows,)
         Where they begin in a matrix of these rows alone.
+    n_entries : int
     """
 
     def __init__(self, starts, lengths):
         self._starts, self.lengths = starts, lengths
         ends = np.cumsum(lengths)
         self.new_starts = ends - lengths
-        self._size = int(ends[-1]) if len(ends) else 0
+        self.n_entries = int(ends[-1]) if len(ends) else 0
         # Runs of rows whose entries take about a block.
         size = max(1, _BLOCK_BYTES // _PLACE_BYTES)
-        cuts = np.searchsorted(ends, np.arange(size, self._size, size))
+        cuts = np.searchsorted(ends, np.arange(size, self.n_entries, size))
         bounds = np.unique(np.concatenate([[0], cuts, [len(ends)]])).tolist()
         self._runs = [
             slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)
         ]
 
     def __len__(self):
-        """Number of entries."""
-        return self._size
+        """Number of blocks."""
+        return len(self._runs)
 
-    def __iter__(self):
-        return map(self._block_at, range(len(self._runs)))
-
-    def shift(self, array):
-        """Return the shift of an array of entries."""
-        return Shift(array, len(self._runs), self._block_at)
-
-    def _block_at(self, number):
+    def __getitem__(self, number):
         some = self._runs[number]
         first, lengths = self.new_starts[some.start], self.lengths[some]
         sources = np.repeat(self._starts[some] - self.new_starts[some], lengths)

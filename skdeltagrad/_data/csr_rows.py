@@ -6,8 +6,8 @@ import numpy as np
 from scipy import sparse
 
 from .. import _kernels
-from .compaction import RowEntries
-from .growing_array import GrowingArray
+from .compaction import EntryBlocks
+from .growing_array import in_memory
 from .rows import AbstractRows, no_moments
 
 
@@ -37,11 +37,11 @@ class CsrRows(AbstractRows):
         difference = X - x[np.zeros(X.shape[0], int)]
         return np.sqrt(difference.multiply(difference).sum(axis=1)).A1
 
-    def __init__(self, X):
-        self._data = GrowingArray(X.data)
-        self._indices = GrowingArray(X.indices)
-        self._starts = GrowingArray(X.indptr[:-1].astype(np.int64))
-        self._lengths = GrowingArray(np.diff(X.indptr).astype(np.int64))
+    def __init__(self, X, array=in_memory):
+        self._data = array("data", X.data)
+        self._indices = array("indices", X.indices)
+        self._starts = array("starts", X.indptr[:-1].astype(np.int64))
+        self._lengths = array("lengths", np.diff(X.indptr).astype(np.int64))
         self.n_features = X.shape[1]
 
     @property
@@ -140,16 +140,16 @@ class CsrRows(AbstractRows):
 
     def _entries(self, indices):
         starts, lengths = self._starts.values[indices], self._lengths.values[indices]
-        return RowEntries(starts, lengths)
+        return EntryBlocks(starts, lengths)
 
     def read(self, indices):
         entries = self._entries(indices)
-        data = np.empty(len(entries), self.dtype)
-        column_indices = np.empty(len(entries), self._indices.values.dtype)
+        data = np.empty(entries.n_entries, self.dtype)
+        column_indices = np.empty(entries.n_entries, self._indices.values.dtype)
         for block in entries:
             data[block.places] = self._data.values[block.sources]
             column_indices[block.places] = self._indices.values[block.sources]
-        indptr = np.append(entries.new_starts, len(entries))
+        indptr = np.append(entries.new_starts, entries.n_entries)
         shape = (len(indices), self.n_features)
         return sparse.csr_matrix((data, column_indices, indptr), shape=shape)
 
@@ -182,11 +182,9 @@ class CsrRows(AbstractRows):
 
     def compact(self, transaction, indices):
         entries = self._entries(indices)
-        for array in (self._data, self._indices):
-            shift = entries.shift(array)
-            transaction.undo(shift.undo)
-            shift.run()
-        transaction.undo(setattr, self, "_starts", self._starts)
-        transaction.undo(setattr, self, "_lengths", self._lengths)
-        self._starts = GrowingArray(entries.new_starts)
-        self._lengths = GrowingArray(entries.lengths)
+        for name in ("_data", "_indices", "_starts", "_lengths"):
+            transaction.undo(setattr, self, name, getattr(self, name))
+        self._data = self._data.compacted(transaction, entries)
+        self._indices = self._indices.compacted(transaction, entries)
+        self._starts = self._starts.beside("starts", entries.new_starts)
+        self._lengths = self._lengths.beside("lengths", entries.lengths)

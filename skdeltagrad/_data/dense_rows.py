@@ -5,8 +5,8 @@ from scipy import sparse
 from scipy.linalg import blas
 
 from .. import _kernels
-from .compaction import Shift
-from .growing_array import GrowingArray
+from .compaction import RowBlocks
+from .growing_array import in_memory
 from .rows import AbstractRows, no_moments
 
 # A cost: bytes of a block of rows, about half of the second-level cache of a core, so
@@ -39,8 +39,8 @@ class DenseRows(AbstractRows):
         difference = np.asarray(X, float) - np.asarray(x, float)
         return np.sqrt(np.einsum("ij,ij->i", difference, difference))
 
-    def __init__(self, X):
-        self._X = GrowingArray(X)
+    def __init__(self, X, array=in_memory):
+        self._X = array("X", X)
         self.n_features = X.shape[1]
 
     @property
@@ -143,9 +143,8 @@ class DenseRows(AbstractRows):
         self._X.values[indices] = X
 
     def compact(self, transaction, indices):
-        shift = Shift.of_rows(self._X, indices)
-        transaction.undo(shift.undo)
-        shift.run()
+        transaction.undo(setattr, self, "_X", self._X)
+        self._X = self._X.compacted(transaction, RowBlocks(self._X, indices))
 
     def _arrays(self):
         return (self._X,)

@@ -4,6 +4,8 @@ import contextlib
 
 import numpy as np
 
+from .compaction import Shift
+
 # A cost: number of spare rows that are kept in any case.
 _LEAST_SPARE = 1024
 # A cost: bytes that are copied at a time to a longer store, which bounds memory.
@@ -49,6 +51,13 @@ class GrowingArray:
     def __len__(self):
         return self._size
 
+    def beside(self, name, values):
+        """Return an array of other values that is stored where this one is.
+
+        `name` says what the values are; it names the file of a `MappedArray`.
+        """
+        return GrowingArray(values)
+
     def append(self, values):
         """Add `values` of shape (r, ...) at the end."""
         self._arrive()
@@ -72,6 +81,21 @@ class GrowingArray:
     def extend_to(self, size):
         """Undo `truncate`, except that what was dropped is zero."""
         self._size = size
+
+    def compacted(self, transaction, blocks):
+        """Return the array of some of the entries, which are moved to its front.
+
+        Parameters
+        ----------
+        transaction : Transaction
+            Undoes it.
+        blocks : RowBlocks or EntryBlocks
+            The entries. All others must have been overwritten by zeros.
+        """
+        shift = Shift(self, blocks)
+        transaction.undo(shift.undo)
+        shift.run()
+        return self
 
     def give_back(self):
         """Return spare memory to the operating system if it is much."""
@@ -127,6 +151,11 @@ class GrowingArray:
     def __setstate__(self, state):
         self._store = state["values"]
         self._size = len(self._store)
+
+
+def in_memory(name, values):
+    """Return a `GrowingArray`; `name` is ignored, as in `GrowingArray.beside`."""
+    return GrowingArray(values)
 
 
 def is_mapped(array):

@@ -18,8 +18,8 @@ numbers, and 0 to 5 after compaction.
 
 import numpy as np
 
-from .compaction import Shift
-from .growing_array import GrowingArray
+from .compaction import RowBlocks
+from .growing_array import GrowingArray, in_memory
 from .sorted_index import SortedIndex
 
 GONE = -1  # a sentinel in place of a position or a storage index
@@ -40,6 +40,8 @@ class RowTable:
     ids : ndarray of shape (n_samples,), dtype int64 or str, or None
     given_weight : ndarray of shape (n_samples,) or None
         Weights without the factors of a ``class_weight``. None if they are not needed.
+    array : callable, default=in_memory
+        ``array(name, values)`` makes the `GrowingArray` of each column.
     """
 
     is_stored = True
@@ -47,19 +49,19 @@ class RowTable:
     # checked. Stored rows are compared in full.
     membership_error_rate = 0.0
 
-    def __init__(self, y, weight, ids=None, given_weight=None):
+    def __init__(self, y, weight, ids=None, given_weight=None, array=in_memory):
         n_samples = len(weight)
         given = {"y": y, "weight": weight, "id": ids, "given_weight": given_weight}
         self._columns = {
-            name: GrowingArray(values)
+            name: array(name, values)
             for name, values in given.items()
             if values is not None
         }
-        self._position = GrowingArray(np.arange(n_samples))
-        self._stored_at = GrowingArray(np.arange(n_samples))
+        self._position = array("position", np.arange(n_samples))
+        self._stored_at = array("stored_at", np.arange(n_samples))
         # They say where in `_stored_at` the entry of a position is: see `_places`.
         self._n_first, self._n_settled = n_samples, n_samples
-        self._settled = np.zeros(0, np.int64)
+        self._settled = array("settled", np.zeros(0, np.int64))
         self._id_index = None
         self.n_live = n_samples
 
@@ -96,7 +98,7 @@ class RowTable:
         """
         columns = {n: column for n, column in self._columns.items() if n != name}
         if values is not None:
-            columns[name] = GrowingArray(values)
+            columns[name] = self._position.beside(name, values)
         self._columns = columns
 
     def keep_columns(self, transaction):
@@ -137,12 +139,13 @@ class RowTable:
         later = positions >= self._n_first
         if not np.any(later):
             return positions
-        n_settled = len(self._settled)
+        settled = self._settled.values
+        n_settled = len(settled)
         recent = self._n_first + n_settled + positions - self._n_settled
-        place = np.searchsorted(self._settled, positions)
+        place = np.searchsorted(settled, positions)
         found = np.zeros(np.shape(positions), bool)
         if n_settled:
-            found = self._settled[np.minimum(place, n_settled - 1)] == positions
+            found = settled[np.minimum(place, n_settled - 1)] == positions
         place = np.where(found, self._n_first + place, GONE)
         place = np.where(positions >= self._n_settled, recent, place)
         return np.where(later, place, positions)
@@ -270,22 +273,22 @@ class RowTable:
         """
         indices = self.live_indices()
         self._id_index = None
-        for array in self._columns.values():
-            shift = Shift.of_rows(array, indices)
-            transaction.undo(shift.undo)
-            shift.run()
-        attributes = ("_position", "_stored_at", "_settled", "_n_settled")
+        attributes = ("_columns", "_position", "_stored_at", "_settled", "_n_settled")
         for name in attributes:
             transaction.undo(setattr, self, name, getattr(self, name))
+        self._columns = {
+            name: column.compacted(transaction, RowBlocks(column, indices))
+            for name, column in self._columns.items()
+        }
         position = self.position[indices]
         n_positions = self.n_positions
         self.narrow_ids(transaction)
-        self._settled = np.sort(position[position >= self._n_first])
+        settled = np.sort(position[position >= self._n_first])
+        self._settled = self._settled.beside("settled", settled)
         self._n_settled = n_positions
-        self._position = GrowingArray(position)
-        self._stored_at = GrowingArray(
-            np.full(self._n_first + len(self._settled), GONE)
-        )
+        self._position = self._position.beside("position", position)
+        stored_at = np.full(self._n_first + len(settled), GONE)
+        self._stored_at = self._stored_at.beside("stored_at", stored_at)
         self._stored_at.values[self._places(position)] = np.arange(len(indices))
 
     def forget_gaps(self, transaction):
@@ -332,7 +335,10 @@ class RowTable:
 
     def __getstate__(self):
         # The index is built again when it is needed: a dump holds every id once.
-        return vars(self) | {"_id_index": None}
+        return vars(self) | {"_id_index": None, "_settled": self._settled.values}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _settled=GrowingArray(state["_settled"]))
 
 
 def narrowed(ids):
@@ -345,4 +351,4 @@ def narrowed(ids):
         lengths = np.strings.str_len(values[first : first + _BLOCK])
         width = max(width, int(lengths.max()))
     dtype = np.dtype(f"U{width}")
-    return ids if dtype == values.dtype else GrowingArray(values.astype(dtype))
+    return ids if dtype == values.dtype else ids.beside("id", values.astype(dtype))

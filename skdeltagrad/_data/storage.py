@@ -4,6 +4,7 @@ from scipy import sparse
 
 from .csr_rows import CsrRows
 from .dense_rows import DenseRows
+from .growing_array import in_memory
 
 
 def canonical(X):
@@ -25,9 +26,12 @@ def canonical(X):
     return X
 
 
-def store(X):
-    """Copy a C-ordered array or a canonical CSR matrix into an `AbstractRows`."""
-    return CsrRows(X) if sparse.issparse(X) else DenseRows(X)
+def store(X, array=in_memory):
+    """Copy a C-ordered array or a canonical CSR matrix into an `AbstractRows`.
+
+    ``array(name, values)`` makes the `GrowingArray` of each of its parts.
+    """
+    return CsrRows(X, array) if sparse.issparse(X) else DenseRows(X, array)
 
 
 def nbytes(X):

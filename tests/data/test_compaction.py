@@ -10,7 +10,7 @@ from scipy import sparse
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
 from skdeltagrad._data import compaction
-from skdeltagrad._data.compaction import Shift
+from skdeltagrad._data.compaction import RowBlocks, Shift
 from skdeltagrad._data.growing_array import GrowingArray
 from skdeltagrad._data.storage import store
 from skdeltagrad._utils.transaction import Transaction
@@ -59,7 +59,7 @@ def test_a_shift_and_its_undoing(seed, kept, block_rows, monkeypatch):
     monkeypatch.setattr(compaction, "_BLOCK_BYTES", 16 * block_rows)
     array, indices = holed(seed, 40, kept)
     before = array.values.copy()
-    shift = Shift.of_rows(array, indices)
+    shift = Shift(array, RowBlocks(array, indices))
     shift.run()
     assert_array_equal(array.values, before[indices])
     assert not array._store[len(indices) :].any()
@@ -74,7 +74,7 @@ def test_a_shift_that_is_interrupted_anywhere(block_rows, monkeypatch):
     for at_line in range(1, 1000):
         array, indices = holed(1, 15, 0.6)
         before = array.values.copy()
-        shift = Shift.of_rows(array, indices)
+        shift = Shift(array, RowBlocks(array, indices))
         try:
             with Interrupt(at_line):
                 shift.run()
