@@ -180,6 +180,15 @@ class CsrRows(AbstractRows):
             self._data.values[block.sources] = X.data[block.places]
             self._indices.values[block.sources] = X.indices[block.places]
 
+    def touched(self, indices):
+        blocks = self._entries(indices)
+        sources = np.concatenate(
+            [np.zeros(0, np.int64), *(block.sources for block in blocks)]
+        )
+        return [
+            (self._data, sources), (self._indices, sources), (self._lengths, indices),
+        ]  # fmt: skip
+
     def compact(self, transaction, indices):
         entries = self._entries(indices)
         for name in ("_data", "_indices", "_starts", "_lengths"):

@@ -142,6 +142,9 @@ class DenseRows(AbstractRows):
     def restore(self, indices, X):
         self._X.values[indices] = X
 
+    def touched(self, indices):
+        return [(self._X, indices)]
+
     def compact(self, transaction, indices):
         transaction.undo(setattr, self, "_X", self._X)
         self._X = self._X.compacted(transaction, RowBlocks(self._X, indices))

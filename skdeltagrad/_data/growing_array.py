@@ -51,12 +51,16 @@ class GrowingArray:
     def __len__(self):
         return self._size
 
-    def beside(self, name, values):
+    def beside(self, name, values, dtype=None):
         """Return an array of other values that is stored where this one is.
 
         `name` says what the values are; it names the file of a `MappedArray`.
         """
-        return GrowingArray(values)
+        return GrowingArray(values if dtype is None else values.astype(dtype))
+
+    def apart(self):
+        """Return a copy that is no part of what is stored."""
+        return GrowingArray(self.values)
 
     def append(self, values):
         """Add `values` of shape (r, ...) at the end."""
@@ -103,6 +107,9 @@ class GrowingArray:
         if len(self._store) - self._size > self._size // 2 + _LEAST_SPARE:
             with contextlib.suppress(ValueError):  # in use, or not ours
                 self._shorten(self._size + self._size // 8)
+
+    def shorten(self):
+        """Give up the spare room of a file, when no more entries are expected."""
 
     def into_memory(self):
         """Copy the array if it is a file mapped into memory, or read-only."""

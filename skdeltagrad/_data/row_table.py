@@ -192,7 +192,8 @@ class RowTable:
         first, n_rows = len(self.weight), len(weight)
         if ids is not None and ids.dtype.itemsize > self.ids.dtype.itemsize:
             # A new array, because `truncate` restores the narrow one.
-            self.set_column("id", self.ids.astype(ids.dtype))
+            wider = self._columns["id"].beside("id", self.ids, ids.dtype)
+            self._columns = self._columns | {"id": wider}
         given = {"y": y, "weight": weight, "id": ids, "given_weight": given_weight}
         for name, column in self._columns.items():
             values = given.get(name)
@@ -210,6 +211,21 @@ class RowTable:
         for array, size in zip(self._arrays(), sizes, strict=True):
             array.truncate(size)
         self._id_index = None
+
+    def take_for_first(self):
+        """Let the present positions be those of fit, after rows came in batches."""
+        self._n_first = self._n_settled = len(self._stored_at)
+
+    def shorten(self):
+        """Give up the spare room of files."""
+        for array in self._arrays():
+            array.shorten()
+
+    def touched(self, indices):
+        """Return all arrays with the entries that change when some rows leave."""
+        places = self._places(self.position[indices])
+        columns = [(column, indices) for column in self._columns.values()]
+        return [*columns, (self._position, indices), (self._stored_at, places)]
 
     def give_positions(self, n_rows):
         """Return new positions, which no row has yet."""
@@ -311,8 +327,8 @@ class RowTable:
         """Return a table of the same rows, in which rows can be detached alone."""
         table = object.__new__(type(self))
         vars(table).update(vars(self))
-        table._position = GrowingArray(self.position)
-        table._stored_at = GrowingArray(self._stored_at.values)
+        table._position = self._position.apart()
+        table._stored_at = self._stored_at.apart()
         return table
 
     def recode(self, y):
@@ -351,4 +367,4 @@ def narrowed(ids):
         lengths = np.strings.str_len(values[first : first + _BLOCK])
         width = max(width, int(lengths.max()))
     dtype = np.dtype(f"U{width}")
-    return ids if dtype == values.dtype else ids.beside("id", values.astype(dtype))
+    return ids if dtype == values.dtype else ids.beside("id", values, dtype)

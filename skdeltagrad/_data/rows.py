@@ -190,6 +190,10 @@ class AbstractRows(ABC):
         """Undo `wipe`, given what `read` returned before."""
 
     @abstractmethod
+    def touched(self, indices):
+        """Return all arrays with the places of the entries that `wipe` overwrites."""
+
+    @abstractmethod
     def compact(self, transaction, indices):
         """Keep some rows only, and move them in place to the storage indices from 0 on.
 
@@ -214,6 +218,11 @@ class AbstractRows(ABC):
         """Return spare memory to the operating system."""
         for array in self._arrays():
             array.give_back()
+
+    def shorten(self):
+        """Give up the spare room of files."""
+        for array in self._arrays():
+            array.shorten()
 
     def into_memory(self):
         """Copy arrays that are memory-mapped files."""

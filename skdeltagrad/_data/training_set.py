@@ -49,6 +49,11 @@ class TrainingSet:
     def n_features(self):
         return self.rows.n_features
 
+    @property
+    def keeps_zeros(self):
+        """See `AbstractRows`."""
+        return self.rows.keeps_zeros
+
     @classmethod
     def of(cls, X, y, weight, ids, fit_intercept, given_weight=None):
         """Copy rows.
@@ -68,15 +73,29 @@ class TrainingSet:
             f"the estimator's own copy of the {X.shape[0]} training rows",
             "Fit on fewer rows or columns, or on float32.",
         )
-        rows = store(canonical(X))
         table = RowTable(y, weight, ids, given_weight)
-        moments = spread = None
+        training_set = cls(store(canonical(X)), table, None)
+        training_set.summarise(fit_intercept, given_weight is not None)
+        return training_set
+
+    def complete(self, y, weight, given_weight=None):
+        """Replace the targets and weights of all rows by those of the model.
+
+        Parameters are those of `of`.
+        """
+        columns = {"y": y, "weight": weight, "given_weight": given_weight}
+        for name, values in columns.items():
+            if values is not self.table.column(name):
+                self.table.set_column(name, values)
+
+    def summarise(self, fit_intercept, standardize):
+        """Compute the sums over the columns that the model needs."""
+        indices = self.table.live_indices()
         if fit_intercept:
-            indices = table.live_indices()
-            moments = ColumnMoments.of(rows, indices, table.weight[indices])
-        if given_weight is not None:
-            spread = ColumnSpread.of(rows, table.live_indices(), given_weight)
-        return cls(rows, table, moments, spread)
+            self.moments = self._moments_of(indices)
+        if standardize:
+            weight = self.table.given_weight[indices]
+            self.spread = ColumnSpread.of(self.rows, indices, weight)
 
     def centre(self):
         """Return the centre of the columns, or None without an intercept."""
@@ -167,6 +186,13 @@ class TrainingSet:
         """Return storage indices of rows that equal given ones, or GONE."""
         self.index_content()
         return self._content.match(self.rows, self.table, X, y, weight)
+
+    def at(self, given):
+        """Return the training set, which an estimator with ``store=given`` has."""
+        return self
+
+    def changing(self, transaction):
+        """Let a transaction know that an edit begins."""
 
     def stage(self, transaction, edit):
         """Store an edit's new rows and take the removed ones out of their positions.
@@ -356,6 +382,9 @@ class TrainingSet:
         """Copy arrays that are memory-mapped files, because edits change them."""
         self.rows.into_memory()
         self.table.into_memory()
+
+    def close(self):
+        """Let others open the files of the rows, if they are in files."""
 
     def _forget_content(self):
         self._content = None

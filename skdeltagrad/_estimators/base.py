@@ -29,6 +29,7 @@ from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.edit import GivenRows
+from .._data.mapped import folder_for, written
 from .._data.storage import canonical
 from .._data.training_set import TrainingSet
 from .._data.unstored import find_request, fingerprinted, without_request
@@ -60,6 +61,10 @@ ROW_CHECKS = {
 }
 
 
+# Cost: rows that are written to files at a time, which bounds memory.
+_BATCH_ROWS = 2**16
+
+
 class BaseDeltaGrad(
     SharedParameters,
     Persistent,
@@ -89,7 +94,6 @@ class BaseDeltaGrad(
     n_features_in_: int
     feature_names_in_: np.ndarray
     _engine: AbstractEngine
-    _training_set: TrainingSet
 
     # What a subclass knows of its targets.
 
@@ -170,25 +174,17 @@ class BaseDeltaGrad(
         warn_of_ignored(self, stacklevel=4)  # through the two decorators
         started = perf_counter()
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        with self._changing("fit", is_one_run=True, X=X, y=y, metadata=weights):
-            self._fit(X, y, sample_weight, sample_id, started)
+        changing = self._changing("fit", is_one_run=True, X=X, y=y, metadata=weights)
+        with changing as transaction:
+            self._fit(transaction, X, y, sample_weight, sample_id, started)
+        self._training_set.give_back()
         return self
 
-    def _fit(self, X, y, sample_weight, sample_id, started):
-        X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
+    def _fit(self, transaction, X, y, sample_weight, sample_id, started):
         settings = self._settings()
         settings.check_learning_rates()
-        given_weight = requests.check_weights(sample_weight, X.shape[0])
-        targets = self._fit_targets(y, given_weight)
-        weight = given_weight * targets.factor
-        requests.check_some_count(np.count_nonzero(weight))
-        ids = None
-        if sample_id is not None:
-            ids = requests.check_ids(sample_id, n_rows=X.shape[0])
-        training_set = TrainingSet.of(
-            X, targets.y, weight, ids, self.fit_intercept,
-            given_weight if self.standardize else None,
-        )  # fmt: skip
+        store = self._store_in_memory if self.store is None else self._store_in_files
+        training_set, targets = store(transaction, X, y, sample_weight, sample_id)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         engine = first_engine(settings, training_set, targets.model, seed)
         key = digests.new_key()
@@ -202,6 +198,48 @@ class BaseDeltaGrad(
         state["history_"] = History()
         report = self._report("fit", engine, training_set, started, purged="yes")
         self._take_on(state, report)
+
+    def _store_in_memory(self, transaction, X, y, sample_weight, sample_id):
+        """Return the training set of the rows given to `fit`, and their `Targets`."""
+        X, y, given_weight, ids = self._checked(X, y, sample_weight, sample_id)
+        targets = self._fit_targets(y, given_weight)
+        weight = given_weight * targets.factor
+        requests.check_some_count(np.count_nonzero(weight))
+        training_set = TrainingSet.of(
+            X, targets.y, weight, ids, self.fit_intercept,
+            given_weight if self.standardize else None,
+        )  # fmt: skip
+        return training_set, targets
+
+    def _store_in_files(self, transaction, X, y, sample_weight, sample_id):
+        """Like `_store_in_memory`, in the folder `store`."""
+        if not self.store_data:
+            raise ValueError(
+                "store_data=False keeps no rows, and store is where they are kept: set "
+                "store=None or store_data=True."
+            )
+        folder = folder_for(self.store, vars(self).get("_training_set"), transaction)
+        X, y, given_weight, ids = self._checked(X, y, sample_weight, sample_id)
+        batches = _in_batches(X, y, given_weight, ids)
+        training_set = written(batches, folder, self.store, transaction)
+        table = training_set.table
+        given_weight = table.weight
+        targets = self._fit_targets(table.y, given_weight)
+        weight = given_weight * targets.factor
+        requests.check_some_count(np.count_nonzero(weight))
+        training_set.complete(
+            targets.y, weight, given_weight if self.standardize else None
+        )
+        training_set.summarise(self.fit_intercept, self.standardize)
+        return training_set, targets
+
+    def _checked(self, X, y, sample_weight, sample_id):
+        X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
+        weight = requests.check_weights(sample_weight, X.shape[0])
+        ids = None
+        if sample_id is not None:
+            ids = requests.check_ids(sample_id, n_rows=X.shape[0])
+        return X, y, weight, ids
 
     # Edits.
 
@@ -534,6 +572,7 @@ class BaseDeltaGrad(
                 n_samples_before=training_set.table.n_live, purged="no",
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
+        training_set.give_back()
         return self
 
     # A change of state: all of it or nothing.
@@ -725,10 +764,17 @@ class BaseDeltaGrad(
                 setattr(model, name, deepcopy(vars(self)[name]))
         if not self.standardize:
             return model
-        has_mean = self.fit_intercept and not self._training_set.rows.keeps_zeros
+        has_mean = self.fit_intercept and not self._training_set.keeps_zeros
         return with_scaler(model, self._training_set.spread, has_mean)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _in_batches(*arrays):
+    """Yield slices of arrays, and None for None."""
+    for first in range(0, arrays[0].shape[0], _BATCH_ROWS):
+        some = slice(first, first + _BATCH_ROWS)
+        yield [None if array is None else array[some] for array in arrays]

@@ -96,6 +96,12 @@ cache_folder : str, path-like or None, default=None
     For "gd" and "sgd": a folder for the cached path, which is then in a file that is
     mapped into memory. The file has no name and is deleted with the estimator. None:
     in memory. May be changed after `fit`.
+store : str, path-like or None, default=None
+    A folder in which `fit` keeps the training rows in files, for rows that do not fit
+    into memory. It is made if it does not exist, belongs to this estimator alone, and
+    is edited with it. Dumps and copies name the folder, by its absolute path, and do
+    not contain the rows: predicting needs no folder, and all that reads rows does. If
+    the folder was moved, set its new place here. None: in memory.
 random_state : int, RandomState instance or None, default=None
     For "sgd": determines which rows share a batch.
 callback : callable, default=None

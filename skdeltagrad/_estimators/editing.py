@@ -85,6 +85,7 @@ def carry_out(settings, transaction, training_set, engine, edit, targets):
         What the report says about it; with `reason`, why the model was fitted again,
         if it was.
     """
+    training_set.changing(transaction)
     edit = training_set.stage(transaction, edit)
     training_set.follow(transaction, edit)
     model, reason = _model_after(training_set, engine, edit, targets)
@@ -119,6 +120,7 @@ def without(settings, training_set, engine, removed, targets):
 @_QUIET
 def retrained(settings, transaction, training_set, engine):
     """Return the engine fitted again, from zero, to the current training rows."""
+    training_set.changing(transaction)
     training_set.recount(transaction)
     model = _with_spread(engine.model, training_set)
     return engine.adapted(model, training_set, settings).fit(training_set)
@@ -167,6 +169,7 @@ def purged(settings, transaction, training_set, engine, exact):
     obstacle : str or None
         Why something is left, if it is.
     """
+    training_set.changing(transaction)
     table = training_set.table
     if table.is_stored:
         # Before rows change their storage indices, so that the columns are restored

@@ -125,6 +125,7 @@ class DeltaGradLogisticRegression(
         history_size: int = 2,
         cache_dtype: Literal["float64", "float32"] = "float64",
         cache_folder: str | os.PathLike | None = None,
+        store: str | os.PathLike | None = None,
         random_state: int | np.random.RandomState | None = None,
         callback: Callable[[UpdateReport], object] | None = None,
         verbose: int = 0,
@@ -146,6 +147,7 @@ class DeltaGradLogisticRegression(
         self.history_size = history_size
         self.cache_dtype = cache_dtype
         self.cache_folder = cache_folder
+        self.store = store
         self.random_state = random_state
         self.callback = callback
         self.verbose = verbose

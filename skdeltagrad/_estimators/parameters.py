@@ -19,7 +19,7 @@ from .._utils.sklearn_compat import Interval, StrOptions
 VALIDATED = "_validated_parameters"
 _SETTINGS = tuple(field.name for field in dataclasses.fields(Settings))
 # Parameters that have no influence on the model.
-_NOT_REPORTED = frozenset({"callback", "verbose"})
+_NOT_REPORTED = frozenset({"callback", "store", "verbose"})
 
 
 @cache
@@ -54,10 +54,14 @@ class SharedParameters:
         "history_size": [Interval(Integral, 1, None, closed="left")],
         "cache_dtype": [StrOptions({"float64", "float32"})],
         "cache_folder": [str, os.PathLike, None],
+        "store": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "callback": [callable, None],
         "verbose": ["verbose"],
     }
+
+    # Of dumps that were written before there was this parameter.
+    store: str | os.PathLike | None = None
 
     # An engine that was fitted with one value of these cannot follow an edit with
     # another value.

@@ -18,6 +18,7 @@ from typing import Self
 
 from sklearn.utils.validation import check_is_fitted
 
+from .._data.training_set import TrainingSet
 from .._reports.report import UpdateReport
 from .._utils.callbacks import OF_A_RUN
 from .._utils.lock import is_in_use, one_at_a_time, turn_to_copy, turn_to_pickle
@@ -39,7 +40,12 @@ class Persistent:
 
     # Whether it stands in for another one, whose rows it shares: see `_callbacks`.
     _is_stand_in = False
+    store: str | os.PathLike | None
     update_report_: UpdateReport
+
+    @property
+    def _training_set(self) -> TrainingSet:
+        return vars(self)["_training_set"].at(self.store)
 
     @property
     def purged_(self) -> str:
@@ -112,6 +118,16 @@ class Persistent:
             self._take_on(state | {"history_": self.history_.redacted()}, report)
         training_set.give_back()
         return self
+
+    @one_at_a_time
+    def close(self) -> None:
+        """Close the folder `store`, so that another estimator or process can open it.
+
+        This estimator opens it again when the rows are needed. Without a `store`
+        nothing happens.
+        """
+        if "_engine" in vars(self):
+            self._training_set.close()
 
     def save(
         self,

@@ -19,6 +19,7 @@ from .._data.csr_rows import CsrRows
 from .._data.dense_rows import DenseRows
 from .._data.group_weights import RowCounts
 from .._data.growing_array import GrowingArray
+from .._data.mapped import MappedTrainingSet
 from .._data.row_table import RowTable
 from .._data.spread import ColumnSpread
 from .._data.training_set import TrainingSet
@@ -77,6 +78,7 @@ _CLASSES = {
         HalfSquaredLoss,
         Hessian,
         History,
+        MappedTrainingSet,
         MeasuredStep,
         MiniBatches,
         Model,

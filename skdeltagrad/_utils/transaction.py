@@ -24,6 +24,11 @@ class Transaction:
         # It undoes the newest change first, and goes on if undoing one fails.
         self._undoing = ExitStack()
         self._saved = []
+        self._completing = []
+
+    def complete(self, function):
+        """Register what is called last; if it raises, everything is undone."""
+        self._completing.append(function)
 
     def undo(self, function, *args, saved=None):
         """Register ``function(*args)``, or ``function(*args, saved)``, to undo."""
@@ -36,12 +41,19 @@ class Transaction:
         return self
 
     def __exit__(self, kind, error, traceback):
+        is_complete = False
         try:
-            if kind is not None:
-                self._undoing.close()
+            if kind is None:
+                for function in self._completing:
+                    function()
+                is_complete = True
         finally:
-            self._undoing.pop_all()
-            _overwrite(self._saved)
+            try:
+                if not is_complete:
+                    self._undoing.close()
+            finally:
+                self._undoing.pop_all()
+                _overwrite(self._saved)
         return False
 
 

@@ -1,0 +1,303 @@
+"""The folder in which an estimator keeps its training rows in files.
+
+    store.json      what the folder contains, replaced as a whole by every edit
+    lock            held by the process that has the folder open
+    undo            the bytes that an edit is about to change: see `undo_record`
+    X.1, y.2, ...   an array each; a number is never given twice
+
+An edit is in two parts. `begin` writes the undo record; the arrays are then changed in
+place, or written to new files. `commit` flushes them and replaces ``store.json``, which
+is the moment at which the edit is made. What is found later and does not belong to what
+``store.json`` says is of an edit that was not made, or of one that is over: `clean`
+overwrites and deletes it. A folder that is opened after its process was killed is
+therefore as it was before the edit, or as it is after it.
+
+SSDs, and file systems that copy on write, may keep old blocks of a file that was
+overwritten. Nothing here can prevent that.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+
+import numpy as np
+
+from . import undo_record
+from .mapped_array import MappedArray
+from .raw_file import RawFile
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+# Version of the format of the folder.
+_FORMAT = 1
+_CONTENTS, _LOCK, _UNDO = "store.json", "lock", "undo"
+_ARRAY_FILE = re.compile(r"[A-Za-z_]+\.\d+")
+# Bytes of the random id of a store, which no two stores have in common: mathematics.
+_ID_BYTES = 8
+
+
+class Folder:
+    """A folder with arrays in files, which one process at a time has open.
+
+    It is open for as long as this object exists. An edit that was interrupted is undone
+    when it is opened.
+
+    Parameters
+    ----------
+    path : str or path-like
+        It is made if it does not exist, in a folder that does.
+
+    Attributes
+    ----------
+    path : str
+        Absolute.
+    contents : dict or None
+        What ``store.json`` says; None if nothing was ever committed:
+
+        ``store``
+            A random id.
+        ``generation``
+            Number of commits.
+        ``arrays``
+            By the name of its file, what an array is made from.
+        ``state``
+            What was given to `commit`.
+
+    Raises
+    ------
+    BlockingIOError
+        If it is open already, in this process or in another one.
+    FileExistsError
+        If it holds other files, or is a file.
+    """
+
+    contents = None
+
+    def __init__(self, path):
+        if fcntl is None:
+            raise NotImplementedError(
+                "Rows are kept in files on Linux and macOS only: use store=None."
+            )
+        self.path = os.path.abspath(path)
+        self._is_new = not os.path.exists(self.path)
+        if self._is_new:
+            os.mkdir(self.path)
+        self._check_files()
+        self._lock = self._locked()
+        self._owner = os.getpid()
+        if os.path.exists(self._file(_CONTENTS)):
+            self.contents = self._read_contents()
+        self._undo = RawFile(self._file(_UNDO))
+        self._undo_interrupted()
+        self.clean()
+        known = (self.contents or {}).get("arrays", ())
+        self._last_number = max((int(n.partition(".")[2]) for n in known), default=0)
+
+    # Arrays.
+
+    def new_name(self, kind):
+        """Return the name of a new file for an array of some kind."""
+        self._last_number += 1
+        return f"{kind}.{self._last_number}"
+
+    def array(self, kind, values, dtype=None):
+        """Return a `MappedArray` of some values, in a new file."""
+        values = np.asarray(values)
+        array = MappedArray(
+            self, self.new_name(kind), dtype or values.dtype, values.shape[1:],
+            len(values),
+        )  # fmt: skip
+        array.values[...] = values
+        return array
+
+    def stored(self, name):
+        """Return the `MappedArray` in a file that ``store.json`` lists.
+
+        Raises
+        ------
+        ValueError
+            If the file is missing or too short.
+        """
+        described = self.contents["arrays"][name]
+        array_bytes = described["size"] * np.dtype(described["dtype"]).itemsize
+        array_bytes *= int(np.prod(described["row_shape"], dtype=int))
+        path = self._file(name)
+        if not os.path.exists(path) or os.path.getsize(path) < array_bytes:
+            raise ValueError(
+                f"The store {self.path!r} is damaged: its file {name!r} is missing or "
+                "shorter than it was. Restore the folder as a whole, or fit again."
+            )
+        return MappedArray(self, name, **described)
+
+    # Edits.
+
+    def begin(self, touched):
+        """Write the undo record of an edit: see `undo_record.write`."""
+        self.check_owner()
+        undo_record.write(self._undo, self.contents["generation"], touched)
+
+    def check_owner(self):
+        """Raise an error in a forked process, whose edits the other would not know."""
+        if os.getpid() != self._owner:
+            raise RuntimeError(
+                f"The store {self.path!r} is open in the process {self._owner}, from "
+                "which this one was forked. Edit the estimator there, or load its dump "
+                "here when that process has ended."
+            )
+
+    def commit(self, arrays, state, store=None):
+        """Make an edit: flush the arrays, and say what the folder contains.
+
+        Nothing is done if that is what it says already.
+
+        Parameters
+        ----------
+        arrays : list of MappedArray
+        state : dict
+            To be found by whoever opens the folder; values that JSON can hold.
+        store : str or None
+            Id of the store that is edited. None for another store.
+        """
+        before, generation = self.contents, 0
+        if store is not None:
+            generation = before["generation"]
+        contents = {
+            "format": _FORMAT,
+            "store": store or secrets.token_hex(_ID_BYTES),
+            "generation": generation,
+            "arrays": {array.name: array.description() for array in arrays},
+            "state": state,
+        }
+        if contents == before:
+            return
+        contents["generation"] = generation + 1
+        self._flush(arrays)
+        try:
+            self._write_contents(contents)
+            self.contents = contents
+        except BaseException:
+            # An interrupt may have come after the file was replaced.
+            self.contents = before
+            if before is None:
+                _remove(self._file(_CONTENTS))
+            else:
+                self._write_contents(before)
+            raise
+
+    def keep(self, arrays, state):
+        """Say what the folder contains after an edit was undone in memory."""
+        described = {array.name: array.description() for array in arrays}
+        contents = self.contents | {"arrays": described, "state": state}
+        self._flush(arrays)
+        if contents != self.contents:
+            self._write_contents(contents)
+            self.contents = contents
+
+    def clean(self):
+        """Overwrite and delete what does not belong to the contents (any more)."""
+        self._undo.erase()
+        known = (self.contents or {}).get("arrays", ())
+        for name in os.listdir(self.path):
+            if _ARRAY_FILE.fullmatch(name) and name not in known:
+                RawFile(self._file(name)).erase()
+                os.remove(self._file(name))
+        _remove(self._file(_CONTENTS + ".tmp"))
+
+    def discard(self):
+        """Undo a fit: leave nothing of it, and no folder that it made."""
+        self.clean()
+        if self.contents is None:
+            for name in (_UNDO, _LOCK):
+                _remove(self._file(name))
+            if self._is_new:
+                os.rmdir(self.path)
+
+    def close(self):
+        """Let others open the folder."""
+        self._lock.close()
+
+    # Files.
+
+    def _file(self, name):
+        return os.path.join(self.path, name)
+
+    def _check_files(self):
+        names = os.listdir(self.path) if os.path.isdir(self.path) else [self.path]
+        known = (_CONTENTS, _CONTENTS + ".tmp", _LOCK, _UNDO)
+        others = [n for n in names if n not in known and not _ARRAY_FILE.fullmatch(n)]
+        if others:
+            raise FileExistsError(
+                f"store={self.path!r} contains {others[0]!r}, which is no part of a "
+                "store: give the path of a folder that is empty or does not exist."
+            )
+
+    def _locked(self):
+        file = RawFile(self._file(_LOCK))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read().decode() or "of another machine"
+            raise BlockingIOError(
+                f"The store {self.path!r} is open already, in the process {holder}. "
+                "One estimator at a time can use it: let the other one be deleted, or "
+                "its process end. Predicting needs no store."
+            ) from None
+        file.write(str(os.getpid()).encode())
+        return file
+
+    def _read_contents(self):
+        with open(self._file(_CONTENTS)) as file:
+            contents = json.load(file)
+        if contents["format"] != _FORMAT:
+            raise ValueError(
+                f"The store {self.path!r} has format {contents['format']}, and this "
+                f"version of skdeltagrad reads format {_FORMAT}. Open it with the "
+                "version that wrote it, or fit again."
+            )
+        return contents
+
+    def _write_contents(self, contents):
+        new = self._file(_CONTENTS + ".tmp")
+        with open(new, "w") as file:
+            json.dump(contents, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, self._file(_CONTENTS))
+        self._flush_names()
+
+    def _flush(self, arrays):
+        for array in arrays:
+            array.flush()
+        self._flush_names()
+
+    def _flush_names(self):
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _undo_interrupted(self):
+        """Undo an edit that was not committed."""
+        generation, entries = undo_record.read(self._file(_UNDO))
+        if generation is None or self.contents is None:
+            return
+        if generation != self.contents["generation"]:
+            return  # it was committed
+        arrays = {name: self.stored(name) for name in self.contents["arrays"]}
+        for name, places, values in entries:
+            if name in arrays:  # otherwise `keep` has replaced it
+                arrays[name].values[places] = values
+        for array in arrays.values():
+            array.clear_spare_room()
+        self._flush(arrays.values())
+
+
+def _remove(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)

@@ -1,0 +1,78 @@
+"""Files that are closed when nobody refers to them any more."""
+
+import contextlib
+import os
+import tempfile
+
+# Cost: bytes of zeros that are written at a time.
+_BLOCK_BYTES = 2**24
+
+
+class RawFile:
+    """A file that is open for reading and writing, without a buffer.
+
+    Unlike Python's own files, it may stay open for as long as there is an object that
+    needs it: it is closed with the object, and without a warning.
+
+    Parameters
+    ----------
+    path : str
+        The file is made if there is none.
+    """
+
+    def __init__(self, path):
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    @classmethod
+    def without_name(cls, folder):
+        """Return a new file, which is deleted when it is closed."""
+        file = object.__new__(cls)
+        with tempfile.TemporaryFile(dir=folder) as temporary:
+            file._descriptor = os.dup(temporary.fileno())
+        return file
+
+    def __len__(self):
+        """Number of bytes."""
+        return os.fstat(self._descriptor).st_size
+
+    def fileno(self):
+        return self._descriptor
+
+    def read(self):
+        return os.pread(self._descriptor, len(self), 0)
+
+    def write(self, *parts):
+        """Write bytes in place of what the file contains."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        for part in parts:
+            self._write_all(part)
+
+    def _write_all(self, part):
+        left = memoryview(part)
+        while len(left):  # the system may take some bytes at a time
+            left = left[os.write(self._descriptor, left) :]
+
+    def flush(self):
+        """Wait until the disk has what was written, also by a mapping."""
+        os.fsync(self._descriptor)
+
+    def erase(self):
+        """Overwrite the file with zeros, flush them, and make it empty."""
+        size = len(self)
+        if not size:
+            return
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        for first in range(0, size, _BLOCK_BYTES):
+            self._write_all(bytes(min(_BLOCK_BYTES, size - first)))
+        self.flush()
+        os.ftruncate(self._descriptor, 0)
+
+    def close(self):
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self):
+        with contextlib.suppress(AttributeError, OSError):  # it was never opened
+            self.close()
