@@ -141,7 +141,7 @@ def kill(folder, form, edit, n_kills, seed):
     is_before = []
     # Half of them near the end, where the edit is committed and the folder cleaned.
     powers = np.where(np.arange(n_kills) % 2, 8, 1)
-    lines = n_lines - ((n_lines - 1) * rng.random(n_kills) ** powers).astype(int)
+    lines = n_lines - 1 - ((n_lines - 2) * rng.random(n_kills) ** powers).astype(int)
     for number, line in enumerate(lines):
         one = shutil.copytree(original, folder / str(number))
         run(one, edit, line)
