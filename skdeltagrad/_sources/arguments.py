@@ -15,6 +15,10 @@ _CHECKS = {
 }
 
 
+class Names(tuple):
+    """Names of columns, where a plain list might hold labels."""
+
+
 class Arguments(NamedTuple):
     """`y`, `sample_weight` and `sample_id` as they were given to `fit`.
 
@@ -31,7 +35,7 @@ class Arguments(NamedTuple):
         return [name for name in self._fields if getattr(self, name) is not None]
 
     def resolved(self, names, place):
-        """Return arguments that are None, a float, a list of names, or an ndarray.
+        """Return arguments that are None, a float, `Names`, or an ndarray.
 
         Parameters
         ----------
@@ -87,7 +91,7 @@ class Arguments(NamedTuple):
         """
         columns, users = {}, {}
         for argument, value in self._asdict().items():
-            if not isinstance(value, list):
+            if not isinstance(value, Names):
                 continue
             columns[argument] = [
                 _number(name, names, argument, place) for name in value
@@ -124,17 +128,17 @@ class Arguments(NamedTuple):
 
 
 def _resolved(parameter, value, names, place):
-    if value is None:
-        return None
+    if value is None or isinstance(value, Names):
+        return value
     if isinstance(value, str):
-        return [value]
+        return Names([value])
     if parameter == "sample_weight" and isinstance(value, Real):
         return float(value)
     if isinstance(value, list | tuple):
         are_strings = len(value) > 0 and all(isinstance(one, str) for one in value)
         # It consists of labels or ids, unless a column has one of them as its name.
         if are_strings and set(value) & set(names or []):
-            return list(value)
+            return Names(value)
         # NumPy would turn numbers among strings into strings.
         value = _of_list(value)
     value = np.asarray(value)
