@@ -12,44 +12,47 @@ _BUFFER = 2**20
 def scan_dataset(dataset, arguments):
     """Return the source of a `pyarrow.dataset.Dataset`.
 
-    Parquet files without a filter are read in batches, whatever the size of their row
-    groups. Of other files, and of those whose columns differ from the data set's, as in
-    partitions, a row group or an Arrow record batch is in memory at a time.
+    pyarrow's own scanner holds at least one row group of a Parquet file, and several
+    record batches of an Arrow file. Therefore such files are read one by one here, in
+    small parts. The scanner reads what only it can: other formats, files whose columns
+    differ from those of the data set, as in partitions, and data sets with a filter.
     """
-    files = _parquet_files(dataset)
-    n_rows = None if files is None else sum(file.count_rows() for file in files)
+    files = _files(dataset)
+    # Parquet files say how many rows they have; others would have to be read.
+    is_parquet = files is not None and all(_reader(f) is _read_parquet for f in files)
+    n_rows = sum(file.count_rows() for file in files) if is_parquet else None
 
     def read(max_rows):
         if files is None:
             yield from _scanned(dataset, max_rows)
             return
         for file in files:
-            if file.physical_schema.equals(dataset.schema):
-                yield from _read_parquet(file, max_rows)
+            reader = _reader(file)
+            if reader is not None and file.physical_schema.equals(dataset.schema):
+                yield from reader(file, max_rows)
             else:
                 yield from _scanned(file, max_rows, schema=dataset.schema)
 
     return Scan(read, dataset.schema.empty_table(), arguments, n_rows)
 
 
-def _parquet_files(dataset):
-    """Return the files of a data set in their order; None if they cannot be read alone.
-
-    None: they have other formats, or there is a filter, which is the data set's.
-    """
+def _files(dataset):
+    """Return the parts of a data set in their order, or None if it has a filter."""
     try:
-        files = list(dataset.get_fragments())
+        return list(dataset.get_fragments())
     except ValueError:  # this is how pyarrow says that there is a filter
         return None
-    kind = sys.modules["pyarrow.dataset"].ParquetFileFragment
-    return files if all(isinstance(file, kind) for file in files) else None
 
 
-def _scanned(dataset, max_rows, **options):
-    # The reader of `AbstractSource` reads ahead where that is wanted.
-    return dataset.to_batches(
-        batch_size=max_rows, batch_readahead=0, fragment_readahead=0, **options
-    )
+def _reader(file):
+    """Return the function that reads a file of a data set in small parts, or None."""
+    datasets = sys.modules["pyarrow.dataset"]
+    if isinstance(file, datasets.ParquetFileFragment):
+        return _read_parquet
+    is_file = isinstance(file, datasets.FileFragment)
+    if is_file and isinstance(file.format, datasets.IpcFileFormat):
+        return _read_arrow
+    return None
 
 
 def _read_parquet(file, max_rows):
@@ -59,6 +62,23 @@ def _read_parquet(file, max_rows):
     with file.open() as opened:
         parquet = ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER)
         yield from parquet.iter_batches(batch_size=max_rows, row_groups=groups)
+
+
+def _read_arrow(file, max_rows):
+    pyarrow = sys.modules["pyarrow"]
+    # A local file is mapped: of a record batch, only the rows in use are in memory.
+    is_local = isinstance(file.filesystem, sys.modules["pyarrow.fs"].LocalFileSystem)
+    with pyarrow.memory_map(file.path) if is_local else file.open() as opened:
+        batches = pyarrow.ipc.open_file(opened)
+        for number in range(batches.num_record_batches):
+            yield batches.get_batch(number)
+
+
+def _scanned(dataset, max_rows, **options):
+    # Whoever reads the source reads ahead where that is wanted.
+    return dataset.to_batches(
+        batch_size=max_rows, batch_readahead=0, fragment_readahead=0, **options
+    )
 
 
 def scan_query(query, arguments):
