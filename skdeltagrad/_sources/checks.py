@@ -212,48 +212,56 @@ def weights(weight, place, name="sample_weight"):
 def row_ids(values, place, name="sample_id"):
     """Return ids as int64 or str; see `check_ids` for the errors."""
     if values.dtype == object:
-        refuse_missing(_missing(values), name, place)
+        _refuse_missing_objects(values, _types(values), place, name)
     return ids.check_ids(values, place.of(name), n_rows=len(values))
 
 
-def _missing(values):
-    """Return which objects say that a value is missing."""
-    return np.array(
-        [
-            type(value).__name__ in _MISSING
-            or (isinstance(value, float) and value != value)
-            for value in values.flat
-        ],
-        bool,
-    ).reshape(values.shape)
+def _types(values):
+    return set(map(type, values.ravel().tolist()))
+
+
+def _refuse_missing_objects(values, types, place, name):
+    """Raise ValueError if one of some objects, of these types, is a missing value."""
+    if not any(_says_missing(type_) or issubclass(type_, float) for type_ in types):
+        return
+    missing = [
+        _says_missing(type(value)) or (isinstance(value, float) and value != value)
+        for value in values.flat
+    ]
+    rows = np.reshape(missing, (len(values), -1)).any(axis=1)
+    refuse_missing(rows, name, place)
+
+
+def _says_missing(type_):
+    return type_.__name__ in _MISSING
 
 
 def _from_objects(values, place, name):
     """Return objects as an array of the one type that they have."""
-    missing = _missing(values)
-    refuse_missing(missing.reshape(len(values), -1).any(axis=1), name, place)
-    found = {_kind(value) for value in values.flat}
-    if found == {"integer", "float"}:
+    types = _types(values)
+    _refuse_missing_objects(values, types, place, name)
+    kinds = {_kind(type_) for type_ in types}
+    if kinds == {"integer", "float"}:
         return values.astype(np.float64)
-    if len(found) > 1 or not found <= set(_KINDS):
+    if len(kinds) > 1 or not kinds <= set(_KINDS):
         raise TypeError(
             f"{place.of(name)} holds values of several types, or of unknown ones: "
-            f"{', '.join(sorted(found))}. Convert them to one type, numbers or "
+            f"{', '.join(sorted(kinds))}. Convert them to one type, numbers or "
             "strings."
         )
-    nul = [isinstance(value, str) and "\0" in value for value in values.flat]
-    if any(nul):
+    if kinds == {"string"} and "\0" in "".join(values.flat):
+        entry = next(i for i, value in enumerate(values.flat) if "\0" in value)
+        row = np.unravel_index(entry, values.shape)[0]
         raise ValueError(
-            f"{place.of(name)} holds {values.flat[nul.index(True)]!r} in "
-            f"{place.row(nul.index(True))}: NumPy drops NUL characters at the end of a "
-            "string. Replace them."
+            f"{place.of(name)} holds {values.flat[entry]!r} in {place.row(row)}: NumPy "
+            "drops NUL characters at the end of a string. Replace them."
         )
     return np.array(values.tolist()).reshape(values.shape)
 
 
-def _kind(value):
+def _kind(type_):
     # A boolean is an integer, too: the order of `_KINDS` decides.
     for kind, types in _KINDS.items():
-        if isinstance(value, types):
+        if issubclass(type_, types):
             return kind
-    return type(value).__name__
+    return type_.__name__
