@@ -40,6 +40,7 @@ from .._reports.history import History
 from .._reports.plan import EditPlan
 from .._reports.report import UpdateReport
 from .._utils.callbacks import followed
+from .._utils.ids import check_ids
 from .._utils.lock import edit_of, one_at_a_time, starting_over
 from .._utils.sklearn_compat import CallbackSupportMixin, fit_context
 from .._utils.transaction import Transaction
@@ -238,7 +239,7 @@ class BaseDeltaGrad(
         weight = requests.check_weights(sample_weight, X.shape[0])
         ids = None
         if sample_id is not None:
-            ids = requests.check_ids(sample_id, n_rows=X.shape[0])
+            ids = check_ids(sample_id, n_rows=X.shape[0])
         return X, y, weight, ids
 
     # Edits.
@@ -718,7 +719,7 @@ class BaseDeltaGrad(
         if self._training_set.table.ids is None:
             positions.refuse_index(sample_id, "sample_id")
             name = digests.position_names
-        ids = np.unique(requests.check_ids(sample_id))
+        ids = np.unique(check_ids(sample_id))
         return digests.hashed(name(ids), key)
 
     def path_digest(self) -> str:

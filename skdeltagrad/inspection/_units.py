@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.exceptions import FitFailedWarning
 
 from .._data.group_weights import LARGEST_PART, balanced_factors
-from .._estimators.requests import check_ids
+from .._utils.ids import check_ids
 
 
 class Units:

@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import MinMaxScaler, StandardScaler, scale
 
 from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
-from skdeltagrad._estimators.requests import check_ids
+from skdeltagrad._utils.ids import check_ids
 
 N_SAMPLES = 60
 ROWS = np.arange(N_SAMPLES)
