@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,9 +39,12 @@ from .._reports import digests
 from .._reports.history import History
 from .._reports.plan import EditPlan
 from .._reports.report import UpdateReport
+from .._sources.as_source import as_source
+from .._sources.read_ahead import read_ahead
 from .._utils.callbacks import followed
 from .._utils.ids import check_ids
 from .._utils.lock import edit_of, one_at_a_time, starting_over
+from .._utils.progress import each
 from .._utils.sklearn_compat import CallbackSupportMixin, fit_context
 from .._utils.transaction import Transaction
 from .._utils.typing import Ids, MatrixLike, OnMissing, Positions
@@ -137,10 +140,10 @@ class BaseDeltaGrad(
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X: MatrixLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        sample_id: ArrayLike | None = None,
+        X: MatrixLike | Any,
+        y: ArrayLike | str | None = None,
+        sample_weight: ArrayLike | str | None = None,
+        sample_id: ArrayLike | str | None = None,
     ) -> Self:
         """Fit the model, and keep the rows and what edits will need.
 
@@ -148,6 +151,10 @@ class BaseDeltaGrad(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows; copied. float32 rows stay float32, sparse ones become CSR.
+            With `store`, also an Arrow table or data set, a data frame or a lazy query
+            of polars, or an iterable of batches (X, y[, sample_weight[, sample_id]]):
+            they are read in batches, and `y`, `sample_weight` and `sample_id` may be
+            names of columns.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Labels or targets; several targets for regression only.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
@@ -175,7 +182,8 @@ class BaseDeltaGrad(
         warn_of_ignored(self, stacklevel=4)  # through the two decorators
         started = perf_counter()
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        changing = self._changing("fit", is_one_run=True, X=X, y=y, metadata=weights)
+        is_one_run = self.store is None  # otherwise the rows are written first
+        changing = self._changing("fit", is_one_run, X=X, y=y, metadata=weights)
         with changing as transaction:
             self._fit(transaction, X, y, sample_weight, sample_id, started)
         self._training_set.give_back()
@@ -202,7 +210,11 @@ class BaseDeltaGrad(
 
     def _store_in_memory(self, transaction, X, y, sample_weight, sample_id):
         """Return the training set of the rows given to `fit`, and their `Targets`."""
-        X, y, given_weight, ids = self._checked(X, y, sample_weight, sample_id)
+        X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
+        given_weight = requests.check_weights(sample_weight, X.shape[0])
+        ids = None
+        if sample_id is not None:
+            ids = check_ids(sample_id, n_rows=X.shape[0])
         targets = self._fit_targets(y, given_weight)
         weight = given_weight * targets.factor
         requests.check_some_count(np.count_nonzero(weight))
@@ -219,10 +231,14 @@ class BaseDeltaGrad(
                 "store_data=False keeps no rows, and store is where they are kept: set "
                 "store=None or store_data=True."
             )
+        source = as_source(X, y, sample_weight, sample_id)
         folder = folder_for(self.store, vars(self).get("_training_set"), transaction)
-        X, y, given_weight, ids = self._checked(X, y, sample_weight, sample_id)
-        batches = _in_batches(X, y, given_weight, ids)
-        training_set = written(batches, folder, self.store, transaction)
+        batches = read_ahead(source.batches(_BATCH_ROWS))
+        n_batches = source.n_rows and -(-source.n_rows // _BATCH_ROWS)
+        training_set = written(
+            each("batches of rows", _with_targets(batches), n_batches), folder,
+            self.store, transaction,
+        )  # fmt: skip
         table = training_set.table
         given_weight = table.weight
         targets = self._fit_targets(table.y, given_weight)
@@ -232,15 +248,11 @@ class BaseDeltaGrad(
             targets.y, weight, given_weight if self.standardize else None
         )
         training_set.summarise(self.fit_intercept, self.standardize)
+        self.n_features_in_ = source.n_features
+        vars(self).pop("feature_names_in_", None)
+        if source.feature_names is not None:
+            self.feature_names_in_ = source.feature_names
         return training_set, targets
-
-    def _checked(self, X, y, sample_weight, sample_id):
-        X, y = validate_data(self, X, y, multi_output=True, **ROW_CHECKS)
-        weight = requests.check_weights(sample_weight, X.shape[0])
-        ids = None
-        if sample_id is not None:
-            ids = check_ids(sample_id, n_rows=X.shape[0])
-        return X, y, weight, ids
 
     # Edits.
 
@@ -774,8 +786,12 @@ class BaseDeltaGrad(
         return tags
 
 
-def _in_batches(*arrays):
-    """Yield slices of arrays, and None for None."""
-    for first in range(0, arrays[0].shape[0], _BATCH_ROWS):
-        some = slice(first, first + _BATCH_ROWS)
-        yield [None if array is None else array[some] for array in arrays]
+def _with_targets(batches):
+    """Yield rows, targets, weights and ids; raise ValueError without targets."""
+    for X, y, weight, ids in batches:
+        if y is None:
+            raise ValueError(
+                "requires y to be passed, but the target y is None: pass y to fit, or "
+                "batches (X, y)."
+            )
+        yield X, y, np.ones(len(y)) if weight is None else weight, ids

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from . import requests
+from .._utils.ids import check_ids
 
 # Attributes that a display of an estimator in a notebook leaves out: one entry a row.
 _NOT_DISPLAYED = ("positions_", "sample_ids_")
@@ -29,7 +29,7 @@ class SampleIds(Sequence):
 
     def __contains__(self, sample_id: object) -> bool:
         try:
-            wanted = requests.check_ids([sample_id])
+            wanted = check_ids([sample_id])
         except (TypeError, ValueError):
             return False
         if wanted.dtype.kind != self._table.ids.dtype.kind:
