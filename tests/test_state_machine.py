@@ -371,7 +371,7 @@ class Machine(RuleBasedStateMachine):
         gone = [p for p, row in self.table.items() if row.id in ids]
         done = self.edit(
             lambda model: model.unlearn(sample_id=sorted(ids)),
-            self.without(gone), operation="partial_unfit", n_removed=len(gone),
+            self.without(gone), operation="unlearn", n_removed=len(gone),
         )  # fmt: skip
         if done:
             self.last_request = {"sample_id": sorted(ids)}
@@ -398,7 +398,7 @@ class Machine(RuleBasedStateMachine):
             key = (lambda row: row[:3]) if by_weight else (lambda row: row[:2])
             found = sorted(key(before[p]) for p in before.keys() - left)
             assert found == sorted(map(key, wanted))
-        self.edit(request, table, operation="partial_unfit", n_removed=len(gone))
+        self.edit(request, table, operation="unlearn", n_removed=len(gone))
 
     @precondition(lambda self: self.stored and self.last_request is not None)
     @rule()
@@ -712,7 +712,7 @@ class Machine(RuleBasedStateMachine):
         assert report.n_added == n_added
         assert report.n_not_found == n_not_found
         assert report.membership_checked
-        if operation == "partial_unfit":
+        if operation in ("unlearn", "partial_unfit"):
             assert (report.membership_error_rate == 0.0) == self.stored
         assert str(report)
         return report

@@ -4,10 +4,11 @@
     TrainingSet -> fit or edited of an engine                -> another engine
     engine      -> coef_, intercept_, update_report_
 
-`BaseDeltaGrad` has six mixins of one idea each: `SharedParameters`, `Persistent`
-(copies, dumps and the purge), `Refinable` (absolute bounds, and what is published under
-them), `WithContents` (which rows there are), `SearchableForRows` (what `assert_erased`
-asks), and scikit-learn's support for callbacks.
+`BaseDeltaGrad` has seven mixins of one idea each: `PlainWords` (other names of edits),
+`SharedParameters`, `Persistent` (copies, dumps and the purge), `Refinable` (absolute
+bounds, and what is published under them), `WithContents` (which rows there are),
+`SearchableForRows` (what `assert_erased` asks), and scikit-learn's support for
+callbacks.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from .export import with_scaler
 from .ignored_parameters import warn_of_ignored
 from .parameters import VALIDATED, SharedParameters
 from .persistence import Persistent
+from .plain_words import PlainWords
 from .refining import Refinable, lineage_of, new_lineage
 
 ROW_CHECKS = {
@@ -70,6 +72,7 @@ _BATCH_ROWS = 2**16
 
 
 class BaseDeltaGrad(
+    PlainWords,
     SharedParameters,
     Persistent,
     Refinable,
@@ -303,14 +306,10 @@ class BaseDeltaGrad(
         KeyError
             When no row has an id.
         """
-        started = self._begin_edit(on_missing, request_id)
-        training_set, edit = self._find_rows(
-            X, y, position, sample_id, sample_weight, on_missing
-        )
-        return self._edit("partial_unfit", started, training_set, edit, request_id)
-
-    # The usual word for it; not a second method.
-    unlearn = partial_unfit
+        return self._unfit(
+            "partial_unfit", X, y, position, sample_id, sample_weight, on_missing,
+            request_id,
+        )  # fmt: skip
 
     @one_at_a_time
     def plan_unfit(
@@ -390,6 +389,28 @@ class BaseDeltaGrad(
         ValueError, IndexError, KeyError
             As for `partial_unfit`.
         """
+        return self._refit(
+            "partial_refit", X, y, position, sample_id, sample_weight, replace,
+            remove_position, remove_id, on_missing, request_id,
+        )  # fmt: skip
+
+    # What these methods, and those of `PlainWords`, do; `operation` is what reports
+    # call it.
+
+    def _unfit(
+        self, operation, X, y, position, sample_id, sample_weight, on_missing,
+        request_id,
+    ):  # fmt: skip
+        started = self._begin_edit(on_missing, request_id)
+        training_set, edit = self._find_rows(
+            X, y, position, sample_id, sample_weight, on_missing
+        )
+        return self._edit(operation, started, training_set, edit, request_id)
+
+    def _refit(
+        self, operation, X, y, position, sample_id, sample_weight, replace,
+        remove_position, remove_id, on_missing, request_id,
+    ):  # fmt: skip
         started = self._begin_edit(on_missing, request_id)
         table = self._training_set.table
         if not table.is_stored:
@@ -419,9 +440,7 @@ class BaseDeltaGrad(
             edit = requests.addition(
                 table, added, position, sample_id, replace, on_missing
             ).also(removal)
-        return self._edit(
-            "partial_refit", started, self._training_set, edit, request_id
-        )
+        return self._edit(operation, started, self._training_set, edit, request_id)
 
     # Requests.
 

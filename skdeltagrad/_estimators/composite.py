@@ -100,7 +100,7 @@ TransformedTargetRegressor, FrozenEstimator or an estimator of this library
         be that of a fit without the rows: for searches, calibration, bagging, stacking,
         and pipelines that resample rows.
     """
-    _all_or_none("partial_unfit", _parts(model, X, y), kwargs)
+    _all_or_none("unlearn", _parts(model, X, y), kwargs)
     return model
 
 

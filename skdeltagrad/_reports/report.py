@@ -25,8 +25,9 @@ class UpdateReport:
     Attributes
     ----------
     operation : str
-        "fit", "partial_unfit", "partial_refit", "refine" or "purge". Public, like all
-        attributes up to `versions`.
+        "fit", "purge", "refine", or the edit that was called: "unlearn", "add",
+        "correct", "partial_unfit" or "partial_refit". Public, like all attributes up to
+        `versions`.
     solver : str
     estimator : str or None
         Name of the estimator's class. None in reports of earlier versions.

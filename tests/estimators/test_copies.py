@@ -301,7 +301,7 @@ def test_callbacks_that_pickle_each_other_do_not_wait_for_ever():
 
     def pickling(estimator):
         def callback(report):
-            if report.operation != "partial_unfit":
+            if report.operation != "unlearn":
                 return
             both_edit.wait()
             pickle.dumps(estimator)

@@ -129,7 +129,7 @@ def test_edits_after_a_refinement_are_those_of_any_model(rows):
     model = DeltaGradLogisticRegression(edit_tol=1e-3).fit(X, y)
     model.refine(distance=1e-10).unlearn(position=np.arange(20))
     report = model.update_report_
-    assert report.operation == "partial_unfit"
+    assert report.operation == "unlearn"
     assert report.coef_bound is None
     assert report.change_bound < 1e-3
     fresh = DeltaGradLogisticRegression().fit(X[20:], y[20:]).refine(distance=1e-10)

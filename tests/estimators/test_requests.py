@@ -515,7 +515,7 @@ def test_a_retried_request_does_nothing(fitted_with_ids, data, request_):
     assert fitted_with_ids.trajectory_ is trajectory
     assert fitted_with_ids.coef_ is coef
     report = fitted_with_ids.update_report_
-    assert report.operation == "partial_unfit"
+    assert report.operation == "unlearn"
     assert (report.n_removed, report.n_steps, report.n_samples) == (0, 0, 57)
     assert report.n_not_found == (1 if request_ == "sample_id" else 3)
 
@@ -1305,4 +1305,5 @@ def test_unlearn_is_partial_unfit(fitted, data):
     assert fitted.unlearn(X[:3], y[:3]) is fitted
     assert twin.partial_unfit(X[:3], y[:3]) is twin
     assert_array_equal(fitted.coef_, twin.coef_)
-    assert fitted.update_report_.operation == "partial_unfit"
+    assert fitted.update_report_.operation == "unlearn"
+    assert twin.update_report_.operation == "partial_unfit"

@@ -173,7 +173,7 @@ def test_tasks_are_a_tree(cancer, replay_always, name):
     assert callback.given[0] is X
     assert callback.given[2] == {"sample_weight": weight}
     edit(model, X, y)
-    operations = ["fit", "partial_unfit", "partial_refit", "partial_refit"]
+    operations = ["fit", "unlearn", "partial_refit", "partial_refit"]
     assert callback.names("setup") == callback.names("teardown") == operations
     assert [root.task_name for root in callback.roots] == operations
     assert callback.open == []
@@ -202,12 +202,12 @@ def test_a_callback_that_fails_changes_nothing(cancer, contents, replay_always, 
     model = clone(MODELS[name]).fit(X, y)
     edits = {
         "fit": lambda: model.fit(X[:400], y[:400]),
-        "partial_unfit": lambda: model.unlearn(position=[1, 2]),
+        "unlearn": lambda: model.unlearn(position=[1, 2]),
         "partial_refit": lambda: model.partial_refit(),
     }
     for operation, run in edits.items():
         for hook in ("setup", "begin", "end", f"end {operation}", "teardown"):
-            if (name, operation, hook) == ("newton", "partial_unfit", "end"):
+            if (name, operation, hook) == ("newton", "unlearn", "end"):
                 continue  # there is no subtask
             callback = Followed(fail_at=hook)
             model.set_callbacks(callback)
@@ -257,7 +257,7 @@ def test_callbacks_in_dumps(cancer, contents):
 
     callback = Copies()
     model.set_callbacks(callback).unlearn(position=0)
-    assert callback.copy.update_report_.operation == "partial_unfit"
+    assert callback.copy.update_report_.operation == "unlearn"
     assert not [key for key in vars(callback.copy) if "callback_" in key]
     callback.copy.unlearn(position=1)
 
