@@ -406,10 +406,11 @@ class OptimumEngine(AbstractEngine):
 
     @_with_few_threads
     def refined(self, training_set, distance, scale, from_zero=False):
-        table, engine = training_set.table, self
+        table = training_set.table
+        model = replace(self.model, spread=training_set.spread)
+        # Rounding depends on where columns are centred, and must not on earlier rows.
+        engine = replace(self, model=model)._about(training_set.centre())
         if from_zero:
-            model = replace(self.model, spread=training_set.spread)
-            engine = replace(self, model=model)._about(training_set.centre())
             engine = engine.fit(training_set)
         row_counts = engine._count(table, table.live_indices())
         problem = engine._problem(training_set, NO_EDIT, row_counts)
@@ -442,6 +443,7 @@ class OptimumEngine(AbstractEngine):
             self, iterate=found.iterate, reference=found.iterate,
             gradient_sums=found.gradient_sums, noise=found.noise,
             curvature=found.curvature, row_counts=row_counts, distance_since_pass=0.0,
+            converged=self.converged or found.coef_bound <= goal.distance,
             report=report, recycled=None if self.keeps_hessian else problem.recycled,
         )  # fmt: skip
 
