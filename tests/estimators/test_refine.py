@@ -6,7 +6,7 @@ from adversarial_edits import Sequence, published, quiet
 from hypothesis import settings
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skdeltagrad import (
     DeltaGradLogisticRegression,
@@ -98,17 +98,47 @@ def test_a_distance_is_not_refused_because_of_rows_that_were_removed(
     assert np.abs(edited.coef_ - fresh.coef_).max() <= 2e-10
 
 
-def test_the_report_of_a_fit_from_zero_counts_what_was_tried_before(rows):
+@pytest.mark.parametrize(("first", "second"), [(2.2, 1.8), (1.5, 3.0), (0.0, 2.2)])
+def test_what_can_be_reached_does_not_depend_on_rows_that_were_removed(first, second):
+    """Means of columns moved across where columns begin to be centred, or away."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 30)) + second
+    y = (X[:, 0] + rng.standard_normal(400) > second).astype(int)
+    X[200:] += 2.0 * (first - second)
+    edited = DeltaGradLogisticRegression(curvature="exact").fit(X, y)
+    edited.unlearn(position=np.arange(200, 400))
+    fresh = clone(edited).fit(X[:200], y[:200])
+    assert (edited._engine.model.centre != fresh._engine.model.centre).any()
+    floors = [
+        estimator._engine.refined(estimator._training_set, 1e-30, np.ones((1, 31)))
+        for estimator in (edited, fresh)
+    ]
+    one, other = (floor.summary()["coef_bound"] for floor in floors)
+    assert one == pytest.approx(other, rel=0.05)
+
+
+def test_near_what_can_be_reached_the_report_counts_a_fit_from_zero(rows):
+    """Steps aim at half of the distance, so that the fit decides what is refused."""
+    model = DeltaGradLogisticRegression().fit(*rows)
+    of_fit = model.update_report_
+    tried = model._engine.refined(model._training_set, 1e-30, np.ones((1, 4)))
+    floor = tried.summary()["coef_bound"]
+    model.refine(distance=1.5 * floor)
+    report = model.update_report_
+    assert report.coef_bound <= 1.5 * floor
+    assert report.n_passes > of_fit.n_passes
+    assert report.n_hessians >= of_fit.n_hessians
+    model.refine(distance=4.0 * floor)
+    assert model.update_report_.n_passes < of_fit.n_passes
+
+
+def test_a_refined_model_has_converged(rows):
+    """Whatever it was before: a warning would say that an edit was stopped."""
     X, y = rows
-    around = X.copy()
-    around[40:] += 1e6
-    model = DeltaGradLogisticRegression().fit(around, y)
-    with quiet():
-        model.unlearn(position=np.arange(40, 200))
-        fresh = DeltaGradLogisticRegression().fit(X[:40], y[:40])
-        of_fit = fresh.update_report_.n_passes
-        model.refine(distance=1e-10)
-    assert model.update_report_.n_passes >= of_fit + 1
+    with pytest.warns(ConvergenceWarning):
+        model = DeltaGradLogisticRegression(max_iter=1).fit(X, y)
+    assert model.refine(distance=1e-9).update_report_.coef_bound <= 1e-9
+    model.unlearn(position=3).refine(distance=1e-9)
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
