@@ -1,6 +1,7 @@
 """What `inspection` asks of a fitted estimator."""
 
 import numpy as np
+from sklearn.base import clone
 
 from .._data.edit import Edit
 
@@ -46,6 +47,17 @@ class InspectedEstimator:
         """Return stored targets as they were given to `fit`: labels for codes."""
         classes = getattr(self._estimator, "classes_", None)
         return y if classes is None else classes[y]
+
+    def unfitted(self):
+        """Return an estimator for some of the rows, with their stored weights.
+
+        These contain the factors of a ``class_weight`` dict already, but not those of
+        "balanced", which depend on the rows.
+        """
+        other = clone(self._estimator).set_params(verbose=0, callback=None)
+        if isinstance(getattr(other, "class_weight", None), dict):
+            other.set_params(class_weight=None)
+        return other
 
     def targets_without(self, index):
         """Return `Targets` after the rows of some storage indices have left."""

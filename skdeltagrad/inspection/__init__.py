@@ -16,6 +16,8 @@ from ._functions import (
 )
 from ._influential_set import InfluentialSet, influential_set
 from ._results import DataValues, Influence, Jackknife, LeaveOneOut
+from ._semivalues import SemiValues, semivalues
+from ._utility import Utility
 
 __all__ = [
     "CoefficientSummary",
@@ -26,7 +28,9 @@ __all__ = [
     "InfluentialSet",
     "Jackknife",
     "LeaveOneOut",
+    "SemiValues",
     "UnitsDisplay",
+    "Utility",
     "covariance",
     "data_values",
     "diagnostics",
@@ -35,5 +39,6 @@ __all__ = [
     "jackknife",
     "jackknife_plus",
     "leave_one_out",
+    "semivalues",
     "summary",
 ]

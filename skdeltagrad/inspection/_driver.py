@@ -194,6 +194,27 @@ class Driver:
         """Coefficients (n, n_outputs, n_features) and intercepts (n, n_outputs)."""
         return self._engine.model.coefficients(iterates)
 
+    def iterate_of(self, fitted):
+        """The coefficients of another fitted estimator as an iterate of this one."""
+        n_outputs, n_dof = self.iterate.shape
+        coef = np.reshape(fitted.coef_, (n_outputs, -1))
+        if n_dof == coef.shape[1]:
+            return coef
+        intercept = np.reshape(fitted.intercept_, n_outputs)
+        intercept = intercept + coef @ self._engine.model.centre
+        return np.column_stack([coef, intercept])
+
+    def training_rows(self):
+        """Copies of the rows, their targets, and their weights, by position."""
+        index = self.units.index
+        X = self._training_set.rows.read(index)
+        return X, self.targets(), self._table.weight[index]
+
+    def targets(self):
+        """Targets or labels of the rows as `fit` was given them, by position."""
+        y = self.inspected.given_targets(self.units.y[self.units.index])
+        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
     def joined(self, iterates):
         """Coefficients, and the intercept behind them if there is one.
 

@@ -108,7 +108,6 @@ def leave_one_out(
 
     driver.run(use)
     values = own[units.index]
-    targets = driver.inspected.given_targets(units.y[units.index])
     coef = intercept = predictions_of_X = None
     if X is not None and not is_classifier(estimator):
         predictions_of_X = _squeezed(driver.inspected.predictions(of_X), 2)
@@ -123,7 +122,7 @@ def leave_one_out(
         unit=units.of_row,
         decision_values=_squeezed(values, 1),
         predictions=_predictions(driver, values),
-        targets=targets if targets.ndim == 1 else _squeezed(targets, 1),
+        targets=driver.targets(),
         residuals=_squeezed(driver.residuals(values), 1),
         influence=influence,
         error=error,

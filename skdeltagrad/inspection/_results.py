@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -212,8 +212,27 @@ class Jackknife(AbstractResult):
         }
 
 
+class AbstractValues(AbstractUnitResult):
+    """What units are worth to a score: negative where they do harm."""
+
+    values: np.ndarray
+
+    ranked_by = "values"
+
+    def most_harmful(self, n: int = 10) -> Self:
+        """Return the n units with the lowest values, the lowest first."""
+        return self._first(self.values, n, nan=np.inf)
+
+    def _facts(self):
+        n_harmful = np.count_nonzero(self.values < 0)
+        return {
+            "values": self._spread(self.values),
+            "harmful": f"{n_harmful:,} have negative values",
+        }
+
+
 @dataclass(frozen=True, repr=False, eq=False)
-class DataValues(AbstractUnitResult):
+class DataValues(AbstractValues):
     """Result of `data_values`.
 
     Attributes
@@ -240,19 +259,7 @@ class DataValues(AbstractUnitResult):
     unit_name: str = "position"
     sample_ids: np.ndarray | None = None
 
-    ranked_by = "values"
     _further = ("scores",)
-
-    def most_harmful(self, n: int = 10) -> DataValues:
-        """Return the n units with the lowest values, the lowest first."""
-        return self._first(self.values, n, nan=np.inf)
 
     def _title(self):
         return f"{self._counted()}, score {self.score:.4g}"
-
-    def _facts(self):
-        n_harmful = np.count_nonzero(self.values < 0)
-        return {
-            "values": self._spread(self.values),
-            "harmful": f"{n_harmful:,} (without them the score rises)",
-        }

@@ -70,14 +70,21 @@ class Units:
         kinds = model.loss.essential_kinds(
             self.y[self.index], self.weight[self.index], model.centre is not None
         )
+        self._has_kind = np.ones((len(self), 0), bool)
         if kinds is not None:
             counts, n_kinds = kinds >= 0, int(kinds.max(initial=0)) + 1
             n_rows = self._by_class(counts, np.maximum(kinds, 0), n_kinds)
+            self._has_kind = n_rows > 0
             is_whole = (n_rows > 0) & (n_rows == n_rows.sum(axis=0))
             self.is_defined &= ~is_whole.any(axis=1)
 
     def __len__(self):
         return len(self.names)
+
+    def have_model(self, units):
+        """Whether there is a model of the same outputs of some units alone."""
+        is_complete = self._has_kind[units].any(axis=0) >= self._has_kind.any(axis=0)
+        return bool(self.has_weight[units].any() and is_complete.all())
 
     def described(self, units=slice(None)):
         """Return attributes of `AbstractUnitResult` that describe some units."""
