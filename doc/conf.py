@@ -59,7 +59,7 @@ numpydoc_validation_checks = {
 # attributes, not parameters; and plan_unfit refers to partial_unfit.
 numpydoc_validation_exclude = {
     r"\.(densify|sparsify|score|predict\w*|decision_function)$",
-    r"\.(UpdateReport|EditPlan|Trajectory|History|LeaveOneOut|Jackknife|DataValues|Influence)\b",
+    r"\.(UpdateReport|EditPlan|Trajectory|History|LeaveOneOut|Jackknife|DataValues|Influence|Statement|PrivacyProfile)\b",
     r"\.plan_unfit$",
 }
 
