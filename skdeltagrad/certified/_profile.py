@@ -59,8 +59,11 @@ def privacy_profile(
     was published while a row was there with one that was published after its removal.
     Without the row the coefficients would have been at a distance d. With noise of a
     standard deviation s, and k publications while the row was there, that observer
-    learns about the row at most what ``mu = sqrt(k) d / s`` says. Values of 0.1 or less
-    hide a row well, and values above 5 reveal it.
+    learns about the row at most what ``mu = sqrt(k) d / s`` says. A test whether the
+    row was there, with 5% false alarms, recognises 6% of such rows with mu = 0.1, 26%
+    with 1, and all with 5. The user guide recommends noise with which mu is at most 1
+    for 99% of the rows; since mu is proportional to ``1 / noise``, that is
+    ``np.quantile(privacy_profile(est, noise=1.0).mu, 0.99)``.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from ._statement import SEEDED, Statement, not_covered
 
 
 class Publisher:
-    """Publish models so that removed rows leave no trace in what is published.
+    """Publish models so that removed rows leave no usable trace in them.
 
     An edited model is not exactly the one that was never trained with the removed rows:
     it is near to it, and the difference depends on them. `publish` brings the
@@ -42,8 +42,9 @@ class Publisher:
         usual, and must be kept secret. It is refined at once, so that noise which is
         too small for the accuracy of its arithmetic is refused here.
     noise : float
-        Standard deviation of the noise of a coefficient whose scale is 1. It does not
-        depend on the rows, and must not be chosen with a look at them.
+        Standard deviation of the noise of a coefficient whose scale is 1. It is public,
+        and should not be computed from the rows. For standardised columns, 1e-4 is a
+        good start, and ten times as much if that is refused.
     epsilon, delta : float
         What all publications together guarantee.
     n_publications : int
