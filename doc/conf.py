@@ -4,6 +4,7 @@ python -m sphinx -W --keep-going -b html doc doc/_build/html
 """
 
 import sys
+from dataclasses import is_dataclass
 from datetime import date
 from pathlib import Path
 
@@ -112,6 +113,12 @@ html_theme_options = {
 }
 
 
+def without_signature(app, what, name, obj, *_):
+    """Results are not made by users: what they consist of is in their attributes."""
+    return ("", None) if what == "class" and is_dataclass(obj) else None
+
+
 def setup(app):
-    """What is drawn anew by every build."""
+    """What is drawn anew by every build, and signatures."""
     app.connect("builder-inited", _architecture.draw)
+    app.connect("autodoc-process-signature", without_signature)
