@@ -32,7 +32,7 @@ class Arguments(NamedTuple):
 
     def given(self):
         """Return the names of the parameters that were given."""
-        return [name for name in self._fields if getattr(self, name) is not None]
+        return tuple(n for n in self._fields if getattr(self, n) is not None)
 
     def resolved(self, names, place):
         """Return arguments that are None, a float, `Names`, or an ndarray.

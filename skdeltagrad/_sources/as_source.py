@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .arguments import Arguments
-from .checks import Place
+from .place import Place
 from .scans import scan_dataset, scan_query
 from .source import AbstractSource, TableSource
 from .streams import BatchStream, has_two_dimensions, is_batch

@@ -38,6 +38,10 @@ class Batch(NamedTuple):
             return self
         return Batch(*(None if array is None else array[start:stop] for array in self))
 
+    def copy(self):
+        """Return a batch that shares no memory with what the user gave."""
+        return Batch(*(None if array is None else array.copy() for array in self))
+
 
 def joined(batches):
     """Return one batch with the rows of several."""

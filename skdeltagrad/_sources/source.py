@@ -8,30 +8,43 @@ import numpy as np
 from . import checks
 from .arguments import Arguments
 from .batch import Batch, resized
-from .checks import Place
+from .form import Form
+from .place import Place
 from .tables import AbstractTable
 
 
 class AbstractSource(ABC):
     """Training rows that are read in batches, each time in the same order.
 
-    Attributes
+    Parameters
     ----------
-    n_features : int
-    feature_names : ndarray of object, or None
-    dtype : dtype
-        float32 or float64.
-    is_sparse : bool
-        Whether batches have CSR matrices.
+    form : Form
     n_rows : int or None
         None: it is not known before all are read.
     """
 
-    n_features: int
-    feature_names: np.ndarray | None
-    dtype: np.dtype
-    is_sparse: bool
-    n_rows: int | None
+    def __init__(self, form: Form, n_rows: int | None):
+        self.form, self.n_rows = form, n_rows
+
+    @property
+    def n_features(self) -> int:
+        return self.form.n_features
+
+    @property
+    def feature_names(self) -> np.ndarray | None:
+        """Names as an array of objects, or None."""
+        names = self.form.names
+        return None if names is None else np.array(names, dtype=object)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the features, float32 or float64."""
+        return self.form.dtype
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether batches have CSR matrices."""
+        return self.form.is_sparse
 
     def batches(self, max_rows: int) -> Iterator[Batch]:
         """Read all rows.
@@ -83,42 +96,12 @@ class TableSource(AbstractSource):
                 f"{(table.n_rows, table.n_columns)}, and {len(taken)} of its columns "
                 "are named by other parameters. Give at least one column of numbers."
             )
-        self.dtype = table.float_dtype(self._columns, place)
-        self.feature_names = _feature_names(table, self._columns)
-        self.n_features = len(self._columns)
-        self.n_rows, self.is_sparse = table.n_rows, table.is_sparse
-
-    def check_like(self, other):
-        """Raise unless the rows of another source can follow those of this one."""
-        place = other._place
-        X = place.of("X")
-        if other.is_sparse != self.is_sparse:
-            forms = {True: "sparse", False: "dense"}
-            raise TypeError(
-                f"{X} is {forms[other.is_sparse]}, and the batches before it are "
-                f"{forms[self.is_sparse]}. Convert them to one form."
-            )
-        if other.n_features != self.n_features or (
-            _listed(other.feature_names) != _listed(self.feature_names)
-        ):
-            raise ValueError(
-                f"{X} has other columns than the batches before it: "
-                f"{_difference(other, self)}. Give the same columns in the same order."
-            )
-        if other.dtype != self.dtype:
-            raise TypeError(
-                f"{X} becomes {other.dtype}, and the batches before it {self.dtype}. "
-                "Convert them to one type with astype."
-            )
-        if other._arguments.given() != self._arguments.given():
-            with_it, before = (
-                ", ".join(source._arguments.given()) or "nothing"
-                for source in (other, self)
-            )
-            raise ValueError(
-                f"with {X} came {with_it}, and with the batches before it {before}. "
-                "Give y, sample_weight and sample_id with all batches or with none."
-            )
+        form = Form(
+            len(self._columns), _feature_names(table, self._columns),
+            table.float_dtype(self._columns, place), table.is_sparse,
+            self._arguments.given(),
+        )  # fmt: skip
+        super().__init__(form, table.n_rows)
 
     def parts(self, max_rows):
         for start in range(0, self.n_rows, max_rows):
@@ -143,62 +126,42 @@ def _feature_names(table, columns):
             "feature names must all be strings, or none of them. Convert them with "
             "X.columns = X.columns.astype(str)."
         )
-    return np.array(names, dtype=object) if True in are_strings else None
-
-
-def _listed(names):
-    return None if names is None else names.tolist()
-
-
-def _difference(other, first):
-    """Say how the columns of a source differ from those of the first one."""
-    if other.n_features != first.n_features:
-        return f"{other.n_features} features, not {first.n_features}"
-    if other.feature_names is None or first.feature_names is None:
-        missing = "has no names" if other.feature_names is None else "has names"
-        return f"it {missing}"
-    pairs = zip(other.feature_names, first.feature_names, strict=True)
-    number, (now, before) = next(
-        (number, pair) for number, pair in enumerate(pairs) if pair[0] != pair[1]
-    )
-    return f"feature {number} is {now!r}, not {before!r}"
+    return tuple(names) if True in are_strings else None
 
 
 def _uniform(parts):
     """Yield batches whose arrays can be joined; there is at least one row."""
-    first = None
+    kept = None
     for place, batch in parts:
-        if first is None:
-            first = batch
-        y = _like_first(batch.y, first.y, "y", place)
-        ids = _like_first(batch.ids, first.ids, "sample_id", place)
+        if kept is None:
+            # Empty copies, which do not keep the first rows in memory.
+            kept = [None if a is None else a[:0].copy() for a in (batch.y, batch.ids)]
+        y = _like(kept[0], batch.y, "y", place)
+        ids = _like(kept[1], batch.ids, "sample_id", place)
         yield Batch(batch.X, y, batch.weight, ids)
-    if first is None:
+    if kept is None:
         raise ValueError(
             "X has no rows: nothing can be fitted. Check the filter, the folder or "
             "the generator that the rows come from."
         )
 
 
-def _like_first(values, first, name, place):
+def _like(first, values, name, place):
     """Return values with the dtype of the first ones; strings may be longer."""
     if first is None:
         return None
     if values.shape[1:] != first.shape[1:]:
+        before = "one dimension" if first.ndim == 1 else f"{first.shape[1]} columns"
         raise ValueError(
-            f"{place.of(name)} has shape {values.shape}, and the rows before have "
-            f"{first.shape}. Give the same number of targets for all rows."
+            f"{place.of(name)} has shape {values.shape}, and those of the rows before "
+            f"had {before}. Give the same targets for all rows."
         )
-    if values.dtype == first.dtype:
+    old, new = first.dtype, values.dtype
+    if new == old or new.kind == old.kind == "U":
         return values
-    if values.dtype.kind == first.dtype.kind == "U":
-        return values
-    is_exact = "U" not in (values.dtype.kind, first.dtype.kind) and np.can_cast(
-        values.dtype, first.dtype, "safe"
-    )
-    if not is_exact:
+    if "U" in (new.kind, old.kind) or not np.can_cast(new, old, "safe"):
         raise TypeError(
-            f"{place.of(name)} has dtype {values.dtype} from {place.row(0)} on, and "
-            f"{first.dtype} before. Convert all of it to one type."
+            f"{place.of(name)} has dtype {new} from {place.row(0)} on, and {old} "
+            "before. Convert all of it to one type."
         )
-    return checks.floats(values, first.dtype, place, name)
+    return checks.floats(values, old, place, name)

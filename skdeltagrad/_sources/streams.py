@@ -4,7 +4,7 @@ from abc import abstractmethod
 from itertools import chain
 
 from .arguments import Arguments
-from .checks import Place
+from .place import Place
 from .source import AbstractSource, TableSource
 from .tables import table_of
 
@@ -24,15 +24,15 @@ class AbstractStream(AbstractSource):
         Of the first table.
     own : Arguments, optional
         Those that came with the first table alone.
+    n_rows : int, optional
     """
 
-    def __init__(self, first, arguments, place, own=None):
+    def __init__(self, first, arguments, place, own=None, n_rows=None):
         self._arguments = arguments.resolved(first.names, place)
-        self._form = self._source(first, own or Arguments(), 0, place)
-        self.n_features = self._form.n_features
-        self.feature_names = self._form.feature_names
-        self.dtype, self.is_sparse = self._form.dtype, self._form.is_sparse
-        self.n_rows = None
+        if n_rows is not None:
+            self._arguments.check_lengths(n_rows, place)
+        source = self._source(first, own or Arguments(), 0, place)
+        super().__init__(source.form, n_rows)
 
     @abstractmethod
     def _tables(self, max_rows):
@@ -59,7 +59,7 @@ class AbstractStream(AbstractSource):
         n_read = 0
         for table, own, place in self._tables(max_rows):
             source = self._source(table, own, n_read, place)
-            self._form.check_like(source)
+            self.form.check_same(source.form, place)
             yield from source.parts(max_rows)
             n_read += table.n_rows
         self._arguments.check_lengths(n_read, Place())
@@ -96,6 +96,13 @@ class BatchStream(AbstractStream):
         first, own, place = self._first
         super().__init__(first, arguments, place, own)
 
+    def parts(self, max_rows):
+        # The arrays of a list stay as they are. A generator may fill the same ones
+        # again, and does so in another thread where the next batch is read ahead.
+        stays = isinstance(self._X, list | tuple)
+        for place, batch in super().parts(max_rows):
+            yield place, batch if stays else batch.copy()
+
     def _tables(self, max_rows):
         begun, first = self._begun, self._first
         self._begun = self._first = None
@@ -114,13 +121,13 @@ def _parsed(batches):
     """Yield batches of a user as tables with their own arguments and their places."""
     for number, batch in enumerate(batches):
         place = Place(number)
-        X, *others = batch if is_batch(batch) else (batch,)
-        if len(others) > len(Arguments()):
+        parts = batch if is_batch(batch) else (batch,)
+        if not 1 <= len(parts) <= 1 + len(Arguments()):
             raise ValueError(
-                f"batch {number} has {len(others) + 1} parts: give (X, y), or (X, y, "
+                f"batch {number} has {len(parts)} parts: give (X, y), or (X, y, "
                 "sample_weight), or (X, y, sample_weight, sample_id)."
             )
-        table = table_of(X, place)
+        table, others = table_of(parts[0], place), parts[1:]
         if table.n_rows:
             yield table, Arguments(*others), place
 
@@ -153,10 +160,8 @@ class Scan(AbstractStream):
 
     def __init__(self, read, empty, arguments, n_rows=None):
         self._read = read
-        super().__init__(table_of(empty, Place()), arguments, Place())
-        self.n_rows = n_rows
-        if n_rows is not None:
-            self._arguments.check_lengths(n_rows, Place())
+        empty = table_of(empty, Place())
+        super().__init__(empty, arguments, Place(), n_rows=n_rows)
 
     def _tables(self, max_rows):
         place = Place()

@@ -1,14 +1,17 @@
 """The forms of rows that are recognised, and what is delivered of each."""
 
+import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from skdeltagrad._sources.as_source import as_source
+from skdeltagrad._sources.read_ahead import read_ahead
 
 N, P = 23, 3
 RNG = np.random.default_rng(0)
@@ -287,6 +290,48 @@ def test_batches():
     check(as_source(batches(X, Y)), weight=None, ids=None)
     check(as_source(batches(X)), y=None, weight=None, ids=None)
     check(as_source(map(list, batches(X, Y))), weight=None, ids=None)  # of PyTorch
+
+
+@pytest.mark.parametrize("max_rows", [1, 5, 7, 100])
+def test_generators_that_fill_the_same_arrays_again(max_rows):
+    """What was delivered stays, also while the next batch is read ahead."""
+    arrays = [np.empty_like(column[:6]) for column in (X, Y, WEIGHT, IDS)]
+
+    def filled():
+        for start in range(0, N, 6):
+            batch = []
+            for array, column in zip(arrays, (X, Y, WEIGHT, IDS), strict=True):
+                part = column[start : start + 6]
+                array[: len(part)] = part
+                batch.append(array[: len(part)])
+            yield tuple(batch)
+        for array in arrays:
+            array[...] = "" if array.dtype.kind == "U" else -1
+
+    check(as_source(filled()), max_rows=max_rows)
+    batches = read_ahead(as_source(filled()).batches(max_rows))
+    seen = np.vstack([batch.X for batch in batches])
+    np.testing.assert_array_equal(seen, X)
+
+
+def test_batches_of_a_generator_are_not_held():
+    class Rows(np.ndarray):
+        """An array to which there can be weak references."""
+
+    made = []
+
+    def generated():
+        for x, y in batches(X, Y):
+            rows = Rows(x.shape)
+            rows[...] = x
+            made.append(weakref.ref(rows))
+            yield rows, y
+            del rows
+
+    for _ in as_source(generated()).batches(3):
+        gc.collect()
+        alive = [rows for rows in made if rows() is not None]
+        assert len(alive) <= 2  # that which is cut, and the one before it
 
 
 def test_batches_beside_arrays():

@@ -507,6 +507,7 @@ def test_what_is_no_source(tmp_path):
     fails([[1.0, 2.0], [3.0]], match=["X is no array"])
     fails([(X, Y), 3], match=["X of batch 1 must have two dimensions"])
     fails([(X, Y, Y, IDS, IDS)], match="batch 0 has 5 parts")
+    fails(iter([(X, Y), ()]), match="batch 1 has 0 parts")
     with pytest.raises(ValueError, match="max_rows must be 1 or more, got 0"):
         as_source(X).batches(0)
 
