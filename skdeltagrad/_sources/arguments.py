@@ -141,14 +141,15 @@ def _resolved(parameter, value, names, place):
             return Names(value)
         # NumPy would turn numbers among strings into strings.
         value = _of_list(value)
-    value = np.asarray(value)
+    array = np.asarray(value)
     allowed = (1, 2) if parameter == "y" else (1,)
-    if value.ndim not in allowed:
+    if array.ndim not in allowed:
         raise ValueError(
-            f"{place.of(parameter)} has shape {value.shape}: it must be one-dimensional"
+            f"{place.of(parameter)} is a {type(value).__name__} of shape {array.shape}:"
+            " it must be one-dimensional"
             + (", or two-dimensional for several targets." if parameter == "y" else ".")
         )
-    return value
+    return array
 
 
 def _of_list(values):

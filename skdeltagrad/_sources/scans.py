@@ -2,8 +2,10 @@
 
 import sys
 
+import numpy as np
+
 from .streams import Scan
-from .tables import arrow
+from .tables import arrow, arrow_number_dtype
 
 # A cost: number of bytes that are read from a column of a Parquet file at a time.
 _BUFFER = 2**20
@@ -27,6 +29,7 @@ def scan_dataset(dataset, arguments):
             yield from _scanned(dataset, max_rows)
             return
         for file in files:
+            _check_schema(file, dataset.schema)
             reader = _reader(file)
             if reader is not None and file.physical_schema.equals(dataset.schema):
                 yield from reader(file, max_rows)
@@ -42,6 +45,40 @@ def _files(dataset):
         return list(dataset.get_fragments())
     except ValueError:  # this is how pyarrow says that there is a filter
         return None
+
+
+def _check_schema(file, schema):
+    """Raise unless the columns of a file fit to those of the data set without loss.
+
+    The first file decides about the data set. Arrow's scanner would fill columns that
+    another one does not have with nulls, read strings as numbers, and round floats.
+    """
+    own = file.physical_schema
+    name = getattr(file, "path", "the table in memory")
+    in_path = sys.modules["pyarrow.dataset"].get_partition_keys(
+        file.partition_expression
+    )
+    for field in schema:
+        index = own.get_field_index(field.name)
+        if index == -1 and field.name not in in_path:
+            raise ValueError(
+                f"X has column {field.name!r}, and {name} has no column of this name. "
+                "All files of a data set must have the same columns."
+            )
+        if index != -1 and not _fits(own.types[index], field.type):
+            raise TypeError(
+                f"column {field.name!r} has type {own.types[index]} in {name}, and "
+                f"type {field.type} in the schema of the data set X. Convert the "
+                "file, or give X.to_batches() if what Arrow makes of it is right."
+            )
+
+
+def _fits(type_, wanted):
+    """Return whether a column of an Arrow type becomes another type without loss."""
+    one, other = arrow_number_dtype(type_), arrow_number_dtype(wanted)
+    if one is None or other is None:
+        return one is other  # both are strings, for example, of which one is encoded
+    return np.can_cast(one, other, "safe")  # int64 to float64: Arrow checks the values
 
 
 def _reader(file):

@@ -178,14 +178,7 @@ class ArrowFrame(AbstractFrame):
         return ArrowFrame(self._given.slice(start, stop - start))
 
     def _number_dtype(self, number):
-        types = sys.modules["pyarrow"].types
-        type_ = self._given.schema.types[number]
-        is_number = (
-            types.is_integer(type_)
-            or types.is_floating(type_)
-            or types.is_boolean(type_)
-        )
-        return np.dtype(type_.to_pandas_dtype()) if is_number else None
+        return arrow_number_dtype(self._given.schema.types[number])
 
     def _type_name(self, number):
         return str(self._given.schema.types[number])
@@ -198,6 +191,14 @@ class ArrowFrame(AbstractFrame):
         if sys.modules["pyarrow"].types.is_dictionary(values.type):
             return np.concatenate([_decoded(chunk) for chunk in values.chunks])
         return values.to_numpy()
+
+
+def arrow_number_dtype(type_):
+    """Return the NumPy dtype of an Arrow type of numbers, otherwise None."""
+    types = sys.modules["pyarrow"].types
+    kinds = types.is_integer, types.is_floating, types.is_boolean
+    is_number = any(is_kind(type_) for is_kind in kinds)
+    return np.dtype(type_.to_pandas_dtype()) if is_number else None
 
 
 def _decoded(encoded):
@@ -228,7 +229,7 @@ def table_of(X, place):
     if pandas is not None and isinstance(X, pandas.DataFrame):
         return PandasFrame(X)
     if is_arrow(X):
-        return ArrowFrame(arrow(X).table(X))
+        return ArrowFrame(_arrow_table(X, place))
     if np.ma.is_masked(X) and X.ndim == 2:
         refuse_missing(np.ma.getmaskarray(X).any(axis=1), "X", place)
     try:
@@ -239,8 +240,19 @@ def table_of(X, place):
         raise ValueError(
             f"{place.of('X')} must have two dimensions, rows and columns, got an array "
             f"of shape {X.shape} and dtype {X.dtype}."
+            + ("" if place.batch is None else " A batch is X, or (X, y, ...).")
         )
     return DenseTable(X)
+
+
+def _arrow_table(X, place):
+    pyarrow = arrow(X)
+    try:
+        return pyarrow.table(X)
+    except pyarrow.ArrowInvalid as error:  # a single column
+        raise ValueError(
+            f"{place.of('X')} is a {type(X).__name__}, and it must be a table: {error}."
+        ) from error
 
 
 def is_arrow(X):

@@ -222,13 +222,13 @@ def test_a_list_of_numbers_and_strings_is_no_list_of_strings():
 def test_targets_of_other_types():
     fails(X, dates(N), error=TypeError, match="y has dtype datetime64[ms]")
     fails(X, X[:, 0] + 1j, error=TypeError, match="y has dtype complex128")
-    fails(X, X[:, :, None], match="y has shape (12, 3, 1)")
+    fails(X, X[:, :, None], match="y is a ndarray of shape (12, 3, 1)")
     fails(X, "label", match=["y='label' names a column", "X have no names"])
 
 
 def test_weights_of_other_types():
     fails(X, Y, ["1"] * N, error=TypeError, match="sample_weight holds strings such")
-    fails(X, Y, X, match="sample_weight has shape (12, 3)")
+    fails(X, Y, X, match="sample_weight is a ndarray of shape (12, 3)")
 
 
 @pytest.mark.parametrize("row", [0, 7])
@@ -248,7 +248,7 @@ def test_ids_are_integers_or_strings():
     fails(pandas_frame(who=IDS + 0.0), sample_id="who", error=TypeError,
           match="sample_id must hold integers only or strings only")  # fmt: skip
     fails([(X, Y, None, IDS + 0.5)], error=TypeError, match="sample_id of batch 0 must")
-    fails(X, sample_id=X, match="sample_id has shape (12, 3)")
+    fails(X, sample_id=X, match="sample_id is a ndarray of shape (12, 3)")
     fails(X, sample_id=np.full(N, 2**63, np.uint64), match="64-bit integers")
 
 
@@ -312,6 +312,48 @@ def test_other_dtypes_and_forms():
     fails([X, sparse.csr_matrix(X)], error=TypeError, match="X of batch 1 is sparse")
     fails([sparse.csr_matrix(X), X], error=TypeError, match="X of batch 1 is dense")
     assert read([X, X.astype(int)])  # both are float64
+
+
+@pytest.mark.parametrize(
+    "first, other",
+    [
+        ("float64", "str"), ("float32", "float64"), ("int64", "float64"),
+        ("int32", "int64"), ("float64", "datetime64[ms]"), ("str", "float64"),
+    ],
+)  # fmt: skip
+def test_files_of_other_types(tmp_path, first, other):
+    """Arrow would read "7" as a number, and round float64 to float32."""
+    ds = pytest.importorskip("pyarrow.dataset")
+    pq = pytest.importorskip("pyarrow.parquet")
+    for number, type_ in enumerate((first, other)):
+        table = arrow_table(d=IDS.astype(type_))
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    match = ["column 'd' has type", "1.parquet", "of the data set", ".to_batches()"]
+    fails(ds.dataset(tmp_path), "d", error=TypeError, match=match)
+
+
+@pytest.mark.parametrize(
+    "first, other",
+    [("float64", "float32"), ("float64", "int64"), ("int64", "int8"), ("int64", "?")],
+)
+def test_files_of_types_that_the_first_one_holds(tmp_path, first, other):
+    ds = pytest.importorskip("pyarrow.dataset")
+    pq = pytest.importorskip("pyarrow.parquet")
+    values = np.array([0, 1])
+    for number, type_ in enumerate((first, other)):
+        table = {"a": values.astype(type_), "b": values.astype(type_)}
+        pq.write_table(arrow_table(X[:2], **table), tmp_path / f"{number}.parquet")
+    (batch,) = read(ds.dataset(tmp_path), "b")
+    assert batch.X[:, 0].tolist() == [0.0, 1.0] * 2
+    assert batch.y.tolist() == [0, 1] * 2
+
+
+def test_files_without_a_column(tmp_path):
+    ds = pytest.importorskip("pyarrow.dataset")
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(arrow_table(d=IDS), tmp_path / "0.parquet")
+    pq.write_table(arrow_table(), tmp_path / "1.parquet")
+    fails(ds.dataset(tmp_path), match=["'d'", "1.parquet", "no column"])
 
 
 def test_other_targets():
@@ -502,6 +544,11 @@ def test_what_is_no_source(tmp_path):
         fails(path, error=TypeError, match=["holds no rows", "pyarrow.dataset.dataset"])
     for other in (3, None, {"a": [1.0]}, object()):
         fails(other, error=TypeError, match=["holds no rows", "Give an array"])
+    pa = pytest.importorskip("pyarrow")
+    for values in (pa.array(Y), pa.chunked_array([Y])):
+        fails(values, match=["X is a", "it must be a table"])
+    fails((X, Y), match=["X of batch 1 must have two", "A batch is X, or (X, y, ...)"])
+    fails(X, (y for y in Y), match=["y is a generator", "one-dimensional"])
     for values in (X[0], X[:, :, None], np.float64(3.0), [1.0, 2.0]):
         fails(values, match=["X must have two dimensions", "shape"])
     fails([[1.0, 2.0], [3.0]], match=["X is no array"])
