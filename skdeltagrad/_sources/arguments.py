@@ -139,8 +139,7 @@ def _resolved(parameter, value, names, place):
         # It consists of labels or ids, unless a column has one of them as its name.
         if are_strings and set(value) & set(names or []):
             return Names(value)
-        # NumPy would turn numbers among strings into strings.
-        value = _of_list(value)
+        value = _of_list(value, place.of(parameter))
     array = np.asarray(value)
     allowed = (1, 2) if parameter == "y" else (1,)
     if array.ndim not in allowed:
@@ -152,8 +151,13 @@ def _resolved(parameter, value, names, place):
     return array
 
 
-def _of_list(values):
-    array = np.asarray(values)
+def _of_list(values, name):
+    """Return an array of numbers, or of the objects of a list."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{name} is no array: {error}") from error
+    # NumPy turns numbers among strings into strings.
     return array if array.dtype.kind in checks.NUMBERS else np.asarray(values, object)
 
 

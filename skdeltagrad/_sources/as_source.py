@@ -48,6 +48,7 @@ def as_source(
     ValueError
         If a named column does not exist, an array has another length than X, or X has
         no rows. Values are checked when they are read, in `AbstractSource.batches`.
+        Messages count rows, and batches of an iterable, from 0.
     """
     arguments = Arguments(y, sample_weight, sample_id)
     if _is(X, "pyarrow.dataset", "Dataset"):

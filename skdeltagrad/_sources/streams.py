@@ -28,9 +28,9 @@ class AbstractStream(AbstractSource):
     """
 
     def __init__(self, first, arguments, place, own=None, n_rows=None):
-        self._arguments = arguments.resolved(first.names, place)
+        self._arguments = arguments.resolved(first.names, Place())
         if n_rows is not None:
-            self._arguments.check_lengths(n_rows, place)
+            self._arguments.check_lengths(n_rows, Place())
         source = self._source(first, own or Arguments(), 0, place)
         super().__init__(source.form, n_rows)
 

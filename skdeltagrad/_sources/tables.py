@@ -16,6 +16,11 @@ from .checks import NUMBERS, check_numbers, float_dtype, floats, refuse_missing
 class AbstractTable(ABC):
     """Rows and columns as a user gave them.
 
+    Parameters
+    ----------
+    given : object
+        It has a `shape` of two numbers.
+
     Attributes
     ----------
     n_rows, n_columns : int

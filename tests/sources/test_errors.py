@@ -552,6 +552,9 @@ def test_what_is_no_source(tmp_path):
     for values in (X[0], X[:, :, None], np.float64(3.0), [1.0, 2.0]):
         fails(values, match=["X must have two dimensions", "shape"])
     fails([[1.0, 2.0], [3.0]], match=["X is no array"])
+    parts = [Y[:5], Y[5:]]
+    fails([X[:5], X[5:]], parts, match=["y is no array", "inhomogeneous"])
+    fails([X[:5], X[5:]], [Y, Y], match="y has 2 entries")
     fails([(X, Y), 3], match=["X of batch 1 must have two dimensions"])
     fails([(X, Y, Y, IDS, IDS)], match="batch 0 has 5 parts")
     fails(iter([(X, Y), ()]), match="batch 1 has 0 parts")

@@ -16,7 +16,6 @@ MB = 2**20
 READ = """
     import sys, threading, time
     import numpy as np
-    import pyarrow.dataset
     from skdeltagrad._sources.as_source import as_source
     from skdeltagrad._sources.read_ahead import read_ahead
 
@@ -32,6 +31,8 @@ READ = """
             time.sleep(1e-3)
 
     how, path = sys.argv[1:]
+    if how != "mapped":
+        import pyarrow.dataset, pyarrow.parquet
     if how == "polars":
         import polars
         polars.DataFrame({"a": [1.0]}).to_arrow()  # starts its threads
