@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 EVERYWHERE = ("_utils", "_version")
 
 # Sizes in pixels.
-WIDTH, MARGIN, TOP = 960, 12, 44
+WIDTH, MARGIN, TOP = 1000, 12, 44
 BOX, BEND, SPACE = 216, 6, 14  # widths of boxes and bends, and the space between them
 LINE, PAD, GAP = 15, 10, 46  # a line of text, a box's border, and between two floors
 LETTERS = 38  # in a line of a box
