@@ -15,6 +15,7 @@ centre of some of its 784 columns in every second edit.
 
 import numpy as np
 
+from .._utils.row_blocks import row_blocks
 from .group_weights import LARGEST_PART
 
 
@@ -68,8 +69,14 @@ class ColumnMoments:
 
     @classmethod
     def of(cls, rows, indices, weight):
-        """Return moments of stored rows; `weight` has the shape of `indices`."""
-        return cls(float(weight.sum()), *rows.column_moments(indices, weight))
+        """Return moments of stored rows; `weight` is that of every storage index."""
+        moments = None
+        for block in row_blocks(len(indices)):
+            some = indices[block]
+            of_some = weight[some]
+            part = cls(float(of_some.sum()), *rows.column_moments(some, of_some))
+            moments = part if moments is None else moments.plus(part)
+        return moments
 
     @np.errstate(over="ignore", invalid="ignore")
     def plus(self, other):

@@ -61,7 +61,8 @@ class ContentIndex:
     def __init__(self, rows, indices):
         self._direction = _secret_direction(rows.n_features)[np.newaxis]
         self._length = np.linalg.norm(self._direction)
-        self._index = SortedIndex(self._project(rows, indices), indices)
+        keys = self._project(rows, indices)
+        self._index = SortedIndex(keys, indices, rows.numbers)
 
     def insert(self, rows, indices):
         """Index added rows."""
@@ -160,7 +161,7 @@ class ContentIndex:
         return centre - width, centre + width, tolerance
 
     def _project(self, rows, indices):
-        projection = np.empty((len(indices), 1))
+        projection = rows.numbers((len(indices), 1))
         coef = rows.layout(self._direction)
         rows.matvec(coef, np.zeros(1), indices, projection)
         return projection.ravel()

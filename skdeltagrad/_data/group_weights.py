@@ -35,10 +35,32 @@ class RowCounts:
         self.counted = weight if counted is None else counted
 
     @classmethod
-    def of_all(cls, weight, group, n_groups):
-        """Return the counts of one batch of rows, given their weights and groups."""
-        count = np.bincount(group[weight > 0], minlength=n_groups)
-        total = _totals(weight, group, n_groups)
+    def of_all(cls, weight, group, n_groups, indices=None):
+        """Return the counts of one batch of rows.
+
+        The weight is added up in about sqrt(n) parts: one sum over all rows would have
+        rounding that is sqrt(n) / 2 times as large, and the factors of balanced classes
+        with it.
+
+        Parameters
+        ----------
+        weight : ndarray of shape (n_stored,)
+        group : ndarray of shape (n_stored,) or None
+            None where there is one group.
+        n_groups : int
+        indices : ndarray of shape (n_rows,), optional
+            The rows. All that are given, by default.
+        """
+        n_rows = len(weight) if indices is None else len(indices)
+        size = max(64, math.isqrt(n_rows))
+        count, total = np.zeros(n_groups, np.int64), np.zeros(n_groups)
+        for first in range(0, n_rows, size):
+            some = slice(first, first + size)
+            some = some if indices is None else indices[some]
+            of_part = weight[some]
+            which = np.zeros(len(of_part), int) if group is None else group[some]
+            count += np.bincount(which[of_part > 0], minlength=n_groups)
+            total += np.bincount(which, of_part, minlength=n_groups)
         return cls(count.reshape(1, n_groups), total.reshape(1, n_groups))
 
     def plus(self, other):
@@ -73,20 +95,6 @@ class RowCounts:
         # Sums of integers are exact.
         kept |= (self.weight % 1.0 == 0.0) & (other.weight % 1.0 == 0.0)
         return remaining if kept.all() else None
-
-
-def _totals(weight, group, n_groups):
-    """Return the total weight of each group, shape (n_groups,).
-
-    It is added up in about sqrt(n) parts: one sum over all rows would have rounding
-    that is sqrt(n) / 2 times as large, and the factors of balanced classes with it.
-    """
-    size = max(64, math.isqrt(len(weight)))
-    total = np.zeros(n_groups)
-    for first in range(0, len(weight), size):
-        part = slice(first, first + size)
-        total += np.bincount(group[part], weight[part], minlength=n_groups)
-    return total
 
 
 def balanced_factors(by_group):

@@ -62,6 +62,13 @@ class GrowingArray:
         """Return a copy that is no part of what is stored."""
         return GrowingArray(self.values)
 
+    def numbers(self, shape, dtype=float):
+        """Return zeros, one or more for each row, that are stored where this is.
+
+        They are needed for a while, and overwritten.
+        """
+        return np.zeros(shape, dtype)
+
     def append(self, values):
         """Add `values` of shape (r, ...) at the end."""
         self._arrive()

@@ -17,6 +17,8 @@ from .raw_file import RawFile
 # Cost: the file of an array that grows gets longer by this fraction of its length, so
 # that appending is O(1), amortised.
 _SPARE = 0.125
+# Cost: fewer numbers than this are better in memory, where they take 8 MB.
+_FEW = 2**20
 
 
 class MappedArray(GrowingArray):
@@ -56,6 +58,12 @@ class MappedArray(GrowingArray):
         other = self._new("", len(self))
         other.values[...] = self.values
         return other
+
+    def numbers(self, shape, dtype=float):
+        if np.prod(shape, dtype=float) < _FEW:
+            return np.zeros(shape, dtype)
+        n_rows, *row_shape = np.atleast_1d(shape).tolist()
+        return MappedArray(self._folder, "", dtype, row_shape, n_rows).values
 
     def append(self, values):
         values = np.asarray(values)

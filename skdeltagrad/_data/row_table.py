@@ -18,7 +18,9 @@ numbers, and 0 to 5 after compaction.
 
 import numpy as np
 
+from .._utils.row_blocks import row_blocks
 from .compaction import RowBlocks
+from .edit import NO_ROWS
 from .growing_array import GrowingArray, in_memory
 from .sorted_index import SortedIndex
 
@@ -150,9 +152,25 @@ class RowTable:
         place = np.where(positions >= self._n_settled, recent, place)
         return np.where(later, place, positions)
 
-    def live_indices(self):
-        """Return the storage indices of all current training rows, ascending."""
-        return np.flatnonzero(self.position != GONE)
+    def numbers(self, shape, dtype=float):
+        """Return zeros for a while, stored where the rows are: see `GrowingArray`."""
+        return self._position.numbers(shape, dtype)
+
+    def live_indices(self, added=NO_ROWS):
+        """Return the storage indices of all current training rows, ascending.
+
+        Those of `added` rows, which are to become current, follow.
+        """
+        position = self.position
+        indices = self.numbers(self.n_live + len(added), np.int64)
+        n_found = 0
+        for block in row_blocks(len(position)):
+            found = np.flatnonzero(position[block] != GONE)
+            found += block.start
+            indices[n_found : n_found + len(found)] = found
+            n_found += len(found)
+        indices[n_found:] = added
+        return indices
 
     def first_indices(self, n_wanted):
         """Return the first storage indices of current rows, at most `n_wanted`."""
@@ -174,7 +192,10 @@ class RowTable:
         """
         if self._id_index is None:
             indices = self.live_indices()
-            self._id_index = SortedIndex(self.ids[indices], indices)
+            keys = self.numbers(len(indices), self.ids.dtype)
+            for block in row_blocks(len(indices)):
+                keys[block] = self.ids[indices[block]]
+            self._id_index = SortedIndex(keys, indices, self.numbers)
         may_be_there = np.arange(len(ids))
         if self.ids.dtype.kind == "U":
             # An id that is longer than all stored ones would widen all of them.

@@ -209,6 +209,10 @@ class AbstractRows(ABC):
     def _arrays(self):
         """Return all that is stored, as instances of `GrowingArray`."""
 
+    def numbers(self, shape, dtype=float):
+        """Return zeros for a while, stored where the rows are: see `GrowingArray`."""
+        return self._arrays()[0].numbers(shape, dtype)
+
     def _blocks(self, n_rows, entries_per_row):
         """Return slices of rows, to be copied and multiplied by BLAS one by one."""
         size = max(_GRAM_ENTRIES // max(1, entries_per_row), 64)

@@ -2,6 +2,14 @@
 
 import numpy as np
 
+from .._utils.row_blocks import row_blocks
+
+# Cost: number of entries that are sorted at a time, in about 50 MB.
+_BUCKET = 2**20
+# Cost: number of keys for each bucket in the sample that bounds them. Buckets differ in
+# size by about a quarter.
+_PER_BUCKET = 64
+
 
 class SortedIndex:
     """Sorted keys, each with the storage index of the row that it belongs to.
@@ -16,15 +24,17 @@ class SortedIndex:
         Numbers or strings.
     indices : ndarray of shape (n,), dtype int64
         Storage indices of the rows. A row has one entry.
+    numbers : callable, default=np.zeros
+        ``numbers(shape, dtype)`` gives zeros for the entries.
     """
 
-    def __init__(self, keys, indices):
-        self._segments = []
+    def __init__(self, keys, indices, numbers=np.zeros):
+        self._segments, self._numbers = [], numbers
         self.insert(keys, indices)
 
     def insert(self, keys, indices):
         """Add entries."""
-        self._segments.append(_sorted(keys, indices))
+        self._segments.append(_sorted(keys, indices, self._numbers))
         while len(self._segments) > 1 and (
             len(self._segments[-2][0]) <= 2 * len(self._segments[-1][0])
         ):
@@ -32,7 +42,8 @@ class SortedIndex:
             keys = np.concatenate([older[0], newer[0]])
             indices = np.concatenate([older[1], newer[1]])
             live = indices >= 0
-            self._segments.append(_sorted(keys[live], indices[live]))
+            entries = _sorted(keys[live], indices[live], self._numbers)
+            self._segments.append(entries)
 
     def find(self, low, high):
         """Return the entries between two keys, both included, for many questions.
@@ -78,7 +89,7 @@ class SortedIndex:
             live = place[segment_indices[place] >= 0]
             keys.append(segment_keys[live])
             indices.append(segment_indices[live])
-        return _sorted(np.concatenate(keys), np.concatenate(indices))
+        return _sorted(np.concatenate(keys), np.concatenate(indices), self._numbers)
 
     def strike(self, low, high, indices):
         """Remove the entries of some storage indices without a trace.
@@ -113,9 +124,42 @@ class SortedIndex:
                 )
 
 
-def _sorted(keys, indices):
-    order = np.argsort(keys, kind="stable")
-    return keys[order], indices[order]
+def _sorted(keys, indices, numbers):
+    """Return entries in the order of their keys, and as they were for equal keys.
+
+    Sorting many at once would need memory for all of them. They are first dealt to
+    buckets between quantiles of a sample of the keys, which are sorted one by one.
+    """
+    n_buckets = len(keys) // _BUCKET
+    if n_buckets < 2:
+        order = np.argsort(keys, kind="stable")
+        return keys[order], indices[order]
+    sample = np.sort(keys[:: max(1, len(keys) // (_PER_BUCKET * n_buckets))])
+    bounds = np.unique(sample[_PER_BUCKET // 2 :: _PER_BUCKET])
+    blocks = row_blocks(len(keys))
+    sizes = np.zeros(len(bounds) + 1, np.int64)
+    for block in blocks:
+        bucket = np.searchsorted(bounds, keys[block], "right")
+        sizes += np.bincount(bucket, minlength=len(sizes))
+    ends = np.cumsum(sizes)
+    free = ends - sizes  # where the next entry of each bucket goes
+    sorted_keys = numbers(len(keys), keys.dtype)
+    sorted_indices = numbers(len(keys), np.int64)
+    for block in blocks:
+        bucket = np.searchsorted(bounds, keys[block], "right")
+        order = np.argsort(bucket, kind="stable")
+        n_dealt = np.bincount(bucket, minlength=len(sizes))
+        first = np.cumsum(n_dealt) - n_dealt
+        place = (free - first)[bucket[order]] + np.arange(len(order))
+        sorted_keys[place] = keys[block][order]
+        sorted_indices[place] = indices[block][order]
+        free += n_dealt
+    for first, last in zip(ends - sizes, ends, strict=True):
+        some = slice(first, last)
+        order = np.argsort(sorted_keys[some], kind="stable")
+        sorted_keys[some] = sorted_keys[some][order]
+        sorted_indices[some] = sorted_indices[some][order]
+    return sorted_keys, sorted_indices
 
 
 def _ranges(first, last):

@@ -73,8 +73,9 @@ class ColumnSpread:
         indices : ndarray of shape (n_rows,)
         weight : ndarray of shape (n_rows,)
         """
-        counting = weight > 0
-        indices, weight = indices[counting], weight[counting]
+        if weight.min(initial=1.0) <= 0:
+            counting = weight > 0
+            indices, weight = indices[counting], weight[counting]
         spread = cls._about(np.zeros(rows.n_features), rows, indices, weight)
         for _ in range(_MOST_SHIFTS):
             shift = spread._nearer()

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .._utils import memory
+from .._utils.row_blocks import row_blocks
 from .._utils.training_rows import TrainingSums
 from .centring import ColumnMoments
 from .content_index import ContentIndex
@@ -94,8 +95,7 @@ class TrainingSet:
         if fit_intercept:
             self.moments = self._moments_of(indices)
         if standardize:
-            weight = self.table.given_weight[indices]
-            self.spread = ColumnSpread.of(self.rows, indices, weight)
+            self.spread = self._spread_of(indices)
 
     def centre(self):
         """Return the centre of the columns, or None without an intercept."""
@@ -114,13 +114,12 @@ class TrainingSet:
         """
         if self.spread is None:
             return None
-        weight = self.table.given_weight
-        spread = self.spread.after(self.rows, removed, added, weight)
+        table = self.table
+        spread = self.spread.after(self.rows, removed, added, table.given_weight)
         if spread.is_sharp():
             return spread
-        kept = np.setdiff1d(self.table.live_indices(), removed)
-        indices = np.concatenate([kept, added])
-        return ColumnSpread.of(self.rows, indices, weight[indices])
+        indices = np.setdiff1d(table.live_indices(added), removed)
+        return self._spread_of(indices)
 
     def follow(self, transaction, edit):
         """Let the column scales follow an edit, before the model does."""
@@ -131,9 +130,7 @@ class TrainingSet:
         """Compute the column scales again from the current training rows."""
         if self.spread is not None:
             transaction.undo(setattr, self, "spread", self.spread)
-            indices = self.table.live_indices()
-            weight = self.table.given_weight[indices]
-            self.spread = ColumnSpread.of(self.rows, indices, weight)
+            self.spread = self._spread_of(self.table.live_indices())
 
     def renew_sums(self, transaction):
         """Compute the columns' sums again from the current training rows.
@@ -279,7 +276,13 @@ class TrainingSet:
         return moments.plus(self._moments_of(added)) if len(added) else moments
 
     def _moments_of(self, indices):
-        return ColumnMoments.of(self.rows, indices, self.table.weight[indices])
+        return ColumnMoments.of(self.rows, indices, self.table.weight)
+
+    def _spread_of(self, indices):
+        weight = self.table.numbers(len(indices))
+        for block in row_blocks(len(indices)):
+            weight[block] = self.table.given_weight[indices[block]]
+        return ColumnSpread.of(self.rows, indices, weight)
 
     def aside(self):
         """Return the same rows with a row table of which positions may change."""

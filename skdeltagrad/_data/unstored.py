@@ -51,7 +51,7 @@ class UnstoredRowTable(RowTable):
         self.fingerprints = fingerprints
         self.key_digest = key_digest
 
-    def live_indices(self):
+    def live_indices(self, added=NO_ROWS):
         raise ValueError(
             "The rows would have to be read, and store_data=False kept none: from the "
             "curvature alone it is not certain any more that the model is as near to "

@@ -105,8 +105,11 @@ class BaseDeltaGrad(
     # What a subclass knows of its targets.
 
     @abstractmethod
-    def _fit_targets(self, y, weight):
-        """Return `Targets` of the rows given to `fit`, which have these weights."""
+    def _fit_targets(self, y, weight, numbers=np.zeros):
+        """Return `Targets` of the rows given to `fit`, which have these weights.
+
+        ``numbers(shape, dtype)`` gives zeros for an array of a number for each row.
+        """
 
     @abstractmethod
     def _code_targets(self, y):
@@ -244,8 +247,9 @@ class BaseDeltaGrad(
         )  # fmt: skip
         table = training_set.table
         given_weight = table.weight
-        targets = self._fit_targets(table.y, given_weight)
-        weight = given_weight * targets.factor
+        targets = self._fit_targets(table.y, given_weight, table.numbers)
+        weight = table.numbers(len(given_weight))
+        np.multiply(given_weight, targets.factor, out=weight)
         requests.check_some_count(np.count_nonzero(weight))
         training_set.complete(
             targets.y, weight, given_weight if self.standardize else None

@@ -20,6 +20,7 @@ from .._data.edit import NO_ROWS
 from .._engine import Model
 from .._objective.losses import BinomialLoss, MultinomialLoss
 from .._reports.report import UpdateReport
+from .._utils.row_blocks import row_blocks
 from .._utils.sklearn_compat import (
     Interval,
     LinearClassifierMixin,
@@ -233,15 +234,26 @@ class DeltaGradLogisticRegression(
         )
         return model, ("classes_",)
 
-    def _fit_targets(self, y, weight):
+    def _fit_targets(self, y, weight, numbers=np.zeros):
         y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        classes, codes = np.unique(y, return_inverse=True)
+        blocks = row_blocks(len(y))
+        for block in blocks:
+            check_classification_targets(y[block])
+        labels = [np.unique(y[block]) for block in blocks]
+        classes = labels[0] if len(labels) == 1 else np.unique(np.concatenate(labels))
+        codes, counts = numbers(len(y), np.int64), np.zeros(len(classes), np.int64)
+        for block in blocks:
+            codes[block] = np.searchsorted(classes, y[block])
+            counts += np.bincount(codes[block], minlength=len(classes))
         if isinstance(self.class_weight, dict):
             # Only for its check of weights of classes that do not occur.
             compute_class_weight(self.class_weight, classes=classes, y=classes)
-        factor = self._weight_factor(y)
-        return self._targets(codes, factor, classes, np.bincount(codes))
+        factor = np.broadcast_to(1.0, len(y))
+        if isinstance(self.class_weight, dict):
+            factor = numbers(len(y))
+            for block in blocks:
+                factor[block] = self._weight_factor(y[block])
+        return self._targets(codes, factor, classes, counts)
 
     def _targets(self, codes, factor, classes, counts, recode=None):
         n_classes = len(classes)

@@ -197,7 +197,7 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
         model.fit(sparse.csr_matrix((2, self.n_features_in_)), np.ones(2))
         return model, ()
 
-    def _fit_targets(self, y, weight):
+    def _fit_targets(self, y, weight, numbers=np.zeros):
         y = column_or_1d(y, warn=True)
         check_some_count(np.count_nonzero(weight))  # that is said before all else
         model = Model(PoissonLoss(), np.full(1, float(self.alpha)))
@@ -216,7 +216,9 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
                 "without it there is no optimum, because the loss falls for as long as "
                 "the intercept does. Keep such a row, or use fit_intercept=False."
             )
-        return Targets(y, np.ones(len(y)), model, {"_n_positive": n_positive})
+        return Targets(
+            y, np.broadcast_to(1.0, len(y)), model, {"_n_positive": n_positive}
+        )
 
     def _code_targets(self, y):
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")

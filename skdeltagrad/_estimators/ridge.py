@@ -154,7 +154,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
         alpha = self.alpha if np.isscalar(self.alpha) else np.asarray(self.alpha)
         return Ridge(alpha, fit_intercept=self.fit_intercept), ()
 
-    def _fit_targets(self, y, weight):
+    def _fit_targets(self, y, weight, numbers=np.zeros):
         y = _as_numbers(y)
         self._single_target = y.ndim == 1
         return self._targets(_as_columns(y))
@@ -172,7 +172,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
             raise ValueError(f"alpha must be finite and 0 or more, got {self.alpha}.")
         return Targets(
             y,
-            np.ones(len(y)),
+            np.broadcast_to(1.0, len(y)),
             Model(HalfSquaredLoss(n_targets), np.broadcast_to(alpha, n_targets).copy()),
         )
 
@@ -189,7 +189,7 @@ class DeltaGradRidge(MultiOutputMixin, RegressorMixin, BaseDeltaGrad, LinearMode
     def _edit_targets(self, table, edit):
         added = edit.new_rows
         y = table.y[:0] if added is None else self._code_targets(added.y)
-        return Targets(y, np.ones(len(y)))
+        return Targets(y, np.broadcast_to(1.0, len(y)))
 
     def _publish(self, coef, intercept):
         # The shapes of scikit-learn's `Ridge`: one target gives one row of coefficients

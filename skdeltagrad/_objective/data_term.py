@@ -25,6 +25,7 @@ from functools import partial
 import numpy as np
 
 from .._utils import threads
+from .._utils.row_blocks import row_blocks
 from .losses import HalfSquaredLoss
 from .second_derivatives import add_grams, add_hessians, curvature_blocks
 
@@ -263,6 +264,13 @@ class AbstractDataTerm(ABC):
 
     # What follows from these.
 
+    def numbers(self, shape):
+        """Return zeros for numbers of rows, which are needed for a while.
+
+        They may be where the rows are, if there are too many of them for memory.
+        """
+        return np.zeros(shape)
+
     @property
     def fit_intercept(self):
         return self.centre is not None
@@ -289,11 +297,13 @@ class AbstractDataTerm(ABC):
     def origin(self, indices):
         """Return where a fit of some rows starts: coefficients of zero."""
         origin = np.zeros(self.shape)
-        if self.fit_intercept:
-            constant = self.loss.constant_prediction(
-                self.y[indices], self.weight[indices]
-            )
-            origin[:, self.n_features] = constant
+        if self.fit_intercept and self.loss.starts_at_mean:
+            total = weight = 0.0
+            for block in row_blocks(len(indices)):
+                of_rows = self.weight[indices[block], np.newaxis]
+                total += (self.y[indices[block]] * of_rows).sum(axis=0)
+                weight += of_rows.sum(axis=0)
+            origin[:, self.n_features] = self.loss.constant_prediction(total / weight)
         return origin
 
     def gradient_sums(self, iterate, indices):
@@ -313,7 +323,8 @@ class AbstractDataTerm(ABC):
         """
         q = self.n_curvatures * self.n_dof
         sums = np.zeros((self.n_groups, q, q))
-        self.add_hessian_sums(iterate, indices, sums, np.ones(len(indices)))
+        ones = np.broadcast_to(1.0, len(indices))
+        self.add_hessian_sums(iterate, indices, sums, ones)
         return sums
 
     def row_gradients(self, iterate, indices):
@@ -338,8 +349,11 @@ class AbstractDataTerm(ABC):
         indices : ndarray of shape (n_rows,)
         scale : ndarray of shape (n_dof,)
         """
-        squares = self.squared_distances(indices, scale=scale[: self.n_features])
-        return float(squares.max(initial=0.0) + scale[self.n_features :].sum())
+        of_columns, largest = scale[: self.n_features], 0.0
+        for block in row_blocks(len(indices)):
+            squares = self.squared_distances(indices[block], scale=of_columns)
+            largest = max(largest, squares.max(initial=0.0))
+        return float(largest + scale[self.n_features :].sum())
 
     def distances_along(self, change, indices):
         """Return the largest distance of a row along a step, and a sum of distances.
@@ -358,10 +372,12 @@ class AbstractDataTerm(ABC):
         """
         largest, sums = 0.0, np.zeros(self.n_groups)
         for number, some in enumerate(self.by_group(indices)):
-            distances = self.loss.distances(self.raw_predictions(change, some))
-            largest = max(largest, float(distances.max(initial=0.0)))
-            squares = distances**2
-            sums[number] = self.weight[some] @ (squares * squares)
+            for block in row_blocks(len(some)):
+                rows = some[block]
+                distances = self.loss.distances(self.raw_predictions(change, rows))
+                largest = max(largest, float(distances.max(initial=0.0)))
+                squares = distances**2
+                sums[number] += self.weight[rows] @ (squares * squares)
         return largest, sums
 
     @np.errstate(over="ignore", invalid="ignore")  # such rows are infinitely far away
@@ -383,7 +399,9 @@ class AbstractDataTerm(ABC):
         # place of its squared mean, and a column of zeros has none.
         least = np.fmax(np.finfo(float).eps * mean**2, np.finfo(float).tiny)
         variance = np.fmax(squares / total - mean**2, least)
-        return self.squared_distances(indices, mean, 1 / variance) / self.n_dof
+        squares = self.squared_distances(indices, mean, 1 / variance)
+        squares /= self.n_dof
+        return squares
 
     def row_sum(self, indices):
         """Return the weighted sum of some rows, shape (n_dof,)."""
@@ -474,6 +492,9 @@ class DataTerm(AbstractDataTerm):
     def work_per_row(self, indices):
         entries = self._rows.n_entries(indices) / len(indices)
         return entries * self._rows.entry_cost
+
+    def numbers(self, shape):
+        return self._rows.numbers(shape)
 
     def add_gradient_sums(self, iterate, indices, sums_out, sign=1.0):
         def differentiate(raw, block):
@@ -570,24 +591,24 @@ class DataTerm(AbstractDataTerm):
     def second_moments(self, indices):
         moments = np.zeros((self.n_groups, self.n_dof, self.n_dof))
         for members, moment in zip(self.by_group(indices), moments, strict=True):
-            weight = self.weight[members][np.newaxis]
+            weigh = partial(_weights, self.weight, members, None)
             add_grams(
-                self._rows, members, lambda block, w=weight: w[:, block], 1,
+                self._rows, members, lambda block, w=weigh: w(block)[np.newaxis], 1,
                 self.centre, moment[np.newaxis],
             )  # fmt: skip
         return moments
 
     def add_hessian_sums(self, iterate, indices, sums_out, factor):
         raw_of = partial(self._raw_for_hessian, self.affine(iterate))
-        group = np.zeros(len(indices), np.int64)
+        parts = [(indices, factor)]
         if self.n_groups > 1:
             group = self.group[indices]
-        for number, total in enumerate(sums_out):
-            mine = group == number
-            members = indices[mine]
-            weight = self.weight[members] * factor[mine]
+            of_groups = (group == number for number in range(self.n_groups))
+            parts = ((indices[mine], factor[mine]) for mine in of_groups)
+        for (members, factors), total in zip(parts, sums_out, strict=True):
+            weigh = partial(_weights, self.weight, members, factors)
             add_hessians(
-                self._rows, members, self.y, weight, self.loss, raw_of, self.centre,
+                self._rows, members, self.y, weigh, self.loss, raw_of, self.centre,
                 total,
             )  # fmt: skip
 
@@ -631,7 +652,7 @@ class DataTerm(AbstractDataTerm):
     def squared_distances(self, indices, centre=None, scale=None):
         if centre is None:
             centre = np.zeros(self.n_features) if self.centre is None else self.centre
-        distances = np.empty(len(indices))
+        distances = self.numbers(len(indices))
         bounds = self.cut(len(indices), self._rows.n_entries(indices))
 
         def add_part(number):
@@ -776,3 +797,9 @@ class DataTerm(AbstractDataTerm):
             self._rows.rmatvec(raw, block, accumulator)
             residual_out += raw.sum(axis=0)
         return seen
+
+
+def _weights(weight, indices, factor, block):
+    """Return the weights of a slice of rows, times factors of the rows, if any."""
+    of_block = weight[indices[block]]
+    return of_block if factor is None else of_block * factor[block]

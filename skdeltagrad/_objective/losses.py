@@ -58,6 +58,8 @@ class AbstractLoss(ABC):
         output to the next. Where it does not, it is a multiple of the identity, and all
         outputs have the same Hessian. True by default for several outputs.
     targets_are_classes : bool, default=False
+    starts_at_mean : bool, default=False
+        Whether fits with an intercept start at a prediction for the mean target.
         Whether `y` holds class codes of shape (n_rows,), rather than real numbers of
         shape (n_rows, n_outputs).
     curvature_bound : float or None, default=None
@@ -78,6 +80,7 @@ class AbstractLoss(ABC):
 
     is_quadratic = False
     targets_are_classes = False
+    starts_at_mean = False
     curvature_bound: float | None = None
     self_concordance: float | None = None
     gradient_bound: float | None = None
@@ -99,20 +102,21 @@ class AbstractLoss(ABC):
         """Order of a row's second derivative; 1 where outputs are not coupled."""
         return self.n_coordinates if self.couples_outputs else 1
 
-    def constant_prediction(self, y, weight):
+    def constant_prediction(self, mean):
         """Raw predictions, the same for all rows, where a fit with an intercept starts.
+
+        It is asked only if the loss `starts_at_mean`, and otherwise they are zeros.
 
         Parameters
         ----------
-        y, weight : ndarray
-            Targets and weights of all rows.
+        mean : ndarray of shape (n_outputs,)
+            Weighted mean of the targets of all rows.
 
         Returns
         -------
         constant_prediction : ndarray of shape (n_outputs,)
-            Zeros, where a loss has no better place that costs nothing.
         """
-        return np.zeros(self.n_outputs)
+        return mean
 
     def essential_kinds(self, y, weight, has_intercept):
         """Kinds of rows without which there is no model.
@@ -410,8 +414,10 @@ class PoissonLoss(AbstractLoss):
     def __init__(self):
         super().__init__(1)
 
-    def constant_prediction(self, y, weight):
-        return np.log(np.average(y, axis=0, weights=weight))
+    starts_at_mean = True
+
+    def constant_prediction(self, mean):
+        return np.log(mean)
 
     def essential_kinds(self, y, weight, has_intercept):
         # Where all targets are 0 the mean, and with it the loss, can always be less.

@@ -92,8 +92,8 @@ def add_grams(rows, indices, weigh, n_weighed, shift, grams_out):
     _in_parts(len(indices), work, add, grams_out)
 
 
-def add_hessians(rows, indices, y, weight, loss, raw_of, shift, total_out):
-    """Add ``sum_i weight_i l_i'' (x) x_i x_i'`` to a matrix, the faster way.
+def add_hessians(rows, indices, y, weigh_rows, loss, raw_of, shift, total_out):
+    """Add ``sum_i w_i l_i'' (x) x_i x_i'`` to a matrix, the faster way.
 
     Parameters
     ----------
@@ -101,8 +101,9 @@ def add_hessians(rows, indices, y, weight, loss, raw_of, shift, total_out):
     indices : ndarray of shape (n_rows,)
     y : ndarray
         Targets of all stored rows, read by storage index.
-    weight : ndarray of shape (n_rows,)
-        Of the rows of `indices`. May be negative.
+    weigh_rows : callable
+        ``weigh_rows(block)`` gives the weights w of a slice of the rows, shape
+        (n_rows,); they may be negative.
     loss : AbstractLoss
     raw_of : callable
         ``raw_of(indices)`` gives the raw predictions of rows, (n_rows, n_outputs).
@@ -114,14 +115,14 @@ def add_hessians(rows, indices, y, weight, loss, raw_of, shift, total_out):
     m = loss.n_curvatures
     n_dof = len(total_out) // m
     if loss.is_factored and n_dof <= _MOST_OF_FACTORED * m:
-        _add_factored(rows, indices, y, weight, loss, raw_of, shift, total_out)
+        _add_factored(rows, indices, y, weigh_rows, loss, raw_of, shift, total_out)
         return
     upper = np.triu_indices(m)
 
     def weigh(block):
         some = indices[block]
         weights = loss.second_derivatives(raw_of(some), y[some])[:, *upper]
-        weights *= weight[block, np.newaxis]
+        weights *= weigh_rows(block)[:, np.newaxis]
         return np.ascontiguousarray(weights.T)
 
     n_made = _N_TEMPORARY * m**2 + 3 * loss.n_outputs
@@ -137,7 +138,7 @@ def add_hessians(rows, indices, y, weight, loss, raw_of, shift, total_out):
             by_coordinate[k, :, j] += gram
 
 
-def _add_factored(rows, indices, y, weight, loss, raw_of, shift, total_out):
+def _add_factored(rows, indices, y, weigh_rows, loss, raw_of, shift, total_out):
     """Do the same as `add_hessians` from factors of the second derivatives."""
     m, order = loss.n_coordinates, len(total_out)
     n_dof = order // m
@@ -156,7 +157,7 @@ def _add_factored(rows, indices, y, weight, loss, raw_of, shift, total_out):
             probability, mean = loss.second_derivative_factors(
                 raw_of(indices[block]), y[indices[block]]
             )
-            mine = weight[block]
+            mine = weigh_rows(block)
             by_class += (probability * mine[:, np.newaxis]).T @ (
                 X[:, upper[0]] * X[:, upper[1]]
             )

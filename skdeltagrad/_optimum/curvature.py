@@ -321,12 +321,12 @@ class Curvature(RoundingOfCurvature):
         )  # fmt: skip
         if known.is_quadratic:
             return known
-        column = np.zeros(len(table.weight))
+        column = table.numbers(len(table.weight))
         column[problem.indices] = of_rows
         table.set_column("leverage", column)
         sums = np.zeros_like(hessian.sums)
-        iterate = self.hessian_iterate
-        objective.add_hessian_sums(iterate, problem.indices, sums, of_rows**2)
+        iterate, squares = self.hessian_iterate, np.square(of_rows, out=of_rows)
+        objective.add_hessian_sums(iterate, problem.indices, sums, squares)
         problem.meter.spend(n_hessians=HESSIANS_FOR_MOMENTS - 1)
         return replace(known, fourth_moment=FourthMoment(sums, iterate))
 

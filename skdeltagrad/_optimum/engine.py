@@ -222,7 +222,7 @@ class OptimumEngine(AbstractEngine):
     def fit(self, training_set, edit=NO_EDIT):
         """Fit the model from zero; for an edit within the budget of a new fit."""
         table = training_set.table
-        live = np.concatenate([table.live_indices(), edit.added])
+        live = table.live_indices(edit.added)
         row_counts = self._count(table, live)
         problem = self._problem(training_set, edit, row_counts)
         if len(edit):
@@ -607,7 +607,7 @@ class OptimumEngine(AbstractEngine):
         table = training_set.table
         return Problem.of(
             self.model, training_set, row_counts.weight[0], self.curvature_kind,
-            lambda: np.concatenate([table.live_indices(), edit.added]),
+            lambda: table.live_indices(edit.added),
         )  # fmt: skip
 
     def _row_counts_after(self, table, edit):
@@ -618,5 +618,5 @@ class OptimumEngine(AbstractEngine):
 
     def _count(self, table, indices):
         n_groups = self.model.n_groups
-        group = table.y[indices] if n_groups > 1 else np.zeros(len(indices), np.int64)
-        return RowCounts.of_all(table.weight[indices], group, n_groups)
+        group = table.y if n_groups > 1 else None
+        return RowCounts.of_all(table.weight, group, n_groups, indices)

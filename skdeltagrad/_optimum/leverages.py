@@ -96,7 +96,7 @@ class Leverages:
         if not self.is_exact:
             n_made += objective.n_dof**2 + 2 * len(self._metrics)
         size = min(max(_BLOCK_BYTES // (8 * n_made), 1), _BLOCK_ROWS)
-        of_rows = np.zeros(len(indices))
+        of_rows = objective.numbers(len(indices))
 
         def take(number):
             block = slice(number * size, (number + 1) * size)

@@ -13,6 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
+from .._utils.row_blocks import row_blocks
 from .conjugate_gradient import (
     PRECONDITIONERS,
     Diagonal,
@@ -178,19 +179,34 @@ class Problem:
         if n_expected >= n_rows:
             return self
         objective = self.objective
-        squares = objective.standardised_squares(self.indices)
-        group = np.zeros(len(self.indices), np.int64)
-        if objective.loss.targets_are_classes:
-            group = objective.y[self.indices]
-        of_rows = importance(squares, group) * objective.weight[self.indices]
+        of_rows = objective.standardised_squares(self.indices)
+        in_group = self._rows_by_class()
+        for block in row_blocks(n_rows):
+            some = self.indices[block]
+            group = np.zeros(len(some), np.int64)
+            if objective.loss.targets_are_classes:
+                group = objective.y[some]
+            of_rows[block] = importance(of_rows[block], group, in_group)
+            of_rows[block] *= objective.weight[some]
         rng = np.random.default_rng(0)  # the optimum does not depend on it
         drawn, probability = sample(of_rows, n_expected, rng)
         self.meter.spend(PASSES_FOR_IMPORTANCE)
-        weight = np.zeros(len(objective.weight))
+        weight = objective.numbers(len(objective.weight))
         other = self._of_some(self.indices[drawn])
         weight[other.indices] = objective.weight[other.indices] / probability
         other.objective = objective.reweighted(weight)
         return other
+
+    def _rows_by_class(self):
+        """Return the number of rows of each class, of all rows without classes."""
+        objective, indices = self.objective, self.indices
+        if not objective.loss.targets_are_classes:
+            return np.array([len(indices)])
+        n_classes = max(2, objective.n_outputs)
+        return sum(
+            np.bincount(objective.y[indices[block]], minlength=n_classes)
+            for block in row_blocks(len(indices))
+        )
 
     def subset(self, fraction):
         """Return this problem on a fraction of the rows, with their own weights.
@@ -353,12 +369,14 @@ class Problem:
         objective = self.objective
         penalty = self.penalty.reshape(-1, objective.n_dof)[:, : objective.n_features]
         scale = 1.0 / penalty.min(axis=0)
-        squares = objective.squared_distances(self.indices, scale=scale)
+        without_intercept = np.zeros(objective.n_dof)
+        without_intercept[: objective.n_features] = scale
+        largest = objective.largest_square(self.indices, without_intercept)
         self.meter.spend(n_passes=PASSES_FOR_LARGEST)
         of_centre = 0.0
         if objective.fit_intercept:
             of_centre = np.sum(scale * objective.centre**2)
-        return float(np.sqrt(squares.max(initial=0.0))), float(np.sqrt(of_centre))
+        return float(np.sqrt(largest)), float(np.sqrt(of_centre))
 
     @property
     def standardised_moments(self):

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from .._utils.row_blocks import row_blocks
+
 # Accuracy: rounds that raise the factor until the expected number is reached. After
 # five it changes by less than the number varies by chance.
 _ROUNDS = 5
 
 
-def importance(squares, group):
+def importance(squares, group, in_group):
     """Return how important each row may be for an optimum.
 
     This is the row's fraction of the standardised columns' squares, and of its group,
@@ -19,13 +21,14 @@ def importance(squares, group):
     squares : ndarray of shape (n_rows,)
         See `AbstractDataTerm.standardised_squares`. It may be infinite or NaN.
     group : ndarray of shape (n_rows,)
+    in_group : ndarray of shape (n_groups,)
+        Number of rows in each group, of which those given may be a part.
 
     Returns
     -------
     importance : ndarray of shape (n_rows,)
     """
-    n_rows = len(squares)
-    in_group = np.bincount(group)
+    n_rows = in_group.sum()
     rarity = n_rows / (np.count_nonzero(in_group) * in_group[group])
     return np.fmin(squares, n_rows) + rarity
 
@@ -50,15 +53,22 @@ def sample(importance, n_expected, rng):
         Ascending.
     probability : ndarray of shape (n_drawn,)
     """
-    fraction = importance / importance.sum()
+    total, blocks = importance.sum(), row_blocks(len(importance))
     factor = n_expected
     for _ in range(_ROUNDS):
-        certain = factor * fraction >= 1.0
-        n_others = n_expected - np.count_nonzero(certain)
-        of_others = fraction[~certain].sum()
-        if n_others <= 0 or of_others <= 0:
+        n_certain, of_others = 0, 0.0
+        for block in blocks:
+            fraction = importance[block] / total
+            certain = factor * fraction >= 1.0
+            n_certain += np.count_nonzero(certain)
+            of_others += fraction[~certain].sum()
+        if n_certain >= n_expected or of_others <= 0:
             break
-        factor = n_others / of_others
-    probability = np.minimum(1.0, factor * fraction)
-    drawn = np.flatnonzero(rng.random(len(fraction)) < probability)
-    return drawn, probability[drawn]
+        factor = (n_expected - n_certain) / of_others
+    drawn, probabilities = [], []
+    for block in blocks:
+        probability = np.minimum(1.0, factor * (importance[block] / total))
+        some = np.flatnonzero(rng.random(len(probability)) < probability)
+        drawn.append(block.start + some)
+        probabilities.append(probability[some])
+    return np.concatenate(drawn), np.concatenate(probabilities)

@@ -282,7 +282,7 @@ def schedule_of(settings, model, training_set, seed, edit=NO_EDIT, n_positions=N
         Number of rows in `fit`; by default that of the current training rows.
     """
     table = training_set.table
-    indices = np.concatenate([table.live_indices(), edit.added])
+    indices = table.live_indices(edit.added)
     n_positions = n_positions or len(indices)
     make = _SCHEDULES[settings.solver]
     rates = settings.check_learning_rates()

@@ -335,7 +335,7 @@ def test_facts_of_the_poisson_loss():
     assert not (loss.is_quadratic or loss.couples_outputs or loss.targets_are_classes)
     _, y, weight, _ = poisson(200)
     mean = np.average(y[:, 0], weights=weight)
-    assert_allclose(np.exp(loss.constant_prediction(y, weight)), [mean])
+    assert_allclose(np.exp(loss.constant_prediction(mean)), mean)
     y[::2], weight[1] = 0.0, 0.0
     kinds = loss.essential_kinds(y, weight, has_intercept=True)
     assert_array_equal(kinds >= 0, (y[:, 0] > 0) & (weight > 0))
