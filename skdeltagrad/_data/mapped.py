@@ -150,6 +150,9 @@ class MappedTrainingSet(TrainingSet):
         """Overwrite and delete what an edit has left in the folder."""
         self._folder.clean()
 
+    def files(self):
+        return sorted(os.path.join(self.path, name) for name in os.listdir(self.path))
+
     def close(self):
         if self.is_open:
             self._folder.close()

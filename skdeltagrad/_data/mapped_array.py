@@ -14,9 +14,9 @@ import numpy as np
 from .growing_array import GrowingArray
 from .raw_file import RawFile
 
-# Cost: the file of an array that grows gets longer by this fraction of its length, so
-# that appending is O(1), amortised.
-_SPARE = 0.125
+# Cost: bytes by which the file of an array that grows gets longer. Nothing is copied
+# then, so that the number need not grow with the file.
+_SPARE_BYTES = 2**20
 # Cost: fewer numbers than this are better in memory, where they take 8 MB.
 _FEW = 2**20
 
@@ -73,7 +73,7 @@ class MappedArray(GrowingArray):
             vars(self).update(vars(self.beside(kind, self.values, dtype)))
         size = self._size + len(values)
         if size > len(self._store):
-            self._map(size + int(_SPARE * size))
+            self._map(size + _SPARE_BYTES // max(1, self._row_bytes))
         self._store[self._size : size] = values
         self._size = size
 

@@ -386,6 +386,10 @@ class TrainingSet:
         self.rows.into_memory()
         self.table.into_memory()
 
+    def files(self):
+        """Return the paths of all files that the rows are in."""
+        return []
+
     def close(self):
         """Let others open the files of the rows, if they are in files."""
 

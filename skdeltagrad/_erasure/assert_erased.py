@@ -39,7 +39,8 @@ def assert_erased(
 
     Estimators of this library are also asked for the gradients that follow from the
     steps they keep. A dump is loaded and searched. Its bytes, and what they decompress
-    to, are searched for the rows as they are.
+    to, are searched for the rows as they are, and so are the bytes of all files in the
+    folder of an estimator with a `store`.
 
     An estimator from which rows were removed since its last purge is refused: what it
     keeps follows from these rows, although it holds no copy of them.
@@ -49,7 +50,8 @@ def assert_erased(
     estimator : object, str or path-like
         A fitted estimator, a pipeline, any other object, or the path of a dump
         written by joblib, pickle or skops. Loading a dump runs the code it contains:
-        only give the path of one you trust.
+        only give the path of one you trust. The path of a `store` is searched without
+        the estimator, which knows what its current training rows are.
     X : {array-like, dataframe, sparse matrix} of shape (n_rows, n_features), \
             default=None
         The removed rows. For a :class:`~sklearn.pipeline.Pipeline`, they are given as
@@ -116,7 +118,7 @@ def assert_erased(
         raise ValueError(f'equal_rows must be "raise" or "warn", got {equal_rows!r}.')
     path = estimator if isinstance(estimator, (str, os.PathLike)) else None
     if path is not None:
-        estimator = _load(path)
+        estimator = _Store(path) if os.path.isdir(path) else _load(path)
     _check_is_fitted(estimator)
     search = Search(estimator, forms_of(estimator, X))
     exemptions = search.exemptions
@@ -125,8 +127,8 @@ def assert_erased(
         search.for_rows()
         search.for_sums()
         search.for_index_keys()
-        if path is not None:
-            search.in_bytes(path)
+        for file in _files(path, exemptions):
+            search.in_bytes(file)
         if sample_id is not None:
             ids, ids_not_checkable = search.for_ids(sample_id)
     states = {place: obj._purge_state() for place, obj in exemptions.fitted}
@@ -162,6 +164,26 @@ def assert_erased(
     for line in kept:
         warnings.warn(line, stacklevel=2)
     return report
+
+
+class _Store:
+    """Stands for a folder of rows in files, without an estimator."""
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        if not os.path.isfile(os.path.join(path, "store.json")):
+            raise FileNotFoundError(
+                f"estimator={self.path!r} is a folder and no store of rows: there is "
+                "no file 'store.json' in it. Give the folder that store=... named."
+            )
+
+
+def _files(path, exemptions):
+    """Return the files of which the bytes are searched."""
+    if path is not None and os.path.isdir(path):
+        return sorted(os.path.join(path, name) for name in os.listdir(path))
+    dump = [] if path is None else [path]
+    return dump + [file for _, obj in exemptions.fitted for file in obj._files()]
 
 
 def _load(path):

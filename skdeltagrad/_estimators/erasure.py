@@ -19,6 +19,9 @@ class SearchableForRows(KnowsTrainingRows):
     def _knows_rows(self):
         return self._training_set.table.is_stored
 
+    def _files(self):
+        return self._training_set.files()
+
     def _count_equal_rows(self, X):
         if not self._knows_rows():
             return np.zeros(len(X), np.int64)

@@ -58,6 +58,10 @@ class KnowsTrainingRows(ABC):
         """Tell whether the training rows are kept, so that they can be counted."""
         return True
 
+    def _files(self) -> list[str]:
+        """Return the paths of files that belong to the estimator, and hold its rows."""
+        return []
+
     @abstractmethod
     def _count_equal_rows(self, X: np.ndarray) -> np.ndarray:
         """Count the current training rows that are equal to each row of X.

@@ -16,8 +16,10 @@ from skdeltagrad import (
     DeltaGradLogisticRegression,
     DeltaGradPoissonRegressor,
     DeltaGradRidge,
+    assert_erased,
     inspection,
 )
+from skdeltagrad._data import folder as folder_module
 
 N, P = 400, 4
 
@@ -332,3 +334,69 @@ def test_the_rows_are_not_in_memory(stored):
     rows, table = stored._training_set.rows, stored._training_set.table
     for array in (*rows._arrays(), *table._arrays()):
         assert os.path.exists(os.path.join(stored._training_set.path, array.name))
+
+
+# Erasure.
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_removed_rows_are_in_no_file(form, dtype, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(N, 6)).astype(dtype)
+    X[:, 0] = 0
+    y = rng.integers(2, size=N)
+    removed = X[[3, 50]]
+    stored_form = sparse.csr_matrix(X) if form == "csr" else X
+    folder = tmp_path / "store"
+    model = DeltaGradLogisticRegression(store=folder).fit(stored_form, y)
+    with pytest.raises(AssertionError, match=r"removed rows found:(.|\n)*the bytes of"):
+        assert_erased(folder, removed)
+    model.partial_unfit(position=[3])
+    model.unlearn(stored_form[50:51], y[50:51])
+    model.purge()
+    assert_erased(model, removed)
+    model.save(tmp_path / "model.joblib")
+    model.close()
+    assert_erased(folder, removed)
+    assert_erased(tmp_path / "model.joblib", removed)
+    with pytest.raises(AssertionError, match="removed rows found"):
+        assert_erased(folder, X[[60]])
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+def test_a_planted_row_is_found_in_any_file(form, tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(N, 6)), rng.integers(2, size=N)
+    folder = tmp_path / "store"
+    rows = sparse.csr_matrix(X) if form == "csr" else X
+    model = DeltaGradLogisticRegression(store=folder).fit(rows, y)
+    model.partial_unfit(position=[3]).purge()
+    assert_erased(model, X[[3]])
+    for path in folder.iterdir():
+        before = path.read_bytes()
+        with open(path, "ab") as file:
+            file.write(b"\1" * 3 + X[3].tobytes())
+        with pytest.raises(AssertionError, match=f"the bytes of .*{path.name}"):
+            assert_erased(model, X[[3]])
+        path.write_bytes(before)
+
+
+def test_the_undo_record_holds_the_row_until_the_edit_is_made(tmp_path, monkeypatch):
+    """What shows that the tests above would find a record that was left behind."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(N, 6)), rng.integers(2, size=N)
+    folder = tmp_path / "store"
+    model = DeltaGradLogisticRegression(store=folder).fit(X, y)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module.Folder, "clean", lambda self: None)
+        model.partial_unfit(position=[3])
+    with pytest.raises(AssertionError, match="the bytes of .*undo"):
+        assert_erased(folder, X[[3]])
+    model.partial_unfit(position=[4]).purge()
+    assert_erased(model, X[[3, 4]])
+
+
+def test_a_folder_without_a_store_cannot_be_searched(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no store of rows"):
+        assert_erased(tmp_path, np.ones((1, 3)))
