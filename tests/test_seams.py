@@ -249,13 +249,16 @@ class PartitionedDataTerm(AbstractDataTerm):
         return out
 
     def measure(self, iterate, indices, origin=None):
-        measured = [
-            part.measure(iterate, mine, origin) for part, _, mine in self.parts(indices)
-        ]
+        distances = None if origin is None else np.empty(len(indices))
+        measured = []
+        for part, places, mine in self.parts(indices):
+            measured.append(part.measure(iterate, mine, origin))
+            if origin is not None and len(mine):
+                distances[places] = measured[-1].distances
         return Measurement(
             sum(one.loss_sums for one in measured),
             sum(one.gradient_sums for one in measured),
-            max(one.largest_change for one in measured),
+            distances,
         )
 
     def add_gradient_sums(self, iterate, indices, sums_out, sign=1.0):
@@ -292,9 +295,6 @@ class PartitionedDataTerm(AbstractDataTerm):
 
     def column_sums(self, indices):
         return tuple(map(sum, zip(*self.of_parts("column_sums", indices), strict=True)))
-
-    def largest_change(self, change, indices):
-        return max(self.of_parts("largest_change", indices, change))
 
     def raw_predictions(self, directions, indices):
         return self.of_rows(

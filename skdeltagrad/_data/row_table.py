@@ -358,8 +358,9 @@ class RowTable:
         # The index would be shared with this table, which a transaction may restore.
         vars(table).update(vars(self) | {"_id_index": None})
         table.set_column("y", y)
-        # It was computed from the former targets.
-        table.set_column("leverage", None)
+        # They were computed from the former targets.
+        for name in ("leverage", "distance", "along"):
+            table.set_column(name, None)
         return table
 
     def into_memory(self):

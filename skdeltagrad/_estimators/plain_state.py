@@ -32,7 +32,7 @@ from .._objective.losses import (
     PoissonLoss,
 )
 from .._optimum.cost import Cost
-from .._optimum.curvature import Curvature, FourthMoment, MeasuredStep
+from .._optimum.curvature import Curvature, FourthMoment
 from .._optimum.engine import OptimumEngine
 from .._optimum.hessian import Hessian
 from .._optimum.report import OptimumReport
@@ -79,7 +79,6 @@ _CLASSES = {
         Hessian,
         History,
         MappedTrainingSet,
-        MeasuredStep,
         MiniBatches,
         Model,
         MultinomialLoss,

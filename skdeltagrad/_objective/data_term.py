@@ -61,14 +61,19 @@ class Measurement:
     ----------
     loss_sums : ndarray of shape (n_groups,)
     gradient_sums : ndarray of shape (n_groups, n_outputs, n_dof)
-    largest_change : float
-        Largest distance of a row (`AbstractLoss.distances`) from another iterate to
-        this one; zero where no other iterate was given.
+    distances : ndarray of shape (n_rows,) or None
+        Distances of the rows (`AbstractLoss.distances`) from another iterate to this
+        one; None where no other iterate was given.
     """
 
     loss_sums: np.ndarray
     gradient_sums: np.ndarray
-    largest_change: float
+    distances: np.ndarray | None = None
+
+    @property
+    def largest_change(self):
+        """Largest of the distances; zero where there are none."""
+        return 0.0 if self.distances is None else float(self.distances.max(initial=0.0))
 
 
 class AbstractDataTerm(ABC):
@@ -114,7 +119,7 @@ class AbstractDataTerm(ABC):
         iterate : ndarray of shape (n_outputs, n_dof)
         indices : ndarray of shape (n_rows,)
         origin : ndarray of shape (n_outputs, n_dof), optional
-            Another iterate. Where it is given, `largest_change` is measured from it.
+            Another iterate. Where it is given, `distances` are measured from it.
         """
 
     @abstractmethod
@@ -209,14 +214,6 @@ class AbstractDataTerm(ABC):
         -------
         sums, squares : ndarray of shape (n_features,)
             Of the entries and of their squares, neither centred nor with an intercept.
-        """
-
-    @abstractmethod
-    def largest_change(self, change, indices):
-        """Return the largest distance of a row along a step, 0.0 without rows.
-
-        Distances are those of `AbstractLoss.distances`; `change` has the shape of an
-        iterate.
         """
 
     # Numbers of single rows that a subclass computes.
@@ -341,44 +338,70 @@ class AbstractDataTerm(ABC):
         found = self.loss.second_derivatives(raw, self.y[indices])
         return found * self.weight[indices, np.newaxis, np.newaxis]
 
-    def largest_square(self, indices, scale):
-        """Return the largest ``sum_j scale_j x_ij^2`` of some rows, intercept included.
+    def scaled_squares(self, indices, scale):
+        """Return ``sum_j scale_j x_ij^2`` of some rows, with the intercept: (n_rows,).
 
         Parameters
         ----------
         indices : ndarray of shape (n_rows,)
         scale : ndarray of shape (n_dof,)
         """
-        of_columns, largest = scale[: self.n_features], 0.0
-        for block in row_blocks(len(indices)):
-            squares = self.squared_distances(indices[block], scale=of_columns)
-            largest = max(largest, squares.max(initial=0.0))
-        return float(largest + scale[self.n_features :].sum())
+        squares = self.squared_distances(indices, scale=scale[: self.n_features])
+        squares += scale[self.n_features :].sum()
+        return squares
 
     def distances_along(self, change, indices):
-        """Return the largest distance of a row along a step, and a sum of distances.
+        """Return the distance of every row along a step, shape (n_rows,).
+
+        Distances are those of `AbstractLoss.distances`; `change` has the shape of an
+        iterate.
+        """
+        distances = self.numbers(len(indices))
+        for block in row_blocks(len(indices)):
+            raw = self.raw_predictions(change, indices[block])
+            distances[block] = self.loss.distances(raw)
+        return distances
+
+    def largest_change(self, change, indices):
+        """Return the largest distance of a row along a step, 0.0 without rows."""
+        largest = 0.0
+        for block in row_blocks(len(indices)):
+            raw = self.raw_predictions(change, indices[block])
+            largest = max(largest, float(self.loss.distances(raw).max(initial=0.0)))
+        return largest
+
+    def curvatures_along(self, iterate, change, indices):
+        """Return how far every row moves along a step, and its second derivative.
 
         Parameters
         ----------
+        iterate : ndarray of shape (n_outputs, n_dof)
+            Where the second derivatives are taken.
         change : ndarray of shape (n_outputs, n_dof)
+            The step.
         indices : ndarray of shape (n_rows,)
 
         Returns
         -------
-        largest : float
-            See `largest_change`.
-        fourth_powers : ndarray of shape (n_groups,)
-            Weighted sums of the distances' fourth powers.
+        distances : ndarray of shape (n_rows,)
+            See `distances_along`.
+        curvatures : ndarray of shape (n_rows,)
+            Second derivatives of the rows' losses along the step, times the weights.
         """
-        largest, sums = 0.0, np.zeros(self.n_groups)
-        for number, some in enumerate(self.by_group(indices)):
-            for block in row_blocks(len(some)):
-                rows = some[block]
-                distances = self.loss.distances(self.raw_predictions(change, rows))
-                largest = max(largest, float(distances.max(initial=0.0)))
-                squares = distances**2
-                sums[number] += self.weight[rows] @ (squares * squares)
-        return largest, sums
+        distances = self.numbers(len(indices))
+        curvatures = self.numbers(len(indices))
+        directions = np.vstack([iterate, change])
+        for block in row_blocks(len(indices)):
+            some = indices[block]
+            # Both products are made in one pass over the rows.
+            raw = self.raw_predictions(directions, some)
+            here, along = raw[:, : self.n_outputs], raw[:, self.n_outputs :]
+            state = self.loss.hessian_state(here, self.y[some])
+            product = along.copy()
+            self.loss.hessian_product(product, state)
+            curvatures[block] = self.weight[some] * np.sum(along * product, axis=1)
+            distances[block] = self.loss.distances(along)
+        return distances, curvatures
 
     @np.errstate(over="ignore", invalid="ignore")  # such rows are infinitely far away
     def standardised_squares(self, indices):
@@ -508,19 +531,23 @@ class DataTerm(AbstractDataTerm):
     def measure(self, iterate, indices, origin=None):
         sums = np.zeros((self.n_groups, *self.shape))
         if not len(indices):
-            return Measurement(np.zeros(self.n_groups), sums, 0.0)
-        change = None if origin is None else self.affine(iterate - origin)
+            return Measurement(np.zeros(self.n_groups), sums)
+        distances = None
+        if origin is not None:
+            change = self.affine(iterate - origin)
+            distances = self.numbers(len(self.weight))
 
         def evaluate(raw, block):
-            largest = 0.0
-            if change is not None:
-                largest = self.loss.distances(self._raw(change, block)).max()
-            return self.loss.evaluate(raw, self.y, self.weight, block), largest
+            if distances is not None:
+                distances[block] = self.loss.distances(self._raw(change, block))
+            return self.loss.evaluate(raw, self.y, self.weight, block)
 
         seen = self._add_by_group(iterate, indices, evaluate, sums)
-        losses = np.array([sum(loss for loss, _ in blocks) for blocks in seen], float)
-        largest = max((change for _, change in sum(seen, [])), default=0.0)
-        return Measurement(losses, sums, float(largest))
+        losses = np.array([sum(blocks) for blocks in seen], float)
+        if distances is not None:
+            of_rows = self.numbers(len(indices))
+            distances = np.take(distances, indices, out=of_rows, mode="clip")
+        return Measurement(losses, sums, distances)
 
     def gradient_change(self, anchor, drift, indices):
         def differentiate(raw, block):
@@ -611,17 +638,6 @@ class DataTerm(AbstractDataTerm):
                 self._rows, members, self.y, weigh, self.loss, raw_of, self.centre,
                 total,
             )  # fmt: skip
-
-    def largest_change(self, change, indices):
-        affine, blocks = self.affine(change), self.blocks(indices)
-        largest = np.zeros(len(blocks))
-
-        def take(number):
-            distances = self.loss.distances(self._raw(affine, blocks[number]))
-            largest[number] = distances.max()
-
-        threads.run(take, len(blocks))
-        return float(largest.max(initial=0.0))
 
     def extended(self, indices):
         return self._rows.extended(indices, self.centre)

@@ -386,7 +386,7 @@ class Driver:
             if (
                 engine.model.loss.is_quadratic
             ):  # the step is exact and needs no leverages
-                curvature = Curvature.incomplete(problem, iterate)
+                curvature = Curvature.incomplete(problem, self._table, iterate)
             else:
                 curvature = Curvature.built(problem, self._table, iterate)
         except np.linalg.LinAlgError as error:

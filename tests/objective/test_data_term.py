@@ -315,14 +315,18 @@ def test_measure(problem):
     assert_allclose(measured.largest_change, ranges.max(), rtol=1e-11)
     step = problem.iterate - origin
     assert_allclose(objective.largest_change(step, indices), ranges.max(), rtol=1e-11)
-    largest, powers = objective.distances_along(step, indices)
-    assert_allclose(largest, ranges.max(), rtol=1e-11)
-    terms = problem.weight[indices] * ranges**4
-    group = np.zeros(len(indices), np.int64)
-    if problem.n_groups > 1:
-        group = objective.group[indices]
-    expected = np.bincount(group, terms, minlength=problem.n_groups)
-    assert_allclose(powers, expected, rtol=1e-9)
+    assert_allclose(measured.distances, ranges, rtol=1e-9, atol=1e-12)
+    along, curvatures = objective.curvatures_along(problem.iterate, step, indices)
+    assert_allclose(along, ranges, rtol=1e-9, atol=1e-12)
+    # Second differences of the loss along the step, row by row.
+    h = 1e-4
+    for i in range(0, len(indices), 7):
+        one = indices[[i]]
+        before, here, after = (
+            problem.value(problem.iterate + t * step, one) for t in (-h, 0.0, h)
+        )
+        expected = (after - 2.0 * here + before) / h**2
+        assert_allclose(curvatures[i], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_measuring_without_an_origin(problem):
