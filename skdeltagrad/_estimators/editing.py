@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from .._data.edit import NO_ROWS, Edit
+from .._optimum.curvature import COLUMNS
 from .._optimum.engine import OptimumEngine
 from .._path.engine import PathEngine
 
@@ -122,6 +123,7 @@ def retrained(settings, transaction, training_set, engine):
     """Return the engine fitted again, from zero, to the current training rows."""
     training_set.changing(transaction)
     training_set.recount(transaction)
+    training_set.table.keep_columns(transaction)
     model = _with_spread(engine.model, training_set)
     return engine.adapted(model, training_set, settings).fit(training_set)
 
@@ -175,7 +177,8 @@ def purged(settings, transaction, training_set, engine, exact):
         # Before rows change their storage indices, so that the columns are restored
         # after the rows have them again.
         table.keep_columns(transaction)
-        table.set_column("leverage", None)
+        for name in COLUMNS:
+            table.set_column(name, None)
         training_set.close_holes(transaction, exact)
         training_set.renew_sums(transaction)
     engine, obstacle = engine.purged(training_set, settings, exact)

@@ -49,6 +49,22 @@ the largest R of a row along it (L ||d||_H, for example):
     and that of the rows themselves, by a pass without their targets.
     Then (2) at w + d with B = e^-(r + rho) H.
 
+(4) The same, row by row. With r_i = R_i(w - h) for the distance of row i alone, and
+    R_i = R_i(d),
+
+        ||g(w + d)||_{H^-1}^2 <= sum_i l_i''(h)[a_i, a_i] g_i^2,
+        g_i = e^{r_i} (e^{R_i} - 1) / R_i - 1 <= e^{x_i} - 1,
+        x_i = r_i + R_i / 2 + R_i^2 / 24.
+
+    By (1) for the row, the second derivative at w + td and that at h are at most e^s
+    times each other, with s = r_i + t R_i, so that their difference, along a_i and
+    along u_i = x_i u, is at most (e^s - 1) (l_i''[a_i, a_i] l_i''[u_i, u_i])^(1/2) with
+    l_i'' at h. The integral of e^s - 1 over t is g_i, and Cauchy-Schwarz over the rows
+    is as in (3). (e^R - 1) / R = e^{R/2} sinh(R/2) / (R/2) <= e^{R/2 + R^2/24}, because
+    (2k + 1)! >= 6^k k!. All rows together have sum_i l_i''[a_i, a_i] <= ||d||_H^2: the
+    *light* rows, with x_i <= x, add at most (e^x - 1)^2 ||d||_H^2, and only the others
+    must be read.
+
 A quadratic loss has R = 0: then ||w - w*||_H = ||g||_{H^-1}.
 
 There are no bounds for a loss that states no constant: see `applies_to`.
@@ -140,6 +156,29 @@ def gradient_after_step(length, leverage, since=0.0, moment=None):
         bound = length * (np.expm1(since) + of_step)
         is_near = rho + since < 100.0
     return np.where(is_near, bound, np.inf)[()]
+
+
+def log_growth(distance, along):
+    """x of (4), for r and R of rows."""
+    return distance + along * (0.5 + along / 24.0)
+
+
+def gradient_after_step_by_rows(length, light, heavy, curvatures):
+    """Bound of ``||g(w + d)||_{H^-1}`` by (4).
+
+    Parameters
+    ----------
+    length : float
+        ``||d||_H``.
+    light : float
+        At least `log_growth` of every row that is not among the heavy ones.
+    heavy, curvatures : ndarray of shape (n_heavy,)
+        `log_growth` of the others, and their second derivatives at h along the step,
+        with their weights.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.expm1(light) ** 2 * length**2 + curvatures @ np.expm1(heavy) ** 2
+    return np.sqrt(squares) if np.isfinite(squares) else np.inf
 
 
 def _remainder(rho):

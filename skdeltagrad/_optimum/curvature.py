@@ -10,6 +10,7 @@ import numpy as np
 
 from .._objective.losses import AbstractLoss
 from .._utils.few_digits import rounded_up
+from .._utils.row_blocks import row_blocks
 from . import certificate
 from .certificate import Bound
 from .cost import HESSIANS_FOR_MOMENTS, PASSES_FOR_LARGEST, n_hessians_to_build
@@ -30,14 +31,26 @@ _MAX_GROWTH = 4.0
 # Rounding: edits of ordinary rows leave less than this in an entry of the Hessian, in
 # units of the entry's own rounding. A row 40 times as large as the others leaves more.
 _MAX_ENTRY_ERROR = 100.0
-# Cost: one row of so many is read first, to find out whether reading all rows can help.
+# Cost: one row of so many is read first, to find out whether reading the others can
+# help.
 _SAMPLING_INTERVAL = 16
+# Accuracy: the part of the allowed error that is left to rows that are not read. It
+# is added to that of the others as a square, which leaves 66% of it to those.
+_LIGHT = 0.75
+# Cost: if more than this fraction of the rows would have to be read, all of them are,
+# and what is found serves later steps.
+_MANY = 0.25
 # Rounding: the relative error of a Hessian, in its own norm, up to which bounds are
 # reported; it is a correction of 10% to them.
 _MAX_RELATIVE_ERROR = 0.1
 # Rounding: a condition number above this leaves fewer than three correct digits, too
 # few to call a number a bound.
 _MAX_CONDITION = 1e-3 / np.finfo(float).eps
+# Columns of the row table: at least the leverage of a row, apart from the growth since
+# then; its distance R between `hessian_iterate` and the reference, where any is above
+# zero; and that along `Curvature.measured`.
+LEVERAGE, DISTANCE, ALONG = "leverage", "distance", "along"
+COLUMNS = LEVERAGE, DISTANCE, ALONG
 # What reports say where there is no bound.
 SINGULAR = "the Hessian is singular, or nearly so, in working precision"
 TOO_FAR = "the step is too large for the curvature that is kept"
@@ -68,27 +81,20 @@ class FourthMoment:
 
 
 @dataclass(frozen=True)
-class MeasuredStep:
-    """How far the rows move along a step from the reference, by half a pass.
-
-    Distances along a sum of two steps are at most the sums of the distances along each
-    of them, the largest one as well as the fourth root of the sum of their fourth
-    powers. Steps to near the end of this one are therefore known nearly as well.
+class RowsAlong:
+    """What is known of the rows along a step, by reading some of them.
 
     Attributes
     ----------
-    vectors : ndarray of shape (n_systems, q)
-        The step.
     largest : float
-        At least the largest distance R of a row along it.
-    fourth_power : float
-        At least ``sum_i l_i''[a_i, a_i] R_i^2`` at any iterate: see `certificate`, (3).
-        Infinite where that is not known.
+        At least the largest distance R of a row along the step.
+    gradient : float
+        At least the gradient at the end of the step, in the norm of H^-1, without
+        rounding: see `certificate`, (4).
     """
 
-    vectors: np.ndarray
     largest: float
-    fourth_power: float
+    gradient: float
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class Step:
         Of the distance between its end and the optimum.
     no_bound : str or None
         Why there is no bound.
+    rows : RowsAlong or None
+        None where the constants of the curvature have been enough.
     """
 
     gradient: Gradient
@@ -117,6 +125,7 @@ class Step:
     rounding: float | None = None
     bound: Bound | None = None
     no_bound: str | None = None
+    rows: RowsAlong | None = None
 
 
 @dataclass(frozen=True)
@@ -162,11 +171,13 @@ class Curvature(RoundingOfCurvature):
     entry_error : float
         Rounding error of an entry of the Hessian, in units of the unit roundoff times
         the square roots of its two diagonal entries.
-    measured_step : MeasuredStep or None
-        From the reference. None where the leverages have been enough.
     has_leverages : bool
         Whether the leverage is that of the rows, or else only an upper bound of it from
         the sizes of their entries.
+    measured : ndarray of shape (n_systems, q) or None
+        A step from the reference along which all rows were measured. The distance of a
+        row along a sum of two steps is at most the sum of those along each of them, so
+        that this serves later steps, too.
     """
 
     hessian: Hessian
@@ -184,7 +195,7 @@ class Curvature(RoundingOfCurvature):
     avoidable_passes: float = 0.0
     entry_error: float = ERROR_OF_NEW_HESSIAN
     has_leverages: bool = True
-    measured_step: MeasuredStep | None = None
+    measured: np.ndarray | None = None
 
     @property
     def nbytes(self):
@@ -239,6 +250,7 @@ class Curvature(RoundingOfCurvature):
     @classmethod
     def built(cls, problem, table, iterate):
         """Compute everything from the rows: see `cost.n_hessians_to_build`."""
+        table.set_column(DISTANCE, None)
         return cls._of_hessian(problem, iterate).completed(problem, table)
 
     @classmethod
@@ -254,36 +266,45 @@ class Curvature(RoundingOfCurvature):
         )  # fmt: skip
 
     @classmethod
-    def incomplete(cls, problem, iterate, hessian=None, since_hessian=0.0):
-        """Return the curvature of a Hessian, with an upper bound of the leverages.
+    def incomplete(cls, problem, table, iterate, hessian=None, distances=None):
+        """Return the curvature of a Hessian, with upper bounds of the leverages.
 
-        The bound is that of the rows' squared entries, by half a pass. With a new
-        Hessian, that costs a third of `built`.
+        They cost about half a pass (`Leverages.bounds`). With a new Hessian, that is a
+        third of `built`.
 
         Parameters
         ----------
         problem : Problem
+        table : RowTable
+            The bounds become a column of it, as do the distances.
         iterate : ndarray of shape (n_outputs, n_dof)
             Where the Hessian is computed, or was.
         hessian : Hessian, optional
             Without it, a new one is computed.
-        since_hessian : float, default=0.0
+        distances : ndarray of shape (n_rows,), optional
+            Distances R of the rows from there to the reference; zero by default.
         """
-        made = cls._of_hessian(problem, iterate, hessian, since_hessian)
+        since = 0.0 if distances is None else float(distances.max(initial=0.0))
+        made = cls._of_hessian(problem, iterate, hessian, since)
+        _keep(table, DISTANCE, problem.indices, distances)
         if not (made.hessian.is_exact and made.is_bounded):
             return made
-        dominating = made._leverages(problem.objective).dominating()
-        largest = problem.objective.largest_square(problem.indices, dominating)
+        bounds = made._leverages(problem.objective).bounds(
+            problem.objective, problem.indices
+        )
         problem.meter.spend(n_passes=PASSES_FOR_LARGEST)
-        return replace(made, leverage=float(np.sqrt(largest)))
+        if not made.is_quadratic:
+            _keep(table, LEVERAGE, problem.indices, bounds)
+        return replace(made, leverage=float(bounds.max()))
 
     @classmethod
-    def of_fit(cls, problem, optimum):
+    def of_fit(cls, problem, table, optimum):
         """Return the curvature at the end of a fit, by its last Hessian if that serves.
 
         Parameters
         ----------
         problem : Problem
+        table : RowTable
         optimum : newton.Optimum
 
         Returns
@@ -296,13 +317,17 @@ class Curvature(RoundingOfCurvature):
         if factor is None or not meter.allows(n_passes=2 * PASSES_FOR_LARGEST):
             return None
         if objective.loss.is_quadratic:
-            return cls.incomplete(problem, end, factor.hessian)
+            return cls.incomplete(problem, table, end, factor.hessian)
         if not factor.is_of_sample:
-            moved = objective.largest_change(end - factor.iterate, problem.indices)
+            moved = objective.distances_along(end - factor.iterate, problem.indices)
             meter.spend(n_passes=PASSES_FOR_LARGEST)
-            if moved <= LATEST:
-                return cls.incomplete(problem, factor.iterate, factor.hessian, moved)
-        return cls.incomplete(problem, end) if meter.allows(n_hessians=1) else None
+            if moved.max(initial=0.0) <= LATEST:
+                return cls.incomplete(
+                    problem, table, factor.iterate, factor.hessian, moved
+                )
+        if not meter.allows(n_hessians=1):
+            return None
+        return cls.incomplete(problem, table, end)
 
     def completed(self, problem, table):
         """Compute the leverages of all rows and the fourth moment.
@@ -321,14 +346,21 @@ class Curvature(RoundingOfCurvature):
         )  # fmt: skip
         if known.is_quadratic:
             return known
-        column = table.numbers(len(table.weight))
-        column[problem.indices] = of_rows
-        table.set_column("leverage", column)
+        _keep(table, LEVERAGE, problem.indices, of_rows)
         sums = np.zeros_like(hessian.sums)
         iterate, squares = self.hessian_iterate, np.square(of_rows, out=of_rows)
         objective.add_hessian_sums(iterate, problem.indices, sums, squares)
         problem.meter.spend(n_hessians=HESSIANS_FOR_MOMENTS - 1)
         return replace(known, fourth_moment=FourthMoment(sums, iterate))
+
+    def at_reference(self, problem, table, measured):
+        """Return the curvature for a new reference, given its `Measurement`."""
+        if not self.is_quadratic:
+            _keep(table, DISTANCE, problem.indices, measured.distances)
+        return replace(
+            self, since_hessian=measured.largest_change, uncertainty=0.0, measured=None,
+            passes_since_hessian=self.passes_since_hessian + 1,
+        )  # fmt: skip
 
     def _leverages(self, objective, hessian=None):
         return Leverages(hessian or self.hessian, objective.loss, objective.n_dof)
@@ -381,10 +413,11 @@ class Curvature(RoundingOfCurvature):
         have grown by at most e to the power of the distance.
         """
         if not self.is_complete:
-            made = self.incomplete(problem, iterate)
+            made = self.incomplete(problem, table, iterate)
             return replace(made, avoidable_passes=self.avoidable_passes)
         if self._has_grown:
             return self.built(problem, table, iterate)
+        table.set_column(DISTANCE, None)
         moment, distance = self.fourth_moment, self.since_hessian
         if moment is not None:
             moment = replace(moment, distance=moment.distance + distance)
@@ -392,6 +425,7 @@ class Curvature(RoundingOfCurvature):
             self, hessian=problem.hessian(iterate), hessian_iterate=iterate,
             leverage=self.leverage * float(np.exp(0.5 * distance)),
             growth=self.growth * float(np.exp(distance)), fourth_moment=moment,
+            measured=None,
             since_hessian=0.0, passes_since_hessian=0, uncertainty=0.0,
             entry_error=ERROR_OF_NEW_HESSIAN,
         )  # fmt: skip
@@ -441,9 +475,15 @@ class Curvature(RoundingOfCurvature):
             leverages = self._leverages(objective, hessian)
             of_added = leverages.of_rows(objective, added)
             leverage = max(leverage, of_added.max())
+            _set_column(table, LEVERAGE, added, of_added)
             if not self.is_quadratic:
-                moved = objective.largest_change(reference - iterate, added)
-                distance = max(distance, moved)
+                moved = objective.distances_along(reference - iterate, added)
+                _set_column(table, DISTANCE, added, moved)
+                distance = max(distance, moved.max())
+            if self.measured is not None:
+                change = problem.by_output(self.measured)
+                along = objective.distances_along(change, added)
+                _set_column(table, ALONG, added, along)
         return replace(
             self, hessian=hessian, leverage=float(leverage),
             growth=float(self.growth / remaining), spread_error=problem.spread_error,
@@ -454,33 +494,7 @@ class Curvature(RoundingOfCurvature):
             entry_error=self.entry_error_after(hessian),
             log_hessian_error=self._log_error_after(fraction, ratio),
             fourth_moment=self._moment_after(objective, table, edit, of_added),
-            measured_step=self._measured_after(problem, added, max(1.0, np.max(ratio))),
         )  # fmt: skip
-
-    def _measured_after(self, problem, added, ratio):
-        """Return `measured_step` after rows joined, and groups' factors have grown."""
-        step = self.measured_step
-        if step is None:
-            return None
-        largest, fourth_power = self._along_rows(problem, step.vectors, added)
-        return replace(
-            step, largest=max(step.largest, largest),
-            fourth_power=ratio * step.fourth_power + fourth_power,
-        )  # fmt: skip
-
-    def _along_rows(self, problem, vectors, indices):
-        """Return `largest` and `fourth_power` of `MeasuredStep` for some rows.
-
-        With c for the largest second derivative of a loss of one output,
-        ``l''[a, a] R^2 <= c R^4 / K^2``.
-        """
-        objective, loss = problem.objective, problem.objective.loss
-        change = problem.by_output(vectors)
-        if loss.n_outputs > 1 or loss.curvature_bound is None:
-            return objective.largest_change(change, indices), np.inf
-        largest, powers = objective.distances_along(change, indices)
-        bound = loss.curvature_bound / loss.distance_scale**2
-        return largest, float(bound * (problem.group_weight @ powers))
 
     def _removed(self, objective, removed):
         """Take rows out of the Hessian.
@@ -515,8 +529,6 @@ class Curvature(RoundingOfCurvature):
         squares = self._squares_of(objective, table, edit.removed)
         objective.add_hessian_sums(moment.iterate, edit.removed, sums, -squares)
         if len(added):
-            if (leverages := table.column("leverage")) is not None:
-                leverages[added] = of_added
             objective.add_hessian_sums(moment.iterate, added, sums, of_added**2)
             change = self.hessian_iterate - moment.iterate
             distance = max(distance, objective.largest_change(change, added))
@@ -546,7 +558,7 @@ class Curvature(RoundingOfCurvature):
 
     def _squares_of(self, objective, table, indices):
         """Return at most what rows' squared leverages are in the fourth moment."""
-        if (leverages := table.column("leverage")) is not None:
+        if (leverages := table.column(LEVERAGE)) is not None:
             return leverages[indices] ** 2
         leverages = self._leverages(objective)
         of_rows = leverages.of_rows(objective, indices, from_below=True)
@@ -616,7 +628,7 @@ class Curvature(RoundingOfCurvature):
         along = self.leverage * step.length
         return replace(
             self, hessian_iterate=iterate, since_hessian=0.0, fourth_moment=None,
-            measured_step=None,
+            measured=None,
             uncertainty=rounded_up(n_groups * self._gradient_after(step)),
             log_hessian_error=rounded_up(self._log_mismatch + along),
             leverage=rounded_up(self.leverage), growth=rounded_up(self.growth),
@@ -637,7 +649,7 @@ class Curvature(RoundingOfCurvature):
         """
         distance = 0.0
         if not self.is_quadratic:
-            distance = self._log_mismatch + self._along(step)[0]
+            distance = self._log_mismatch + self._largest_along(step)
         bound, no_bound = self._bound_of(self._gradient_after(step), distance)
         return replace(step, bound=bound, no_bound=no_bound)
 
@@ -648,34 +660,26 @@ class Curvature(RoundingOfCurvature):
             rounding = self.rounding_after_step(step)
         if self.is_quadratic or step.length == 0.0:
             return rounding
-        largest, moment = self._along(step)
-        return rounding + certificate.gradient_after_step(
-            step.length, largest / step.length, self._log_mismatch, moment
-        )
+        of_rows = np.inf if step.rows is None else step.rows.gradient
+        moment = None
+        if self.fourth_moment is not None:
+            moment = self._moment_along(step.vectors)
+        return rounding + min(of_rows, certificate.gradient_after_step(
+            step.length, self._largest_along(step) / step.length, self._log_mismatch,
+            moment,
+        ))  # fmt: skip
 
-    def _along(self, step):
-        """Return rho and q of (3) in `certificate` for a step from the reference."""
-        length, known = step.length, self.measured_step
-        largest = self.leverage * length
-        fourth_power = self._fourth_power(step.vectors, length)
-        if known is not None:
-            rest = step.vectors - known.vectors
-            of_rest = self.hessian.norm(rest)
-            largest = min(largest, known.largest + self.leverage * of_rest)
-            root = self._fourth_power(rest, of_rest) ** 0.25
-            root += known.fourth_power**0.25
-            fourth_power = min(fourth_power, root**4)
-        return largest, np.sqrt(fourth_power) / length if length else 0.0
+    def _largest_along(self, step):
+        """Return rho of (3) in `certificate` for a step."""
+        largest = self.leverage * step.length
+        return largest if step.rows is None else min(largest, step.rows.largest)
 
-    def _fourth_power(self, vectors, length):
-        """Return `fourth_power` of a step by the leverages."""
-        length = np.float64(length)  # it may overflow, and is then of no use
-        if self.fourth_moment is None:
-            return self.leverage**2 * length**4
+    def _moment_along(self, vectors):
+        """Return q of (3) in `certificate` by the fourth moment, for a step."""
         Q = over_groups(self.fourth_moment.sums, self.hessian.group_weight)
         growth = self.growth * np.exp(self.fourth_moment.distance)
         squared = max(0.0, float(np.sum(vectors * (vectors @ Q))))
-        return growth * squared * length**2
+        return np.sqrt(growth * squared)
 
     @property
     def origin(self):
@@ -698,12 +702,17 @@ class Curvature(RoundingOfCurvature):
             return 0.0
         return certificate.gradient_after_step(length, self.leverage, distance)
 
-    def measured_along(self, problem, allowed, step):
-        """Measure how far the rows move along a step, if that can be of use.
+    def measured_along(self, problem, table, removed, allowed, step):
+        """Return a step with a bound by the rows themselves, if that can be of use.
+
+        Only rows are read that may be heavy, by their leverages and distances.
 
         Parameters
         ----------
         problem : Problem
+        table : RowTable
+        removed : ndarray
+            Storage indices of the rows that the edit removes.
         allowed : float
             The largest distance from the optimum that is of use.
         step : Step
@@ -712,22 +721,82 @@ class Curvature(RoundingOfCurvature):
         Returns
         -------
         curvature : Curvature
-            With the `measured_step`; unchanged if a sample of the rows has shown that
-            the bound would be above `allowed`.
+            With the step as `measured`, if all rows were read.
+        step : Step
+            Unchanged if the bound would be above `allowed`.
         n_passes : float
-            The cost: 0 if a sample has decided.
+            The cost: 0 if a sample of the rows has decided.
         """
-        found, n_passes = self, 0.0
-        some = problem.indices[::_SAMPLING_INTERVAL]
-        for indices, cost in ((some, 0.0), (problem.indices, PASSES_FOR_LARGEST)):
-            measured = MeasuredStep(
-                step.vectors, *self._along_rows(problem, step.vectors, indices)
+        if step.length == 0.0:
+            return self, step, 0.0
+        light = _LIGHT * allowed / step.length
+        rows = self._heavy(table, removed, step, light)
+        reads_all = rows is None or len(rows) > _MANY * table.n_live
+        if reads_all:
+            rows = problem.indices
+        cost = PASSES_FOR_LARGEST * len(rows) / max(1, len(problem.indices))
+        attempts = [(rows, cost)]
+        if reads_all:
+            attempts.insert(0, (rows[::_SAMPLING_INTERVAL], 0.0))
+        for indices, n_passes in attempts:
+            along, curvatures = self._along(problem, step, indices)
+            found = self._bounded_by_rows(
+                table, step, light, indices, along, curvatures
             )
-            found, n_passes = replace(self, measured_step=measured), cost
-            bound = found.bounded(step).bound
-            if bound is None or bound.distance > allowed:
-                return self, n_passes
-        return found, n_passes
+            if found.bound is None or found.bound.distance > allowed:
+                return self, step, n_passes
+        if not reads_all:
+            return self, found, n_passes
+        _keep(table, ALONG, rows, along)
+        return replace(self, measured=step.vectors), found, n_passes
+
+    def _heavy(self, table, removed, step, light):
+        """Return the rows of which `certificate.log_growth` may be above a limit.
+
+        None if nothing is known of single rows.
+        """
+        leverages, distances = table.column(LEVERAGE), table.column(DISTANCE)
+        if leverages is None:
+            return None
+        length, known = step.length, None
+        if self.measured is not None:
+            of_rest = self.hessian.norm(step.vectors - self.measured)
+            if of_rest < length:
+                length, known = of_rest, table.column(ALONG)
+        reach, heavy = np.sqrt(self.growth) * length, []
+        for block in row_blocks(len(leverages)):
+            along = reach * leverages[block]
+            if known is not None:
+                along += known[block]
+            since = self.since_hessian if distances is None else distances[block]
+            found = np.flatnonzero(certificate.log_growth(since, along) > light)
+            heavy.append(found + block.start)
+        return np.setdiff1d(np.concatenate(heavy), removed, assume_unique=True)
+
+    def _along(self, problem, step, indices):
+        """Return distances and second derivatives of rows along a step.
+
+        The latter contain the factors of the groups.
+        """
+        objective = problem.objective
+        along, curvatures = objective.curvatures_along(
+            self.hessian_iterate, problem.by_output(step.vectors), indices
+        )
+        factor = problem.group_weight
+        if objective.n_groups > 1:
+            factor = factor[objective.group[indices]]
+        return along, factor * curvatures
+
+    def _bounded_by_rows(self, table, step, light, indices, along, curvatures):
+        """Return a step with a bound by some rows, if all others are light."""
+        distances = table.column(DISTANCE)
+        since = self.since_hessian if distances is None else distances[indices]
+        gradient = certificate.gradient_after_step_by_rows(
+            step.length, light, certificate.log_growth(since, along), curvatures
+        )
+        # A light row has R / 2 <= x.
+        largest = max(along.max(initial=0.0), 2.0 * light)
+        return self.bounded(replace(step, rows=RowsAlong(largest, gradient)))
 
     def _bound_of(self, nu, distance):
         """Bound the distance to the optimum by a gradient; see `bound` for the result.
@@ -749,3 +818,18 @@ class Curvature(RoundingOfCurvature):
             nu, self.leverage, distance, self.loss.distance_scale
         )
         return bound, None if bound else TOO_FAR
+
+
+def _keep(table, name, indices, values):
+    """Make numbers of some rows a column of a row table; None drops it."""
+    column = None
+    if values is not None:
+        column = table.numbers(len(table.weight))
+        column[indices] = values
+    table.set_column(name, column)
+
+
+def _set_column(table, name, indices, values):
+    """Set the values of some rows in a column, if there is one."""
+    if (column := table.column(name)) is not None:
+        column[indices] = values

@@ -108,11 +108,7 @@ class Start:
         if not slope <= 0.5 * step.length**2 + rounding * step.length:
             # The objective increases at the end of the step, or the loss overflows.
             return None
-        curvature = replace(
-            curvature, since_hessian=measured.largest_change, uncertainty=0.0,
-            passes_since_hessian=curvature.passes_since_hessian + 1,
-            measured_step=None,
-        )  # fmt: skip
+        curvature = curvature.at_reference(problem, table, measured)
         if curvature.is_quadratic:
             is_far, would_gain = curvature.is_worn, curvature.gains_digits
         else:
@@ -150,8 +146,8 @@ class _Trial:
     is_enough: bool
 
     @classmethod
-    def of(cls, engine, problem, start, edit_tol):
-        """Take a step, and read the rows without their targets if that may suffice."""
+    def of(cls, engine, problem, table, edit, start, edit_tol):
+        """Take a step, and read some rows without targets if that may suffice."""
         curvature, meter = start.curvature, problem.meter
         norm = curvature.hessian.norm
         step = curvature.bounded(curvature.step(start.gradient))
@@ -164,9 +160,11 @@ class _Trial:
         allowed = problem.tolerance(edit_tol * since_pass, floor, least)
         too_far = step.bound is None or step.bound.distance > allowed
         if curvature.is_certain and too_far and not meter.spent.n_passes:
-            curvature, n_passes = curvature.measured_along(problem, allowed, step)
+            curvature, step, n_passes = curvature.measured_along(
+                problem, table, edit.removed, allowed, step
+            )
+            start = replace(start, curvature=curvature)
             meter.spend(n_passes)
-            start, step = replace(start, curvature=curvature), curvature.bounded(step)
         if step.bound is not None:
             # If only rounding is left, another pass does not improve the step.
             at_rounding = step.length <= curvature.rounding(start.gradient)
@@ -204,7 +202,7 @@ def follow(engine, problem, budget, table, edit, builds, edit_tol):
     start = Start.of_edit(engine, problem, table, edit, builds)
     last_length = np.inf
     while start is not None:
-        trial = _Trial.of(engine, problem, start, edit_tol)
+        trial = _Trial.of(engine, problem, table, edit, start, edit_tol)
         if trial.is_enough:
             return _finished(engine, problem, table, trial)
         length = trial.step.length

@@ -227,10 +227,10 @@ class OptimumEngine(AbstractEngine):
         problem = self._problem(training_set, edit, row_counts)
         if len(edit):
             problem.meter.allow(self._budget(problem, row_counts).refit)
-        trained = self._fit(problem, row_counts, problem.origin)
+        trained = self._fit(problem, table, row_counts, problem.origin)
         return replace(trained, fit_cost=problem.meter.spent, is_clean=True)
 
-    def _fit(self, problem, row_counts, start):
+    def _fit(self, problem, table, row_counts, start):
         try:
             optimum = minimise(problem, start, self.tol, self.max_iter)
         except np.linalg.LinAlgError as error:
@@ -240,7 +240,7 @@ class OptimumEngine(AbstractEngine):
             ) from error
         curvature, bound, no_bound = None, None, NOT_BUILT
         if self.keeps_hessian:
-            curvature = self._curvature_of_fit(problem, optimum)
+            curvature = self._curvature_of_fit(problem, table, optimum)
         else:
             bound, no_bound = bound_at(problem, optimum.measured, optimum.iterate)
         report = OptimumReport(
@@ -259,10 +259,10 @@ class OptimumEngine(AbstractEngine):
             return fitted
         return fitted._with_curvature(problem, curvature)
 
-    def _curvature_of_fit(self, problem, optimum):
+    def _curvature_of_fit(self, problem, table, optimum):
         """Return the curvature that a fit leaves, or None."""
         try:
-            return Curvature.of_fit(problem, optimum)
+            return Curvature.of_fit(problem, table, optimum)
         except np.linalg.LinAlgError:
             return None  # the first edit tries it again, and is a fit otherwise
 
@@ -323,11 +323,11 @@ class OptimumEngine(AbstractEngine):
         except np.linalg.LinAlgError:
             pass
         if followed is None:
-            return self._refitted(problem, budget, row_counts)
+            return self._refitted(problem, table, budget, row_counts)
         report = replace(followed.report, **vars(problem.meter.spent))
         return replace(followed, row_counts=row_counts, report=report)
 
-    def _refitted(self, problem, budget, row_counts):
+    def _refitted(self, problem, table, budget, row_counts):
         """Fit the model again, from the iterate with the lowest known objective."""
         problem.meter.allow(budget.refit + Cost(START_PASSES))
         for iterate in (self.iterate, problem.origin):
@@ -340,7 +340,7 @@ class OptimumEngine(AbstractEngine):
                 "check the new rows."
             )
         start = problem.without_common_part(start)
-        refit = self._fit(problem, row_counts, start)
+        refit = self._fit(problem, table, row_counts, start)
         report = replace(refit.report, refit=True, reason=TOO_MUCH)
         return replace(refit, report=report)
 
@@ -558,7 +558,7 @@ class OptimumEngine(AbstractEngine):
             if quadratic:
                 curvature = Curvature.built(problem, table, self.iterate)
             elif curvature is None or not curvature.is_certain:
-                curvature = Curvature.incomplete(problem, self.iterate)
+                curvature = Curvature.incomplete(problem, table, self.iterate)
             elif self.reference is not self.iterate:
                 gradient = problem.gradient(self.gradient_sums, self.reference)
                 before = self.reference, gradient
@@ -568,7 +568,7 @@ class OptimumEngine(AbstractEngine):
             if found is None:
                 return None
             if not quadratic:
-                curvature = Curvature.incomplete(problem, found.iterate)
+                curvature = Curvature.incomplete(problem, table, found.iterate)
         except np.linalg.LinAlgError:
             return None
         return self._at_polished(problem, row_counts, found, curvature)

@@ -22,6 +22,17 @@ The lower bound uses that the rows of S sum to zero, because the coordinates do 
 contain what all outputs have in common. The mean over k of the values of the pairs of
 the largest diagonal entry ``S_jj`` is therefore ``S_jj (1 + 2 / (n_outputs - 1))`` plus
 the mean of the other diagonal entries, and the largest value is at least that.
+
+Leverages themselves cost about as much as the Hessian. A coarser bound (`bounds`) takes
+a few products with every row. For a single output let ``M = K^2 H^-1``,
+``D_j^2 = H_jj``, and ``D M D = sum_k t_k v_k v_k'`` with eigenvalues t_k. With
+``z = D^-1 x`` and any number of the largest eigenvalues taken out,
+
+    x'Mx <= t ||z||^2 + sum_k (t_k - t) (v_k'z)^2,    t the largest of the others.
+
+Columns that do not correlate make all t_k near 1, and dummy variables make a few of
+them large: with these taken out, the bound is not much above the leverage. Where very
+many are large, or outputs are coupled, a diagonal bounds M instead (`_dominating`).
 """
 
 import numpy as np
@@ -31,6 +42,15 @@ from .._utils import threads
 
 # Cost: up to so many pairs of outputs, those of 32 classes, all are computed.
 _MOST_PAIRS = 496
+# Accuracy: eigenvalues above the first number are taken out, so that squares of
+# leverages are about as many times too large at most. If one above the second number
+# were left, the diagonal is as good.
+_LARGE_EIGENVALUE, _TOO_LARGE = 2.0, 10.0
+# Cost: at most this fraction of the eigenvalues are taken out. A product with a row for
+# each of them then costs a quarter of what the leverages do.
+_MOST_LARGE = 0.25
+# Rounding: of an eigenvalue, in units in the last place of the largest one.
+_ERROR_OF_EIGENVALUE = 16 * np.finfo(float).eps
 # Cost: bytes of temporary arrays, and rows, that are processed at a time.
 _BLOCK_BYTES = 2**25
 _BLOCK_ROWS = 2**12
@@ -54,6 +74,7 @@ class Leverages:
     def __init__(self, hessian, loss, n_dof):
         # K enters here: all that follows are norms in this metric.
         inverse = hessian.inverse() * loss.distance_scale**2
+        self._spreads = hessian.spreads()[0]
         m = len(inverse) // n_dof
         n_pairs = loss.n_outputs * (loss.n_outputs - 1) // 2
         self.is_exact = m == 1 or n_pairs <= _MOST_PAIRS
@@ -67,16 +88,33 @@ class Leverages:
         self._metrics = by_output[outputs, :, outputs]
         self._joint = _largest_joint(by_output, self._metrics.mean(axis=0))
 
-    def dominating(self):
-        """Return a diagonal r: no leverage is above ``sqrt(sum_j r_j x_j^2)``.
+    def bounds(self, objective, indices):
+        """Bound the leverages of stored rows by a few products with every row.
+
+        Parameters
+        ----------
+        objective : DataTerm
+        indices : ndarray of shape (n_rows,)
 
         Returns
         -------
-        r : ndarray of shape (n_dof,)
+        bounds : ndarray of shape (n_rows,)
         """
-        largest = np.max([_dominating(metric) for metric in self._metrics], axis=0)
-        # The value of a pair is at most (sqrt(S_jj) + sqrt(S_kk))^2.
-        return largest if self.is_exact else 4.0 * largest
+        directions = None
+        if len(self._metrics) == 1:
+            scale, directions = _few_directions(self._metrics[0], self._spreads)
+        if directions is None:
+            scale = np.max([_dominating(metric) for metric in self._metrics], axis=0)
+            # The value of a pair is at most (sqrt(S_jj) + sqrt(S_kk))^2.
+            scale = scale if self.is_exact else 4.0 * scale
+        squares = objective.scaled_squares(indices, scale)
+        if directions is not None and len(directions):
+            size = max(1, _BLOCK_BYTES // (8 * len(directions)))
+            for first in range(0, len(indices), size):
+                some = slice(first, first + size)
+                along = objective.raw_predictions(directions, indices[some])
+                squares[some] += np.einsum("ij,ij->i", along, along)
+        return np.sqrt(squares, out=squares)
 
     def of_rows(self, objective, indices, from_below=False):
         """Bound the leverages of stored rows, block by block in threads.
@@ -123,7 +161,7 @@ class Leverages:
             for metric in self._metrics:
                 along = np.einsum("ij,ij->i", X @ metric, X)
                 np.maximum(squares, along, out=squares)
-            return np.sqrt(squares)
+            return np.sqrt(squares, out=squares)
         n_outputs = len(self._metrics)
         outer = (X[:, :, np.newaxis] * X[:, np.newaxis]).reshape(len(X), -1)
         diagonal = outer @ self._metrics.reshape(n_outputs, -1).T
@@ -139,6 +177,26 @@ class Leverages:
             joint = two.sum(axis=1) + 2.0 * self._joint * total / n_outputs
             squares = np.minimum(squares, joint)
         return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _few_directions(metric, spreads):
+    """Return a diagonal and vectors for `Leverages.bounds`; None for too many vectors.
+
+    Returns
+    -------
+    scale : ndarray of shape (n_dof,)
+    directions : ndarray of shape (n_directions, n_dof) or None
+        ``x'Mx <= sum_j scale_j x_j^2 + sum_k (directions_k'x)^2``.
+    """
+    values, vectors = np.linalg.eigh(metric * np.outer(spreads, spreads))
+    values = values + _ERROR_OF_EIGENVALUE * values[-1]
+    n_large = np.count_nonzero(values > _LARGE_EIGENVALUE)
+    n_left = len(values) - min(n_large, int(_MOST_LARGE * len(values)))
+    rest = values[n_left - 1]
+    if not rest <= _TOO_LARGE:
+        return None, None
+    root = np.sqrt(values[n_left:] - rest)
+    return rest / spreads**2, (root * vectors[:, n_left:]).T / spreads
 
 
 def _dominating(metric):

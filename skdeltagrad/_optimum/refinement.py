@@ -15,7 +15,7 @@ import numpy as np
 
 from .certificate import Bound
 from .coefficient_norm import CoefficientNorm
-from .curvature import Curvature
+from .curvature import COLUMNS, Curvature
 from .newton import KeptFactor
 from .penalty_bound import PenaltyBound
 from .rounding import Gradient, Noise
@@ -112,10 +112,10 @@ def refined_by_hessian(problem, table, goal, iterate, curvature):
     """
     is_new = curvature is None or not curvature.is_certain
     if is_new:
-        curvature = Curvature.incomplete(problem, iterate)
+        curvature = Curvature.incomplete(problem, table, iterate)
     factor, before, best = KeptFactor(curvature.hessian), None, None
     for _ in range(_MOST_PASSES):
-        found, gradient = _measured(problem, goal, iterate, curvature)
+        found, gradient = _measured(problem, table, goal, iterate, curvature)
         best = _nearer(found, best)
         if best.coef_bound <= goal.distance:
             return best
@@ -132,23 +132,28 @@ def refined_by_hessian(problem, table, goal, iterate, curvature):
         # 2) or a new Hessian
         elif not is_new:
             iterate, before, is_new = best.iterate, None, True
-            curvature = Curvature.incomplete(problem, iterate)
+            curvature = Curvature.incomplete(problem, table, iterate)
             factor = KeptFactor(curvature.hessian)
         # 3) or only rounding is left, and its bound can be tighter
         else:
             curvature = curvature.completed(problem, table)
-            found, _ = _measured(problem, goal, best.iterate, curvature, is_tight=True)
-            return _nearer(found, best)
+            found, _ = _measured(
+                problem, table, goal, best.iterate, curvature, is_tight=True
+            )
+            best = _nearer(found, best)
+            break
+    if best is not found:
+        # What the table says of single rows is about the iterate that was measured
+        # last, and the Hessian that was computed last.
+        for name in COLUMNS:
+            table.set_column(name, None)
     return best
 
 
-def _measured(problem, goal, iterate, curvature, is_tight=False):
+def _measured(problem, table, goal, iterate, curvature, is_tight=False):
     """Return a `Refined` at an iterate, and the gradient there, by a pass."""
     measured = problem.measure(iterate, curvature.origin)
-    curvature = replace(
-        curvature, since_hessian=measured.largest_change, uncertainty=0.0,
-        measured_step=None,
-    )  # fmt: skip
+    curvature = curvature.at_reference(problem, table, measured)
     vectors, sums = problem.vectors(iterate), measured.gradient_sums
     noise = Noise(problem.noise(measured), curvature.noise_of_predictions(vectors))
     gradient = Gradient(problem.gradient(sums, iterate), noise, vectors)

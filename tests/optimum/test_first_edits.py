@@ -11,6 +11,7 @@ from skdeltagrad import (
     DeltaGradPoissonRegressor,
     DeltaGradRidge,
 )
+from skdeltagrad._optimum import curvature as _curvature
 from skdeltagrad._optimum.newton import LATEST
 
 N_ROWS = 20_000
@@ -104,7 +105,7 @@ def test_leverages_are_computed_when_passes_have_cost_as_much():
     assert n_passes >= 2.0 * (1.0 + 21 / 40)
 
 
-def test_what_was_measured_along_one_step_serves_the_next():
+def test_what_was_measured_along_one_step_serves_the_next(monkeypatch):
     """A row of weight 0 changes nothing: what was true of the last step still is."""
     rng = np.random.default_rng(5)
     X = rng.standard_t(2.5, (N_ROWS, 20))
@@ -113,13 +114,61 @@ def test_what_was_measured_along_one_step_serves_the_next():
     weight[:100] = 0.0
     model = DeltaGradLogisticRegression().fit(X, y, sample_weight=weight)
     heavy = np.argsort(-weight * np.linalg.norm(X, axis=1))
-    n_measured = 0
+    monkeypatch.setattr(_curvature, "_MANY", 0.02)  # of the rows: then all are read
+    n_served = 0
     for nothing, position in enumerate(heavy[:100:4]):
         n_passes = model.unlearn(position=position).update_report_.n_passes
-        if n_passes == 0.5 and model._engine.curvature.measured_step is not None:
-            n_measured += 1
-            assert model.unlearn(position=nothing).update_report_.n_passes == 0
-    assert n_measured >= 3
+        if n_passes == 0.5 and model._engine.curvature.measured is not None:
+            again = model.unlearn(position=nothing).update_report_.n_passes
+            n_served += again < 0.01
+    assert n_served >= 3
+
+
+def test_single_rows_are_no_farther_from_the_optimum_than_their_bound():
+    """Of rows with dummy variables and heavy tails, one after the other."""
+    n_bounds, n_reads = 0, 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n_rows, n_columns = int(rng.integers(100, 600)), int(rng.integers(2, 6))
+        X = rng.standard_t(2.5, (n_rows, n_columns))
+        dummies = np.eye(4)[rng.choice(4, n_rows, p=[0.6, 0.35, 0.04, 0.01])]
+        X = np.hstack([X, dummies])
+        raw = X @ rng.standard_normal(X.shape[1]) + rng.logistic(size=n_rows)
+        y, C = (raw > np.median(raw)).astype(int), 10.0 ** rng.integers(-2, 4)
+        weight = rng.choice([0.3, 1.0, 2.0], n_rows)
+        model = DeltaGradLogisticRegression(C, fit_intercept=False)
+        model.fit(X, y, sample_weight=weight)
+        left = np.arange(n_rows)
+        influence = rng.permutation(np.argsort(-np.abs(X).max(axis=1))[:40])[:10]
+        for gone in (*rng.choice(n_rows, 10, replace=False), *influence):
+            if gone not in left:
+                continue
+            left = left[left != gone]
+            report = model.unlearn(position=gone).update_report_
+            n_reads += 0.0 < report.n_passes < 0.5
+            if report.distance_bound is None:
+                continue
+            n_bounds += 1
+            truth = _newton(X[left], y[left], weight[left], 1.0 / C, model.coef_[0])
+            off = (model.coef_[0] - truth).astype(float)
+            distance = model._engine.curvature.hessian.norm(off[np.newaxis])
+            slack = 1e-11 * model._engine.curvature.hessian.norm(model.coef_)
+            assert distance <= report.distance_bound * (1.0 + 1e-6) + slack
+    assert n_bounds >= 600
+    assert n_reads >= 40
+
+
+def test_rows_with_dummy_variables_read_few_rows_from_the_first_edit_on():
+    rng = np.random.default_rng(3)
+    dummies = np.eye(12)[rng.choice(12, N_ROWS, p=np.r_[0.45, 0.4, np.full(10, 0.015)])]
+    X = np.hstack([rng.standard_normal((N_ROWS, 8)), dummies])
+    raw = X @ rng.standard_normal(20) + 2.0 * rng.logistic(size=N_ROWS)
+    model = DeltaGradLogisticRegression().fit(X, (raw > 0).astype(int))
+    n_passes = [
+        model.unlearn(position=position).update_report_.n_passes
+        for position in rng.choice(N_ROWS, 20, replace=False)
+    ]
+    assert max(n_passes) < 0.2
 
 
 @pytest.mark.parametrize("kind", ["plain", "weights", "sparse", "certain"])

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdeltagrad._data.storage import store
+from skdeltagrad._objective.data_term import DataTerm
 from skdeltagrad._objective.losses import (
     BinomialLoss,
     HalfSquaredLoss,
@@ -158,6 +160,33 @@ def test_leverages(loss):
     for from_below in (False, True):
         assert_allclose(leverages.of(X, from_below), expected, rtol=1e-11)
     assert leverages.of(X[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("kind", ["normal", "dummies", "nearly equal", "heavy"])
+@pytest.mark.parametrize("n_classes", [2, 3, 40])
+def test_a_few_products_bound_the_leverages(n_classes, kind):
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal((600, 6))
+    if kind == "dummies":
+        shares = [0.5, 0.3, 0.1, 0.05, 0.04, 0.01]
+        X = np.hstack([X, np.eye(6)[rng.choice(6, 600, p=shares)]])
+        X += 1e-3 * rng.standard_normal(X.shape)
+    elif kind == "nearly equal":
+        X = np.hstack([X, X[:, :1] + 1e-5 * rng.standard_normal((600, 1))])
+    elif kind == "heavy":
+        X = 10.0 ** rng.uniform(-3, 3, 6) * rng.standard_t(1.2, (600, 6))
+    loss = BinomialLoss() if n_classes == 2 else MultinomialLoss(n_classes)
+    y = rng.integers(0, n_classes, 600)
+    term = DataTerm(store(X), y, np.ones(600), loss, X.mean(axis=0))
+    iterate, indices = np.zeros(term.shape), np.arange(600)
+    sums = term.hessian_sums(iterate, indices)
+    penalty = np.full((1, sums.shape[1]), 1e-3)
+    leverages = Leverages(Hessian(sums, np.ones(1), penalty), loss, term.n_dof)
+    truth = leverages.of_rows(term, indices, from_below=True)
+    bounds = leverages.bounds(term, indices)
+    assert (bounds >= truth * (1.0 - 1e-9)).all()
+    if n_classes == 2:
+        assert np.median(bounds / truth) < 3.0
 
 
 def hessian_of_classes(seed, n_classes, n_dof, C, equal_classes):
