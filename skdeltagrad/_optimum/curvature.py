@@ -735,11 +735,14 @@ class Curvature(RoundingOfCurvature):
         if reads_all:
             rows = problem.indices
         cost = PASSES_FOR_LARGEST * len(rows) / max(1, len(problem.indices))
-        attempts = [(rows, cost)]
+        attempts = [(rows, cost, 1)]
         if reads_all:
-            attempts.insert(0, (rows[::_SAMPLING_INTERVAL], 0.0))
-        for indices, n_passes in attempts:
+            # The sample estimates whether all rows can give a bound; it gives none.
+            interval = _SAMPLING_INTERVAL
+            attempts.insert(0, (rows[::interval], 0.0, interval))
+        for indices, n_passes, interval in attempts:
             along, curvatures = self._along(problem, step, indices)
+            curvatures *= interval
             found = self._bounded_by_rows(
                 table, step, light, indices, along, curvatures
             )

@@ -49,6 +49,8 @@ _ROUNDING = 8 * np.finfo(float).eps
 _LOST_DIGITS_QUADRATIC = 1e5
 # Accuracy: a pass for lost digits must improve the bound by this factor.
 _GAIN_OF_PASS = 4.0
+# Rounding: the square of a larger weight overflows, with some room for that of rows.
+_MOST_WEIGHT = 1e140
 # Cost: a sample is this fraction of the rows, and so many rows for each coefficient. It
 # does not pay for fewer rows than the last number.
 _SAMPLE = 0.15
@@ -136,9 +138,17 @@ class Problem:
             See `Problem`.
         """
         factors = model.group_factors(weight_by_group)
+        weight = float(weight_by_group @ factors)
+        if curvature in PRECONDITIONERS and not weight <= _MOST_WEIGHT:
+            raise ValueError(
+                f"sample_weight has a sum of {weight:.3g}, and with "
+                f"curvature={curvature!r} it must be at most {_MOST_WEIGHT:.0g}, "
+                "because squares of sums over the rows would overflow. Divide all "
+                "weights by the same number, and multiply C (or divide alpha) by it."
+            )
         return cls(
             model.data_term(training_set), model.alpha, factors, find_indices,
-            float(weight_by_group @ factors), curvature, model.spread,
+            weight, curvature, model.spread,
         )  # fmt: skip
 
     @cached_property

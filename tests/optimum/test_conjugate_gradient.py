@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -198,3 +198,21 @@ def test_no_hessian_of_wide_rows_is_kept():
     exact.fit(X[np.r_[0, 3:200]], y[np.r_[0, 3:200]])
     distance = np.linalg.norm(model.coef_ - exact.coef_)
     assert distance <= 1e-2 * np.linalg.norm(exact.coef_)
+
+
+@pytest.mark.parametrize("kind", ["kronecker", "diagonal", "subset"])
+@pytest.mark.parametrize("estimator", [DeltaGradLogisticRegression, DeltaGradRidge])
+def test_weights_whose_squares_overflow_are_refused(estimator, kind):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 5))
+    y = (X[:, 0] + rng.logistic(size=200) > 0).astype(int)
+    weight = np.ones(200)
+    model = estimator(curvature=kind).fit(X, y)
+    coef, digest = model.coef_.copy(), model.path_digest()
+    with pytest.raises(ValueError, match="sample_weight has a sum of 1e"):
+        model.partial_refit(X[:1], y[:1], sample_weight=[1e308])
+    assert_array_equal(model.coef_, coef)
+    assert model.path_digest() == digest
+    weight[0] = 1e200
+    with pytest.raises(ValueError, match="multiply C"):
+        estimator(curvature=kind).fit(X, y, sample_weight=weight)
