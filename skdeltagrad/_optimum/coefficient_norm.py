@@ -69,15 +69,18 @@ class CoefficientNorm:
         loss, centre = problem.objective.loss, problem.objective.centre
         n_dof = problem.objective.n_dof
         basis = loss.to_outputs(np.eye(loss.n_coordinates))
-        of_outputs = [_of_output(weight, centre) for weight in self.weight]
+        # Most outputs have the same weights, and then one stands for all. Weights are
+        # compared and not matrices, which would take longer than the passes.
+        weights = self.weight
+        if not loss.couples_outputs:
+            weights = np.unique(weights, axis=0)
+        parts = [_of_output(weight, centre) for weight in weights]
         if loss.couples_outputs:
-            of_all = np.einsum("ka,kb,kij->aibj", basis, basis, np.array(of_outputs))
-            of_outputs = [of_all.reshape(loss.n_coordinates * n_dof, -1)]
-        # Most outputs have the same weights.
-        distinct = np.unique(np.array(of_outputs), axis=0)
+            of_all = np.einsum("ka,kb,kij->aibj", basis, basis, np.array(parts))
+            parts = [of_all.reshape(loss.n_coordinates * n_dof, -1)]
         largest = curvature.hessian.largest_eigenvalue
         loose_below = 0.0 if is_tight else np.inf
-        squared = max(largest(part, loose_below) for part in distinct)
+        squared = max(largest(part, loose_below) for part in parts)
         error = _ERROR_OF_EIGENVALUE * curvature.relative_error
         return float(
             np.sqrt(squared * (1.0 + error) / (1.0 - curvature.relative_error))
