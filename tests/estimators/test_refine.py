@@ -67,6 +67,10 @@ def refine_and_check(seed, sequence, unchanged):
     except ValueError:
         with quiet(), unchanged(model), pytest.raises(ValueError, match="brought"):
             model.refine(distance=distance, scale=scale)
+        if (
+            model.curvature == "subset"
+        ):  # an eighth of so few rows depends on their order
+            return False
         with quiet(), pytest.raises(ValueError, match="brought"):
             sequence.fitted_again().refine(distance=distance / 2, scale=scale)
         return False
