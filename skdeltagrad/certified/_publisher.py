@@ -109,7 +109,7 @@ class Publisher:
                 "removed rows is not covered."
             )
         check_is_fitted(est)
-        self.noise = number("noise", noise)
+        self.noise = number("noise", noise, _LEAST_NOISE, _MOST_NOISE)
         self.epsilon = number("epsilon", epsilon, _LEAST_EPSILON, _LARGEST_EPSILON)
         self.delta = number("delta", delta, below=1.0)
         self.n_publications = integer("n_publications", n_publications, least=1)
@@ -251,6 +251,9 @@ _NOT_IN_DUMPS = frozenset({"_draw", "_lock"})
 _FIXED = frozenset({
     "est", "noise", "epsilon", "delta", "n_publications", "scale", "random_state",
 })  # fmt: skip
+# Rounding: with the units that a scale may have, steps of the grid of published numbers
+# are neither 0 nor infinite.
+_LEAST_NOISE, _MOST_NOISE = 1e-150, 1e150
 # Rounding: with less, delta has fewer than three digits; see `log_delta_of`.
 _LEAST_EPSILON = 1e-6
 # Mathematics: e^epsilon, the factor between probabilities, is a number up to here.

@@ -26,8 +26,8 @@ NOT_COVERED = (
     "That a request was made, when, and for how many rows.",
 )
 _NO_COUNTER = (
-    "Old dumps: without a counter file, loading one sets the number of publications "
-    "back, and nobody notices."
+    "Old dumps and other processes: without a counter file, loading an old dump sets "
+    "the number of publications back, every process counts its own, and nobody notices."
 )
 _COUNTER = (
     "The counter file {path!r}: whoever can change or delete it can set the number of "
