@@ -171,6 +171,18 @@ def test_a_dump_holds_the_publisher_and_the_model_published_last(
         publish(loaded)
 
 
+def test_a_dump_that_is_mapped_into_memory(est, tmp_path):
+    publisher = publisher_of(est)
+    kept = publish(publisher)
+    joblib.dump(publisher, tmp_path / "publisher.joblib")
+    before = (tmp_path / "publisher.joblib").read_bytes()
+    mapped = joblib.load(tmp_path / "publisher.joblib", mmap_mode="r")
+    assert_array_equal(mapped.publish().coef_, kept)
+    assert (publish(mapped) != kept).any()
+    assert publisher.n_published_ == 2
+    assert (tmp_path / "publisher.joblib").read_bytes() == before
+
+
 def test_with_a_file_an_old_dump_does_not_set_the_count_back(est, path, new_process):
     publisher = publisher_of(est, path)
     publish(publisher)

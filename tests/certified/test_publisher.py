@@ -295,7 +295,14 @@ def test_seeds_that_are_none(value, unchanged):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("delta", 1.0), ("epsilon", 701.0), ("epsilon", 1e-7)]
+    ("name", "value"),
+    [
+        ("delta", 1.0),
+        ("epsilon", 701.0),
+        ("epsilon", 1e-7),
+        ("noise", 1e-200),
+        ("noise", 1e200),
+    ],
 )
 def test_numbers_that_are_too_large_or_too_small(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a number above .* and below"):
@@ -317,6 +324,15 @@ def test_numbers_of_other_types(number):
     publisher.publish()
     assert publisher.statement_.to_dict()["epsilon"] == float(number)
     assert type(publisher.statement_.noise) is float
+
+
+@pytest.mark.parametrize(("noise", "scale"), [(1e-149, 1e-149), (1e149, 1e149)])
+def test_noise_of_any_size_is_a_number(noise, scale):
+    """Coefficients of 0 have no rounding floor, and the grid is not 0 either."""
+    est = DeltaGradRidge().fit(np.zeros((4, 2)), np.zeros(4))
+    model = publisher_of(est, noise=noise, scale=scale).publish()
+    assert np.isfinite(both(model)).all()
+    assert (both(model) != 0.0).all()
 
 
 def test_noise_below_the_rounding_floor_is_refused_at_once(unchanged):
