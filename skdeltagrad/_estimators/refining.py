@@ -151,12 +151,23 @@ class Refinable:
         model, names = self._as_sklearn()
         for name in (*names, "n_features_in_", "feature_names_in_"):
             if name in vars(self):
-                setattr(model, name, deepcopy(vars(self)[name]))
+                setattr(model, name, _in_one_form(deepcopy(vars(self)[name])))
         if "alpha" in model.get_params():
             # That of `PoissonRegressor` depends on the total weight of the rows.
             model.set_params(alpha=self.alpha)
         vars(model).update(self._publish(coef, intercept))
         return model
+
+
+def _in_one_form(value):
+    """Return an array in a dtype that does not tell which labels there have been.
+
+    A label that is gone may have widened the dtype of the others, or made them floats.
+    """
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind in ("i", "u") or (kind == "f" and np.array_equal(value, np.rint(value))):
+        return value.astype(np.int64)
+    return value.astype(np.float64) if kind == "f" else value
 
 
 def _check_distance(distance):

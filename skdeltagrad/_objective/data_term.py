@@ -41,6 +41,9 @@ _FEWEST_PARTS = 4
 # Cost: the loss of a row takes as long as so many multiplications for each output:
 # an exponential, and a target and a weight from somewhere in memory.
 _LOSS_WORK = 64
+# Cost: a block of rows has a gradient sum of its own if it makes so many
+# multiplications for each entry of the sum, which is added and cleared.
+_WORK_PER_SUM = 16
 # Cost: the raw predictions of a block of rows take at most so many bytes, because
 # they are read a second time and should still be in the cache.
 _RAW_BYTES = 2**20
@@ -349,6 +352,14 @@ class AbstractDataTerm(ABC):
         squares = self.squared_distances(indices, scale=scale[: self.n_features])
         squares += scale[self.n_features :].sum()
         return squares
+
+    def largest_square(self, indices, scale):
+        """Return the largest of `scaled_squares`, 0.0 without rows."""
+        largest = 0.0
+        for block in row_blocks(len(indices)):
+            squares = self.scaled_squares(indices[block], scale)
+            largest = max(largest, float(squares.max(initial=0.0)))
+        return largest
 
     def distances_along(self, change, indices):
         """Return the distance of every row along a step, shape (n_rows,).
@@ -802,16 +813,27 @@ class DataTerm(AbstractDataTerm):
 
     @np.errstate(over="ignore", invalid="ignore")  # not inherited by threads
     def _accumulate(self, affine, indices, pointwise, accumulator, residual_out):
-        """Add the products of some rows, block by block."""
+        """Add the products of some rows, block by block.
+
+        Where it costs next to nothing, each block has a sum of its own. One sum over
+        many equal rows would be rounded the same way in every addition.
+        """
         blocks = self.blocks(indices)
-        buffer = np.empty((len(blocks[0]), self.n_outputs))
+        buffer, own = np.empty((len(blocks[0]), self.n_outputs)), accumulator
+        work = self._rows.n_entries(blocks[0]) * self.n_outputs
+        has_own = len(blocks) > 1 and work >= _WORK_PER_SUM * accumulator.size
+        if has_own:
+            own = np.zeros_like(accumulator)
         seen = []
         for block in blocks:
             raw = buffer[: len(block)]
             self._rows.matvec(*affine, block, raw)
             seen.append(pointwise(raw, block))
-            self._rows.rmatvec(raw, block, accumulator)
+            self._rows.rmatvec(raw, block, own)
             residual_out += raw.sum(axis=0)
+            if has_own:
+                accumulator += own
+                own.fill(0.0)
         return seen
 
 

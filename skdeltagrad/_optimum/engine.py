@@ -59,6 +59,9 @@ from .report import (
 )
 from .rounding import Gradient, Noise
 
+# Cost: iterations of a fit from zero that a refinement makes. Fits of difficult data
+# take a tenth of it.
+_MOST_ITERATIONS = 1000
 # Cost: a plan times a pass over so many rows, which takes milliseconds.
 _N_TIMED = 2**14
 
@@ -411,7 +414,11 @@ class OptimumEngine(AbstractEngine):
         # Rounding depends on where columns are centred, and must not on earlier rows.
         engine = replace(self, model=model)._about(training_set.centre())
         if from_zero:
-            engine = engine.fit(training_set)
+            # A limit to the iterations of a fit must not make this one fail: an edited
+            # model, which needs few, could be told from a new one.
+            patient = max(self.max_iter, _MOST_ITERATIONS)
+            engine = replace(engine, max_iter=patient).fit(training_set)
+            engine = replace(engine, max_iter=self.max_iter)
         row_counts = engine._count(table, table.live_indices())
         problem = engine._problem(training_set, NO_EDIT, row_counts)
         if from_zero:

@@ -74,6 +74,11 @@ class History(Sequence[UpdateReport]):
     def redacted(self) -> History:
         """Return this history without the figures of its reports; see `UpdateReport`.
 
+        This is the receipt to hand out: it says what was requested and when, and
+        nothing that was computed from the values of rows. The one exception is a purge
+        with ``store_data=False``: `purged` and `not_purged` say whether removed rows
+        were so large that rounding is left of them.
+
         The digests stay the same, unless there are reports from a dump of schema 3 or
         before. Their digests include the figures and can therefore not be kept: then
         all reports are numbered and sealed again, and all digests change.

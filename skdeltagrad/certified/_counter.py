@@ -90,6 +90,13 @@ class Count:
                 )
             return count
 
+    def now(self):
+        """Return the number of publications, those of other processes included."""
+        with _lock:
+            if self.path is not None and os.path.exists(self.path):
+                self._read_file()
+            return self.n_published
+
     def record(self):
         """Return what a dump holds, in plain Python values."""
         return self.fit, self.n_publications, self.path, self.n_published
@@ -223,3 +230,13 @@ def _used_up(n_publications):
         "still be used. A new fit may have a new publisher; what both have published "
         "then reveals more than either guarantee says."
     )
+
+
+def _unlock_in_child():
+    """Forget a lock that a thread holds which does not exist in a forked process."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)

@@ -6,6 +6,7 @@ import os
 import threading
 from copy import deepcopy
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -120,7 +121,7 @@ class Publisher:
         self._mu = mu_of(self.epsilon, self.delta)
         self._cap = cap_of(self.noise, self._mu, self.n_publications)
         self._draw = fresh if random_state is None else seeded(random_state)
-        self._lock = threading.RLock()
+        self._unlock()
         self._published: tuple[tuple[str, str], Any] | None = None
         fit, _ = refining.lineage_of(est)
         Count.check_is_first(fit, refining.publications_of(est))
@@ -180,7 +181,7 @@ class Publisher:
     @property
     def n_published_(self) -> int:
         """How many models were published, those of copies included."""
-        return self._count.n_published
+        return self._count.now()
 
     @property
     def remaining_(self) -> int:
@@ -241,9 +242,25 @@ class Publisher:
 
     def __setstate__(self, state):
         vars(self).update(state)
-        draw = fresh if self.random_state is None else seeded(self.random_state)
-        self._draw, self._lock = draw, threading.RLock()
+        self._draw = fresh if self.random_state is None else seeded(self.random_state)
+        self._unlock()
 
+    def _unlock(self):
+        self._lock = threading.RLock()
+        _publishers.add(self)
+
+
+_publishers: WeakSet[Publisher] = WeakSet()
+
+
+def _unlock_in_child():
+    """Forget locks that threads hold which do not exist in a forked process."""
+    for publisher in list(_publishers):
+        publisher._unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
 
 # What draws noise is no part of the state: it would be drawn again after loading.
 _NOT_IN_DUMPS = frozenset({"_draw", "_lock"})

@@ -1,7 +1,11 @@
 """What a publisher publishes, when, and what it refuses."""
 
 import copy
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 
@@ -521,3 +525,75 @@ def test_publishing_in_a_callback_is_refused():
         publisher.est.unlearn(position=3)
     assert publisher.n_published_ == 1
     assert publisher.est.update_report_.operation == "refine"
+
+
+# ---------------------------------------------------------------------------
+# What an attacker found
+# ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [np.array([300]), np.array([7.0])])
+def test_labels_do_not_tell_which_others_there_have_been(gone):
+    X, y = rows()
+    est = DeltaGradLogisticRegression().fit(X, y.astype(np.int8))
+    with pytest.warns(UserWarning, match="new labels"):
+        est.partial_refit(X[:1], gone)
+    est.unlearn(position=len(X))
+    again = DeltaGradLogisticRegression().fit(X, y.astype(np.int8))
+    found, expected = (publisher_of(one).publish().classes_ for one in (est, again))
+    assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore:The fit stopped")
+def test_a_limit_of_iterations_does_not_tell_an_edited_model_from_a_new_one(max_iter):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 4)) * [1.0, 10.0, 0.1, 3.0]
+    y = (X @ [3.0, 0.3, 5.0, 1.0] + rng.logistic(size=400) > 0).astype(int)
+    new = DeltaGradLogisticRegression(C=100.0, max_iter=max_iter).fit(X[50:], y[50:])
+    edited = DeltaGradLogisticRegression(C=100.0, max_iter=max_iter).fit(X, y)
+    edited.unlearn(position=np.arange(50))
+    assert publisher_of(new).publish() is not None
+    assert publisher_of(edited).publish() is not None
+    assert new._engine.max_iter == edited._engine.max_iter == max_iter
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_while_another_thread_publishes_does_not_wait(monkeypatch, tmp_path):
+    publisher = publisher_of(counter=tmp_path / "count")
+    is_drawing, may_go_on = threading.Event(), threading.Event()
+    draw = publisher._draw
+
+    def slowly(shape):
+        if threading.current_thread() is thread:
+            is_drawing.set()
+            may_go_on.wait(timeout=60)
+        return draw(shape)
+
+    monkeypatch.setattr(publisher, "_draw", slowly)
+    thread = threading.Thread(target=publisher.publish)
+    thread.start()
+    assert is_drawing.wait(timeout=60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # kills the process if it waits for ever
+        try:
+            publisher.est.fit(*rows(seed=1))
+            publisher_of(publisher.est).publish()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    may_go_on.set()
+    thread.join(timeout=60)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_publications_of_other_processes_are_in_the_statement(tmp_path):
+    publisher = publisher_of(counter=tmp_path / "count", n_publications=3)
+    dumped = pickle.dumps(publisher)
+    code = "import pickle, sys; pickle.load(sys.stdin.buffer).publish()"
+    subprocess.run([sys.executable, "-c", code], input=dumped, check=True)
+    assert publisher.n_published_ == publisher.statement_.n_published == 1
+    assert publisher.remaining_ == 2

@@ -694,3 +694,19 @@ def test_merged_groups(problem):
         assert_allclose(found[0], expected, rtol=1e-10, atol=1e-12)
     expected = np.tensordot(group_weight, objective.second_moments(indices), axes=1)
     assert_allclose(merged.second_moments(indices)[0], expected, rtol=1e-11, atol=1e-12)
+
+
+def test_sums_over_equal_rows_are_not_rounded_the_same_way_again_and_again():
+    """One running sum is off by 2,000 units in the last place after so many rows."""
+    eps = np.finfo(float).eps
+    n_rows, rng = 300_000, np.random.default_rng(0)
+    x, loss = rng.standard_normal(3), HalfSquaredLoss(1)
+    for X in (np.tile(x, (n_rows, 1)), sparse.csr_array(np.tile(x, (n_rows, 1)))):
+        y, weight = np.full((n_rows, 1), 0.1), np.ones(n_rows)
+        term = DataTerm(store(X), y, weight, loss, None)
+        iterate = rng.standard_normal((1, 3))
+        sums = term.measure(iterate, np.arange(n_rows)).gradient_sums[0, 0]
+        raw = float(x @ iterate[0])
+        expected = n_rows * (raw - 0.1) * x
+        scale = n_rows * np.abs(raw - 0.1) * np.abs(x)
+        assert np.all(np.abs(sums - expected) <= 700 * eps * scale)

@@ -44,7 +44,8 @@ class Case:
         self.est = estimator(**parameters).fit(X, targets(raw))
         engine, training_set = self.est._engine, self.est._training_set
         self.model, self.iterate = engine.model, engine.iterate
-        indices = training_set.table.live_indices()
+        self.table = training_set.table
+        indices = self.table.live_indices()
         self.problem = problem_of(self.model, training_set, indices)
         self.scale = 10.0 ** rng.uniform(-2, 2, self.iterate.shape)
         self.norm = CoefficientNorm(1.0 / self.scale**2)
@@ -71,7 +72,7 @@ class Case:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_stretch_is_the_largest_ratio_of_both_norms(kind, fit_intercept, seed):
     case = Case(kind, fit_intercept, seed)
-    curvature = Curvature.incomplete(case.problem, case.iterate)
+    curvature = Curvature.incomplete(case.problem, case.table, case.iterate)
     shape = case.problem.vectors(case.iterate).shape
     exact = case.largest_stretch(curvature.hessian.product, shape)
     tight = case.norm.stretch(case.problem, curvature)
@@ -95,7 +96,7 @@ def test_the_stretch_by_the_penalty_is_not_smaller(kind, fit_intercept, seed):
     lower, no_bound = PenaltyBound.at(products)
     if lower is None:
         pytest.skip(no_bound)
-    curvature = Curvature.incomplete(case.problem, case.iterate)
+    curvature = Curvature.incomplete(case.problem, case.table, case.iterate)
     shape = case.problem.vectors(case.iterate).shape
     exact = case.largest_stretch(curvature.hessian.product, shape)
     assert case.norm.stretch_by_penalty(lower) >= exact * (1.0 - RTOL)
@@ -103,7 +104,7 @@ def test_the_stretch_by_the_penalty_is_not_smaller(kind, fit_intercept, seed):
 
 def test_one_unit_for_all_is_a_factor():
     case = Case("two classes", True, 0)
-    curvature = Curvature.incomplete(case.problem, case.iterate)
+    curvature = Curvature.incomplete(case.problem, case.table, case.iterate)
     ones = CoefficientNorm(np.ones(case.iterate.shape))
     hundred = CoefficientNorm(np.full(case.iterate.shape, 1e-4))
     ratio = ones.stretch(case.problem, curvature)

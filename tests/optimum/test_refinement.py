@@ -96,7 +96,7 @@ def test_a_kept_hessian_near_by_is_enough(case):
 def test_a_kept_hessian_that_is_too_far_away_is_replaced(kind):
     """Steps with it would leave about half of the error, or more."""
     case = Case(kind)
-    far = Curvature.incomplete(case.problem, case.moved(4.0))
+    far = Curvature.incomplete(case.problem, case.table, case.moved(4.0))
     before = case.spent
     found = case.by_hessian(1e-9, case.iterate, far)
     assert found.coef_bound <= 1e-9
