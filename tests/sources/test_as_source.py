@@ -354,8 +354,11 @@ def test_chunks_of_a_csv_file(tmp_path):
     pd = pytest.importorskip("pandas")
     path = tmp_path / "rows.csv"
     frame(label=Y, w=WEIGHT, who=IDS).to_csv(path, index=False)
-    chunks = pd.read_csv(path, chunksize=7)
-    check(as_source(chunks, "label", "w", "who"))
+    whole = pd.read_csv(path)  # pandas 2 does not read the last digit as it was
+    found = read(as_source(pd.read_csv(path, chunksize=7), "label", "w", "who"))
+    np.testing.assert_array_equal(found[0], whole[NAMES])
+    for values, name in zip(found[1:], ("label", "w", "who"), strict=True):
+        np.testing.assert_array_equal(values, whole[name])
 
 
 def test_targets_that_happen_to_be_integers_in_a_later_batch():
