@@ -469,18 +469,21 @@ def test_threads_that_edit_while_others_publish():
     publisher = publisher_of(est, noise=1e-7, random_state=None)
     models, errors = [], []
 
-    def guarded(work):
+    def edit(number):
+        est.unlearn(position=number)
+
+    def publish(number):
+        models.append(both(publisher.publish()))
+
+    def repeat(work):
         try:
             for number in range(25):
                 work(number)
         except Exception as error:
             errors.append(error)
 
-    edit = lambda number: est.unlearn(position=number)  # noqa: E731
-    publish = lambda number: models.append(both(publisher.publish()))  # noqa: E731
-    threads = [
-        threading.Thread(target=guarded, args=[f]) for f in (edit, *[publish] * 3)
-    ]
+    workers = [edit, publish, publish, publish]
+    threads = [threading.Thread(target=repeat, args=[work]) for work in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
