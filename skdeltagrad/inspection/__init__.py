@@ -15,6 +15,7 @@ from ._functions import (
     leave_one_out,
 )
 from ._influential_set import InfluentialSet, influential_set
+from ._prediction_sets import prediction_sets
 from ._results import DataValues, Influence, Jackknife, LeaveOneOut
 from ._semivalues import SemiValues, semivalues
 from ._utility import Utility
@@ -39,6 +40,7 @@ __all__ = [
     "jackknife",
     "jackknife_plus",
     "leave_one_out",
+    "prediction_sets",
     "semivalues",
     "summary",
 ]

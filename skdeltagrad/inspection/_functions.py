@@ -202,7 +202,7 @@ def jackknife_plus(
 
     Parameters
     ----------
-    estimator : DeltaGradRidge
+    estimator : DeltaGradRidge or DeltaGradPoissonRegressor
         Fitted, with ``store_data=True``. It is not changed.
     X : {array-like, sparse matrix} of shape (n_rows, n_features)
         New rows. They are predicted in chunks.
@@ -240,7 +240,7 @@ def jackknife_plus(
         raise TypeError(
             "estimator must be a regressor, got "
             f"{type(estimator).__name__}: an interval of labels means nothing. "
-            "leave_one_out gives leave-one-out decision values."
+            "prediction_sets returns sets of labels."
         )
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}.")
@@ -258,10 +258,11 @@ def jackknife_plus(
     residuals = residuals[units.index[has_weight]][:, np.newaxis]
     rows, n_outputs = driver.rows_of(X), len(driver.iterate)
     lower, upper = np.empty((2, len(rows), n_outputs))
-    size = max(1, _CHUNK_ENTRIES // (len(residuals) * n_outputs))
+    size = size_of_chunk(len(residuals) * n_outputs)
     for first in range(0, len(rows), size):
         chunk = slice(first, first + size)
-        of_units = _predictions_of_units(driver, rows.extended(chunk))
+        raw = raw_predictions_of_units(driver, rows.extended(chunk))
+        of_units = driver.inspected.predictions(raw)
         of_rows = of_units[units.of_row[has_weight]]
         lower[chunk], upper[chunk] = _intervals(of_rows, residuals, alpha, method)
     return _squeezed(lower, 1), _squeezed(upper, 1)
@@ -403,15 +404,20 @@ def _statistics_of(driver, statistic):
     return driver.joined if statistic is None else of_each
 
 
-def _predictions_of_units(driver, X):
-    """Predictions of new rows by the model without each unit: (n_units, ...)."""
+def size_of_chunk(n_entries):
+    """How many new rows make a chunk, if all models predict so many numbers of each."""
+    return max(1, _CHUNK_ENTRIES // n_entries)
+
+
+def raw_predictions_of_units(driver, X):
+    """Raw predictions of new rows by the model without each unit: (n_units, ...)."""
     predictions = np.empty((len(driver.units), len(X), len(driver.iterate)))
 
     def use(_, found):
         predictions[found.units] = X @ found.iterates.swapaxes(1, 2)
 
     driver.run(use)
-    return driver.inspected.predictions(predictions)
+    return predictions
 
 
 def _intervals(predictions, residuals, alpha, method):

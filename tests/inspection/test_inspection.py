@@ -13,14 +13,18 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import FitFailedWarning, NotFittedError
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import LeaveOneOut as Splits
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
 
-from skdeltagrad import DeltaGradLogisticRegression, DeltaGradRidge
+from skdeltagrad import (
+    DeltaGradLogisticRegression,
+    DeltaGradPoissonRegressor,
+    DeltaGradRidge,
+)
 from skdeltagrad._utils.threads import limit_threads
 from skdeltagrad.inspection import (
     data_values,
@@ -439,6 +443,33 @@ def test_jackknife_plus_of_several_targets_and_of_groups():
     of_rows = left.decision_values_of_X[left.unit]
     residuals = np.abs(y[:, 1] - left.predictions)[:, np.newaxis]
     assert_allclose(again[1], np.sort(of_rows + residuals, axis=0)[54])
+
+
+def test_poisson_regression_equals_refits():
+    X, _, weight = targets(n_rows=50, n_features=3)
+    y = np.random.default_rng(3).poisson(np.exp(0.4 * X[:, 0])).astype(float)
+    new, y_new = X[:10] + 0.1, y[:10]
+    model = DeltaGradPoissonRegressor(tol=1e-10).fit(X, y, weight)
+    models = []
+    for row in range(50):
+        stay = np.arange(50) != row
+        other = PoissonRegressor(
+            alpha=1.0 / weight[stay].sum(), solver="newton-cholesky", tol=1e-12
+        )
+        models.append(other.fit(X[stay], y[stay], weight[stay]))
+    found = leave_one_out(model, tol=1e-8)
+    own = [other.predict(X[[row]])[0] for row, other in enumerate(models)]
+    assert_allclose(found.predictions, own, rtol=1e-6)
+    name = "neg_mean_poisson_deviance"
+    values = data_values(model, new, y_new, scoring=name, tol=1e-8)
+    scores = [get_scorer(name)(other, new, y_new) for other in models]
+    assert_allclose(values.scores, scores, rtol=1e-5)
+    # The quantiles of Barber et al. (2021), on the scale of the targets.
+    of_rows = np.array([other.predict(new) for other in models])
+    residuals = np.abs(y - own)[:, np.newaxis]
+    lower, upper = jackknife_plus(model, new)
+    assert_allclose(upper, np.sort(of_rows + residuals, axis=0)[45], rtol=5e-3)
+    assert_allclose(lower, np.sort(of_rows - residuals, axis=0)[4], atol=5e-3)
 
 
 def test_a_column_of_targets_is_one_target():

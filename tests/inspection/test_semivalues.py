@@ -279,6 +279,7 @@ def test_the_most_harmful_and_the_frame():
     assert_array_equal(frame["sample_id"], np.arange(8) + 50)
 
 
+@pytest.mark.filterwarnings("ignore")  # of its dependencies
 def test_pydvl_uses_the_utility():
     pytest.importorskip("pydvl.valuation")
     from pydvl.valuation import Dataset, PermutationSampler, ShapleyValuation
