@@ -38,7 +38,8 @@ def leave_one_out(
     estimator : DeltaGradLogisticRegression, DeltaGradPoissonRegressor or DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed.
     X : {array-like, sparse matrix} of shape (n_rows, n_features), default=None
-        Further rows that every model predicts. Takes n_units x n_rows numbers.
+        Further rows that every model predicts. Takes n_units x n_rows numbers, and as
+        many again for the means of Poisson regression.
     groups : "sample_id" or array-like of shape (n_samples,), default=None
         Rows that are left out together: those with the same id, or the same label.
         Labels are given for the current training rows, in the order of their positions.
@@ -286,7 +287,8 @@ def data_values(
         Their labels or targets.
     scoring : str or callable, default=None
         Name of a scorer of scikit-learn, or ``scorer(model, X, y)``. By default
-        accuracy for classifiers and R^2 for regressors. "accuracy", "neg_log_loss",
+        accuracy for classifiers, R^2 for Ridge and D^2 for Poisson regression, as
+        `score` of the estimator. "accuracy", "neg_log_loss",
         "r2" and "neg_mean_squared_error" are computed for many models at once, others
         model by model.
     sample_weight : array-like of shape (n_rows,), default=None

@@ -153,11 +153,11 @@ DeltaGradRidge
     """
     if max_units < 1:
         raise ValueError(f"max_units must be 1 or more, got {max_units!r}.")
-    driver = Driver(estimator, groups, np.inf, 0)
+    edited = deepcopy(estimator)  # from here on others may edit the estimator
+    driver = Driver(edited, groups, np.inf, 0)
     question = _question(driver, coef, X, threshold)
-    edited = deepcopy(estimator).set_params(
-        edit_tol=min(_EDIT_TOL, estimator.edit_tol), verbose=0, callback=None
-    )
+    edit_tol = min(_EDIT_TOL, edited.edit_tol)
+    edited.set_params(edit_tol=edit_tol, verbose=0, callback=None)
     units, values = driver.units, [question.value(driver)]
     chosen: list[int] = []
     is_found = False

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._estimators.base import BaseDeltaGrad
+from .._utils.lock import one_at_a_time
 from .._utils.typing import Groups, MatrixLike
 from ._driver import Driver
 from ._scores import score_of
@@ -75,10 +76,10 @@ DeltaGradRidge
         groups: Groups = None,
         empty_score: float = 0.0,
     ):
-        self._driver = driver = Driver(estimator, groups, np.inf, 0)
-        self.units = driver.units
-        self._score, _ = score_of(driver, X, y, scoring, sample_weight)
-        self._X, self._y, self._weight = driver.training_rows()
+        self._driver, rows = _copied(estimator, groups)
+        self._X, self._y, self._weight = rows
+        self.units = self._driver.units
+        self._score, _ = score_of(self._driver, X, y, scoring, sample_weight)
         self.empty_score = float(empty_score)
         self._training_data = None
         self._start_again()
@@ -172,6 +173,13 @@ DeltaGradRidge
             sample_weight=self._weight[added],
             remove_id=removed if len(removed) else None,
         )  # fmt: skip
+
+
+@one_at_a_time
+def _copied(estimator, groups):
+    """A driver, and copies of the training rows, which others may edit afterwards."""
+    driver = Driver(estimator, groups, np.inf, 0)
+    return driver, driver.training_rows()
 
 
 def _numbers(sample, n_units):

@@ -330,3 +330,15 @@ def test_errors_say_what_to_do():
         semivalues(model, *parts[2:], truncation=1.5)
     with pytest.raises(ValueError, match="numbers of units from 0 to 7, got 2 to 8"):
         Utility(model, *parts[2:])([2, 8])
+
+
+def test_the_utility_does_not_follow_the_estimator():
+    """It is about the rows that the estimator had when it was made."""
+    model, theirs, parts, scoring, empty = problem("ridge")
+    utility = Utility(model, *parts[2:], scoring=scoring)
+    before = utility.full_score
+    model.unlearn(position=[0, 1]).purge()
+    assert_allclose(
+        utility([0, 1, 2, 3]), refit_score(theirs, parts, scoring, 0.0, [0, 1, 2, 3])
+    )
+    assert utility.full_score == before
