@@ -1,6 +1,6 @@
 """Cluster-robust covariances (CRV3) against a refit without each cluster.
 
-    python examples/benchmarks/clusters.py --out clusters-results
+    OMP_NUM_THREADS=1 python examples/benchmarks/clusters.py --out clusters-results
 
 1,000 clusters of 100,000 random rows with 20 columns; the rows of a cluster share a
 random effect. One call of ours and refits by scikit-learn alternate five times within
