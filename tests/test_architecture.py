@@ -51,7 +51,7 @@ PRIVATE_ACROSS = {
         "_count_equal_rows",
         "_count_ids",
         "_count_multiples",
-        "_files",
+        "_row_files",
         "_implied_vectors",
         "_index_keys",
         "_knows_rows",

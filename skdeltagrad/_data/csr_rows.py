@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from .. import _kernels
+from .._utils.row_blocks import row_blocks
 from .compaction import EntryBlocks
 from .growing_array import in_memory
 from .rows import AbstractRows, no_moments
@@ -63,7 +64,8 @@ class CsrRows(AbstractRows):
         return 4096
 
     def n_entries(self, indices):
-        return int(self._lengths.values[indices].sum())
+        lengths, blocks = self._lengths.values, row_blocks(len(indices))
+        return sum(int(lengths[indices[block]].sum()) for block in blocks)
 
     def layout(self, coef):
         return np.ascontiguousarray(coef.T)

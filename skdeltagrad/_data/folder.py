@@ -1,23 +1,23 @@
 """The folder in which an estimator keeps its training rows in files.
 
-    store.json      what the folder contains, replaced as a whole by every edit
+    contents-0.json, contents-1.json
+                    what the folder contains, replaced by every edit: see `two_slots`
     lock            held by the process that has the folder open
     undo            the bytes that an edit is about to change: see `undo_record`
     X.1, y.2, ...   an array each; a number is never given twice
 
 An edit is in two parts. `begin` writes the undo record; the arrays are then changed in
-place, or written to new files. `commit` flushes them and replaces ``store.json``, which
-is the moment at which the edit is made. What is found later and does not belong to what
-``store.json`` says is of an edit that was not made, or of one that is over: `clean`
-overwrites and deletes it. A folder that is opened after its process was killed is
-therefore as it was before the edit, or as it is after it.
+place, or written to new files. `commit` flushes them and replaces the contents, which
+is the moment at which the edit is made. What is found later and does not belong to the
+contents is of an edit that was not made, or of one that is over: `clean` overwrites and
+deletes it. A folder that is opened after its process was killed is therefore as it was
+before the edit, or as it is after it.
 
 SSDs, and file systems that copy on write, may keep old blocks of a file that was
 overwritten. Nothing here can prevent that.
 """
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -27,6 +27,7 @@ import numpy as np
 from . import undo_record
 from .mapped_array import MappedArray
 from .raw_file import RawFile
+from .two_slots import FILES, TwoSlots
 
 try:
     import fcntl
@@ -35,7 +36,7 @@ except ImportError:  # on Windows
 
 # Version of the format of the folder.
 _FORMAT = 1
-_CONTENTS, _LOCK, _UNDO = "store.json", "lock", "undo"
+_LOCK, _UNDO = "lock", "undo"
 _ARRAY_FILE = re.compile(r"[A-Za-z_]+\.\d+")
 # Bytes of the random id of a store, which no two stores have in common: mathematics.
 _ID_BYTES = 8
@@ -57,7 +58,7 @@ class Folder:
     path : str
         Absolute.
     contents : dict or None
-        What ``store.json`` says; None if nothing was ever committed:
+        What is in the folder; None if nothing was ever committed:
 
         ``store``
             A random id.
@@ -76,8 +77,6 @@ class Folder:
         If it holds other files, or is a file.
     """
 
-    contents = None
-
     def __init__(self, path):
         if fcntl is None:
             raise NotImplementedError(
@@ -89,20 +88,33 @@ class Folder:
             os.mkdir(self.path)
         self._check_files()
         self._lock = self._locked()
-        self._owner = os.getpid()
-        if os.path.exists(self._file(_CONTENTS)):
-            self.contents = self._read_contents()
+        self._owner, self._has_new_names = os.getpid(), True
+        try:
+            self._open()
+        except BaseException:
+            self.close()  # a traceback may keep this object
+            raise
+
+    def _open(self):
+        self._slots = TwoSlots(self.path)
+        self._check_format()
         self._undo = RawFile(self._file(_UNDO))
+        self._undo_bytes = len(self._undo)
         self._undo_interrupted()
         self.clean()
         known = (self.contents or {}).get("arrays", ())
         self._last_number = max((int(n.partition(".")[2]) for n in known), default=0)
+
+    @property
+    def contents(self):
+        return self._slots.document
 
     # Arrays.
 
     def new_name(self, kind):
         """Return the name of a new file for an array of some kind."""
         self._last_number += 1
+        self._has_new_names = True
         return f"{kind}.{self._last_number}"
 
     def array(self, kind, values, dtype=None):
@@ -116,7 +128,7 @@ class Folder:
         return array
 
     def stored(self, name):
-        """Return the `MappedArray` in a file that ``store.json`` lists.
+        """Return the `MappedArray` in a file that the contents list.
 
         Raises
         ------
@@ -139,7 +151,8 @@ class Folder:
     def begin(self, touched):
         """Write the undo record of an edit: see `undo_record.write`."""
         self.check_owner()
-        undo_record.write(self._undo, self.contents["generation"], touched)
+        generation = self.contents["generation"]
+        self._undo_bytes = undo_record.write(self._undo, generation, touched)
 
     def check_owner(self):
         """Raise an error in a forked process, whose edits the other would not know."""
@@ -177,17 +190,7 @@ class Folder:
             return
         contents["generation"] = generation + 1
         self._flush(arrays)
-        try:
-            self._write_contents(contents)
-            self.contents = contents
-        except BaseException:
-            # An interrupt may have come after the file was replaced.
-            self.contents = before
-            if before is None:
-                _remove(self._file(_CONTENTS))
-            else:
-                self._write_contents(before)
-            raise
+        self._slots.write(contents)
 
     def keep(self, arrays, state):
         """Say what the folder contains after an edit was undone in memory."""
@@ -195,23 +198,27 @@ class Folder:
         contents = self.contents | {"arrays": described, "state": state}
         self._flush(arrays)
         if contents != self.contents:
-            self._write_contents(contents)
-            self.contents = contents
+            self._slots.write(contents)
 
     def clean(self):
         """Overwrite and delete what does not belong to the contents (any more)."""
-        self._undo.erase()
+        if self._undo_bytes:
+            self._undo.erase(self._undo_bytes)
+            self._undo_bytes = 0
+        if not self._has_new_names:
+            return
         known = (self.contents or {}).get("arrays", ())
         for name in os.listdir(self.path):
             if _ARRAY_FILE.fullmatch(name) and name not in known:
                 RawFile(self._file(name)).erase()
                 os.remove(self._file(name))
-        _remove(self._file(_CONTENTS + ".tmp"))
+        self._has_new_names = False
 
     def discard(self):
         """Undo a fit: leave nothing of it, and no folder that it made."""
         self.clean()
         if self.contents is None:
+            self._slots.remove()
             for name in (_UNDO, _LOCK):
                 _remove(self._file(name))
             if self._is_new:
@@ -228,7 +235,7 @@ class Folder:
 
     def _check_files(self):
         names = os.listdir(self.path) if os.path.isdir(self.path) else [self.path]
-        known = (_CONTENTS, _CONTENTS + ".tmp", _LOCK, _UNDO)
+        known = (*FILES, _LOCK, _UNDO)
         others = [n for n in names if n not in known and not _ARRAY_FILE.fullmatch(n)]
         if others:
             raise FileExistsError(
@@ -247,33 +254,23 @@ class Folder:
                 "One estimator at a time can use it: let the other one be deleted, or "
                 "its process end. Predicting needs no store."
             ) from None
+        os.ftruncate(file.fileno(), 0)
         file.write(str(os.getpid()).encode())
         return file
-
-    def _read_contents(self):
-        with open(self._file(_CONTENTS)) as file:
-            contents = json.load(file)
-        if contents["format"] != _FORMAT:
-            raise ValueError(
-                f"The store {self.path!r} has format {contents['format']}, and this "
-                f"version of skdeltagrad reads format {_FORMAT}. Open it with the "
-                "version that wrote it, or fit again."
-            )
-        return contents
-
-    def _write_contents(self, contents):
-        new = self._file(_CONTENTS + ".tmp")
-        with open(new, "w") as file:
-            json.dump(contents, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, self._file(_CONTENTS))
-        self._flush_names()
 
     def _flush(self, arrays):
         for array in arrays:
             array.flush()
-        self._flush_names()
+        if self._has_new_names:
+            self._flush_names()
+
+    def _check_format(self):
+        if self.contents is not None and self.contents["format"] != _FORMAT:
+            raise ValueError(
+                f"The store {self.path!r} has format {self.contents['format']}, and "
+                f"this version of skdeltagrad reads format {_FORMAT}. Open it with the "
+                "version that wrote it, or fit again."
+            )
 
     def _flush_names(self):
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -296,6 +293,11 @@ class Folder:
         for array in arrays.values():
             array.clear_spare_room()
         self._flush(arrays.values())
+
+
+def is_store(path):
+    """Return whether a folder contains rows that were committed."""
+    return os.path.isfile(os.path.join(path, FILES[0]))
 
 
 def _remove(path):

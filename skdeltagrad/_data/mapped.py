@@ -11,7 +11,7 @@ import threading
 
 from .csr_rows import CsrRows
 from .dense_rows import DenseRows
-from .folder import Folder
+from .folder import Folder, is_store
 from .mapped_array import MappedArray
 from .row_table import RowTable
 from .storage import canonical, store
@@ -99,7 +99,7 @@ class MappedTrainingSet(TrainingSet):
         return self._opened is not None
 
     def _found(self):
-        if not os.path.isfile(os.path.join(self.path, "store.json")):
+        if not is_store(self.path):
             raise FileNotFoundError(
                 f"The training rows are in the store {self.path!r}, and there is none. "
                 "Put the folder back, or call set_params(store=...) with its new "

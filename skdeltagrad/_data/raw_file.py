@@ -6,6 +6,8 @@ import tempfile
 
 # Cost: bytes of zeros that are written at a time.
 _BLOCK_BYTES = 2**24
+# Without times, which are not needed, where the system knows the difference.
+_flush = getattr(os, "fdatasync", os.fsync)
 
 
 class RawFile:
@@ -42,11 +44,11 @@ class RawFile:
         return os.pread(self._descriptor, len(self), 0)
 
     def write(self, *parts):
-        """Write bytes in place of what the file contains."""
-        os.ftruncate(self._descriptor, 0)
+        """Overwrite the beginning of the file, and wait until the disk has it."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         for part in parts:
             self._write_all(part)
+        self.flush()
 
     def _write_all(self, part):
         left = memoryview(part)
@@ -55,18 +57,13 @@ class RawFile:
 
     def flush(self):
         """Wait until the disk has what was written, also by a mapping."""
-        os.fsync(self._descriptor)
+        _flush(self._descriptor)
 
-    def erase(self):
-        """Overwrite the file with zeros, flush them, and make it empty."""
-        size = len(self)
-        if not size:
-            return
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        for first in range(0, size, _BLOCK_BYTES):
-            self._write_all(bytes(min(_BLOCK_BYTES, size - first)))
-        self.flush()
-        os.ftruncate(self._descriptor, 0)
+    def erase(self, size=None):
+        """Overwrite the first bytes, or all, with zeros, and wait for the disk."""
+        size = len(self) if size is None else size
+        blocks = range(0, size, _BLOCK_BYTES)
+        self.write(*(bytes(min(_BLOCK_BYTES, size - first)) for first in blocks))
 
     def close(self):
         descriptor, self._descriptor = self._descriptor, -1

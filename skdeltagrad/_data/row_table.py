@@ -195,7 +195,8 @@ class RowTable:
             keys = self.numbers(len(indices), self.ids.dtype)
             for block in row_blocks(len(indices)):
                 keys[block] = self.ids[indices[block]]
-            self._id_index = SortedIndex(keys, indices, self.numbers)
+            # Not `self.numbers`: a cycle of references would keep files open.
+            self._id_index = SortedIndex(keys, indices, self._position.numbers)
         may_be_there = np.arange(len(ids))
         if self.ids.dtype.kind == "U":
             # An id that is longer than all stored ones would widen all of them.
@@ -317,16 +318,21 @@ class RowTable:
             name: column.compacted(transaction, RowBlocks(column, indices))
             for name, column in self._columns.items()
         }
-        position = self.position[indices]
+        position = self.numbers(len(indices), np.int64)
+        for block in row_blocks(len(indices)):
+            position[block] = self.position[indices[block]]
         n_positions = self.n_positions
         self.narrow_ids(transaction)
         settled = np.sort(position[position >= self._n_first])
         self._settled = self._settled.beside("settled", settled)
         self._n_settled = n_positions
         self._position = self._position.beside("position", position)
-        stored_at = np.full(self._n_first + len(settled), GONE)
+        stored_at = self.numbers(self._n_first + len(settled), np.int64)
+        stored_at[:] = GONE
+        for block in row_blocks(len(position)):
+            places = self._places(position[block])
+            stored_at[places] = np.arange(block.start, block.start + len(places))
         self._stored_at = self._stored_at.beside("stored_at", stored_at)
-        self._stored_at.values[self._places(position)] = np.arange(len(indices))
 
     def forget_gaps(self, transaction):
         """Drop the index of ids, where removed rows left gaps, and narrow the ids."""

@@ -1,10 +1,11 @@
 """The undo record of an edit of arrays in files: the old bytes of what it changes.
 
+    8 bytes         number of bytes after the digest; 0 if there is no record
+    16 bytes        digest of them
     8 bytes         length of the header
     header          JSON: the generation of the folder that the record leads back to,
                     and for each array its file, its dtype and its shape
     for each array  places of entries (int64), and the entries themselves
-    16 bytes        digest of all that
 
 A record that was not written completely has another digest. The edit has changed
 nothing then, because the record is flushed before.
@@ -22,7 +23,7 @@ _LENGTH_BYTES = 8
 
 
 def write(file, generation, touched):
-    """Write a record to a file, in place of what it contains, and flush it.
+    """Write a record to a file, and wait until the disk has it.
 
     Parameters
     ----------
@@ -30,25 +31,28 @@ def write(file, generation, touched):
     generation : int
     touched : list of (MappedArray, ndarray)
         The arrays and which of their entries will change.
+
+    Returns
+    -------
+    size : int
+        Number of bytes of the record, to be overwritten when it is not needed any more.
     """
     saved = [(array, places, array.values[places]) for array, places in touched]
     entries = [
         [array.name, values.dtype.str, list(values.shape)] for array, _, values in saved
     ]
     header = json.dumps({"generation": generation, "entries": entries}).encode()
-    parts = [len(header).to_bytes(_LENGTH_BYTES, "little"), header]
+    parts = [_length(len(header)), header]
     for _, places, values in saved:
-        parts.append(np.ascontiguousarray(places, np.int64).data)
-        # A buffer does not say that it holds strings.
-        parts.append(np.ascontiguousarray(values).view(np.uint8).data)
+        parts += [_bytes(places.astype(np.int64)), _bytes(values)]
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for part in parts:
         digest.update(part)
-    file.erase()
-    file.write(*parts, digest.digest())
-    file.flush()
+    size = sum(map(len, parts))
+    file.write(_length(size), digest.digest(), *parts)
     for _, _, values in saved:
         values[...] = np.zeros((), values.dtype)
+    return _LENGTH_BYTES + _DIGEST_BYTES + size
 
 
 def read(path):
@@ -63,12 +67,13 @@ def read(path):
     """
     if not os.path.exists(path) or os.path.getsize(path) <= _LENGTH_BYTES:
         return None, []
-    record = np.memmap(path, np.uint8, "r")
-    end = len(record) - _DIGEST_BYTES
-    digest = hashlib.blake2b(record[:end], digest_size=_DIGEST_BYTES)
-    if digest.digest() != record[end:].tobytes():
+    whole = np.memmap(path, np.uint8, "r")
+    first = _LENGTH_BYTES + _DIGEST_BYTES
+    record = whole[first : first + _number(whole)]
+    digest = hashlib.blake2b(record, digest_size=_DIGEST_BYTES)
+    if not len(record) or digest.digest() != whole[_LENGTH_BYTES:first].tobytes():
         return None, []
-    start = _LENGTH_BYTES + int.from_bytes(record[:_LENGTH_BYTES].tobytes(), "little")
+    start = _LENGTH_BYTES + _number(record)
     header = json.loads(record[_LENGTH_BYTES:start].tobytes())
     entries = []
     for name, dtype, shape in header["entries"]:
@@ -78,6 +83,18 @@ def read(path):
         start += values.nbytes
         entries.append((name, places, values))
     return header["generation"], entries
+
+
+def _bytes(array):
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _length(number):
+    return number.to_bytes(_LENGTH_BYTES, "little")
+
+
+def _number(record):
+    return int.from_bytes(record[:_LENGTH_BYTES].tobytes(), "little")
 
 
 def _array(record, start, dtype, shape):

@@ -171,10 +171,10 @@ class _Store:
 
     def __init__(self, path):
         self.path = os.fspath(path)
-        if not os.path.isfile(os.path.join(path, "store.json")):
+        if not os.path.isfile(os.path.join(path, "contents-0.json")):
             raise FileNotFoundError(
                 f"estimator={self.path!r} is a folder and no store of rows: there is "
-                "no file 'store.json' in it. Give the folder that store=... named."
+                "no file 'contents-0.json' in it. Give the folder that store=... named."
             )
 
 
@@ -183,7 +183,7 @@ def _files(path, exemptions):
     if path is not None and os.path.isdir(path):
         return sorted(os.path.join(path, name) for name in os.listdir(path))
     dump = [] if path is None else [path]
-    return dump + [file for _, obj in exemptions.fitted for file in obj._files()]
+    return dump + [file for _, obj in exemptions.fitted for file in obj._row_files()]
 
 
 def _load(path):

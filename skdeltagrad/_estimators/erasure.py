@@ -19,7 +19,7 @@ class SearchableForRows(KnowsTrainingRows):
     def _knows_rows(self):
         return self._training_set.table.is_stored
 
-    def _files(self):
+    def _row_files(self):
         return self._training_set.files()
 
     def _count_equal_rows(self, X):

@@ -58,7 +58,7 @@ class KnowsTrainingRows(ABC):
         """Tell whether the training rows are kept, so that they can be counted."""
         return True
 
-    def _files(self) -> list[str]:
+    def _row_files(self) -> list[str]:
         """Return the paths of files that belong to the estimator, and hold its rows."""
         return []
 

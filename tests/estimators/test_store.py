@@ -20,6 +20,7 @@ from skdeltagrad import (
     inspection,
 )
 from skdeltagrad._data import folder as folder_module
+from skdeltagrad._data.two_slots import TwoSlots
 
 N, P = 400, 4
 
@@ -145,8 +146,8 @@ def files_of(folder):
     return {
         path.name: path.read_bytes().rstrip(b"\0")
         for path in sorted(folder.iterdir())
-        if path.name != "lock"
-    }
+        if path.name != "lock" and not path.name.startswith("contents")
+    } | {"contents": TwoSlots(folder).document}
 
 
 class Boom(Exception):

@@ -5,7 +5,6 @@
 kills 200 processes for each edit and form of the rows, and prints what was found.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 
 from skdeltagrad import DeltaGradLogisticRegression
+from skdeltagrad._data.two_slots import FILES, TwoSlots
 
 N = 2500
 X_NEW = np.random.default_rng(1).normal(size=(30, 4))
@@ -104,7 +104,7 @@ def _edit_in_child(folder, edit, fatal, result):
 def contents(folder):
     """What is in a store when it is opened: rows and columns, by position."""
     model = loaded(folder)
-    written = json.loads((folder / "store" / "store.json").read_text())
+    written = TwoSlots(folder / "store").document
     vars(model)["_training_set"].generation = written["generation"]
     training_set = model._training_set
     rows, table = training_set.rows, training_set.table
@@ -116,8 +116,8 @@ def contents(folder):
     assert not dense(rows.read(np.setdiff1d(np.arange(len(rows)), live))).any()
     assert_array_equal(np.sort(table.indices_of(found[-1])), live)
     files = {path.name for path in (folder / "store").iterdir()}
-    assert files == {*written["arrays"], "lock", "undo", "store.json"}
-    assert os.path.getsize(folder / "store" / "undo") == 0
+    assert files == {*written["arrays"], "lock", "undo", *FILES}
+    assert not (folder / "store" / "undo").read_bytes().strip(b"\0")
     model.close()
     return found
 
