@@ -62,8 +62,9 @@ class RawFile:
     def erase(self, size=None):
         """Overwrite the first bytes, or all, with zeros, and wait for the disk."""
         size = len(self) if size is None else size
-        blocks = range(0, size, _BLOCK_BYTES)
-        self.write(*(bytes(min(_BLOCK_BYTES, size - first)) for first in blocks))
+        zeros = memoryview(bytes(min(size, _BLOCK_BYTES)))
+        firsts = range(0, size, _BLOCK_BYTES)
+        self.write(*(zeros[: size - first] for first in firsts))
 
     def close(self):
         descriptor, self._descriptor = self._descriptor, -1

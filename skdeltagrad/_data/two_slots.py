@@ -1,9 +1,9 @@
 """A small JSON document that is replaced as a whole, or not at all.
 
-It is written in turns to two files, in place. Each holds a number that grows, the
-document, and a digest of both: the one with a correct digest and the larger number
-counts. Writing a new file and renaming it would do the same, and takes several times as
-long, because the disk has to be told of the names as well.
+It is written in turns to two files, in place. Each holds a digest and a length, and
+then so many bytes, of a number that grows and the document: the one with a correct
+digest and the larger number counts. Writing a new file and renaming it would do the
+same, and takes several times as long, because the disk has to be told of the names too.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class TwoSlots:
     def _write(self, document):
         number = self._number + 1
         text = json.dumps([number, document]).encode()
-        page = _digest(text) + b"\n" + text
+        page = b"%s %d\n%s" % (_digest(text), len(text), text)
         page += b" " * (-len(page) % _PAGE)
         RawFile(self._paths[number % 2]).write(page)
         self._number, self.document = number, document
@@ -76,8 +76,10 @@ def _read(path):
     if not os.path.exists(path):
         return -1, None
     with open(path, "rb") as file:
-        digest, _, text = file.read().partition(b"\n")
-    text = text.rstrip(b" ")
+        head, _, rest = file.read().partition(b"\n")
+    digest, _, length = head.partition(b" ")
+    # A longer document may have been there before.
+    text = rest[: int(length)] if length.isdigit() else b""
     return json.loads(text) if digest == _digest(text) else (-1, None)
 
 
