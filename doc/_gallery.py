@@ -12,6 +12,7 @@ ORDER = [
     "plot_prediction_intervals.py",
     "plot_data_values.py",
     "plot_sliding_window.py",
+    "plot_rows_in_files.py",
     # What remembers.
     "plot_publication.py",
     "plot_hyperparameters.py",
