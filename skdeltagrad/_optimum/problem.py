@@ -378,10 +378,11 @@ class Problem:
         """
         objective = self.objective
         penalty = self.penalty.reshape(-1, objective.n_dof)[:, : objective.n_features]
-        scale = 1.0 / penalty.min(axis=0)
-        without_intercept = np.zeros(objective.n_dof)
-        without_intercept[: objective.n_features] = scale
-        largest = objective.largest_square(self.indices, without_intercept)
+        scale, largest = 1.0 / penalty.min(axis=0), 0.0
+        for block in row_blocks(len(self.indices)):
+            some = self.indices[block]
+            squares = objective.squared_distances(some, scale=scale)
+            largest = max(largest, squares.max(initial=0.0))
         self.meter.spend(n_passes=PASSES_FOR_LARGEST)
         of_centre = 0.0
         if objective.fit_intercept:
