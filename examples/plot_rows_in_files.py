@@ -2,10 +2,9 @@
 Rows in files: fit from Parquet, edit, erase
 ============================================
 
-Rows that do not fit into memory stay in files: ``fit`` reads them from Parquet in batches
-and keeps them in a folder of its own, which edits change in place. Here a few hundred
-thousand customers are enough to see how it works; the memory that it takes does not grow
-with their number.
+Rows that do not fit into memory stay in files: ``fit`` reads them from Parquet in
+batches and keeps them in a folder of its own, which edits change in place. Here a few
+hundred thousand customers are enough to see how it works.
 """
 
 import tempfile
@@ -87,7 +86,8 @@ est = joblib.load(folder / "model.joblib")
 est.unlearn(sample_id=[int(np.setdiff1d(np.arange(99), requests)[0])]).purge()
 
 # %%
-# The rows of the customers are gone from the estimator and from all files in its folder.
+# The rows of these customers are gone, from the estimator and from all files in its
+# folder.
 
 removed = np.stack([customers(c // N_ROWS)[0][c % N_ROWS] for c in requests.tolist()])
 print(assert_erased(est, removed))

@@ -16,6 +16,7 @@ from .._data.edit import NO_EDIT
 from .._data.group_weights import RowCounts
 from .._engine import AbstractEngine, Model
 from .._utils import threads
+from .._utils.row_blocks import row_blocks
 from . import cost, replay_error
 from .checkpoint_plan import affordable_plan
 from .checkpoint_replay import CheckpointReplay, Replay
@@ -514,16 +515,18 @@ class PathEngine(AbstractEngine):
         return perf_counter() - started
 
     def _count_live(self, table):
-        live = table.live_indices()
-        return self._count(table, live, table.position[live])
+        return self._count(table, table.live_indices())
 
-    def _count(self, table, indices, positions):
-        """Return the `RowCounts` of some rows."""
-        n_groups = self.model.n_groups
-        group = table.y[indices] if n_groups > 1 else np.zeros(len(indices), np.int64)
-        return self.schedule.row_counts(
-            positions, table.weight[indices], group, n_groups
-        )
+    def _count(self, table, indices, positions=None):
+        """Return the `RowCounts` of some rows, by default where they are now."""
+        n_groups, found = self.model.n_groups, None
+        for block in row_blocks(len(indices)):
+            some = indices[block]
+            where = table.position[some] if positions is None else positions[block]
+            group = table.y[some] if n_groups > 1 else np.zeros(len(some), np.int64)
+            part = self.schedule.row_counts(where, table.weight[some], group, n_groups)
+            found = part if found is None else found.plus(part)
+        return found
 
     def _run(self, oracle, row_counts):
         trajectory = self._allocate(oracle.objective.shape)

@@ -5,6 +5,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from .._utils import threads
 from .._utils.few_digits import rounded_down
+from .._utils.row_blocks import row_blocks
 
 
 def automatic_learning_rate(objective, indices, curvature_bound, alpha, fraction):
@@ -44,17 +45,23 @@ def automatic_learning_rate(objective, indices, curvature_bound, alpha, fraction
             "unbounded, and so is the smoothness of the objective. Give a number, and "
             'lower it where the run diverges; or use solver="newton", which needs none.'
         )
-    weight = objective.weight[indices]
-    total = weight.sum()
+    blocks = [indices[block] for block in row_blocks(len(indices))]
+    total = sum(objective.weight[some].sum() for some in blocks)
     moment = _second_moment(objective, indices) / total
-    n_samples = np.count_nonzero(weight)
+    n_samples = sum(np.count_nonzero(objective.weight[some]) for some in blocks)
     batch_size = max(1.0, fraction * n_samples)
     together = 1.0
     if n_samples > 1:
         together = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
     if together < 1.0:
-        squared = objective.squared_distances(indices) + objective.fit_intercept
-        largest = (weight * squared).max() * n_samples / total
+        largest = max(
+            (
+                objective.weight[some]
+                * (objective.squared_distances(some) + objective.fit_intercept)
+            ).max()
+            for some in blocks
+        )
+        largest = largest * n_samples / total
         moment = together * moment + (1 - together) * largest
     smoothness = curvature_bound * moment + alpha / total
     # All digits would identify a row that left. Smaller steps are stable, too.
