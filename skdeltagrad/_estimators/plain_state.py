@@ -32,7 +32,7 @@ from .._objective.losses import (
     PoissonLoss,
 )
 from .._optimum.cost import Cost
-from .._optimum.curvature import Curvature, FourthMoment
+from .._optimum.curvature import Curvature, FourthMoment, MeasuredStep
 from .._optimum.engine import OptimumEngine
 from .._optimum.hessian import Hessian
 from .._optimum.report import OptimumReport
@@ -80,6 +80,7 @@ _CLASSES = {
         History,
         MappedTrainingSet,
         MiniBatches,
+        MeasuredStep,
         Model,
         MultinomialLoss,
         Noise,

@@ -4,12 +4,13 @@ It is built from all rows once (`Curvature.built`). After that, an edit changes 
 the rows that it touches (`Curvature.changed`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._objective.losses import AbstractLoss
 from .._utils.few_digits import rounded_up
+from .._utils.frozen import replace
 from .._utils.row_blocks import row_blocks
 from . import certificate
 from .certificate import Bound
@@ -37,9 +38,9 @@ _SAMPLING_INTERVAL = 16
 # Accuracy: the part of the allowed error that is left to rows that are not read. It
 # is added to that of the others as a square, which leaves 66% of it to those.
 _LIGHT = 0.75
-# Cost: if more than this fraction of the rows would have to be read, all of them are,
-# and what is found serves later steps.
-_MANY = 0.25
+# Cost: if more than this fraction of the rows would have to be read, or edits have read
+# as many as the second one together, all rows are read, which serves later steps.
+_MANY, _MANY_IN_ALL = 0.25, 0.5
 # Rounding: the relative error of a Hessian, in its own norm, up to which bounds are
 # reported; it is a correction of 10% to them.
 _MAX_RELATIVE_ERROR = 0.1
@@ -48,7 +49,7 @@ _MAX_RELATIVE_ERROR = 0.1
 _MAX_CONDITION = 1e-3 / np.finfo(float).eps
 # Columns of the row table: at least the leverage of a row, apart from the growth since
 # then; its distance R between `hessian_iterate` and the reference, where any is above
-# zero; and that along `Curvature.measured`.
+# zero; and that along the step `Curvature.measured`.
 LEVERAGE, DISTANCE, ALONG = "leverage", "distance", "along"
 COLUMNS = LEVERAGE, DISTANCE, ALONG
 # What reports say where there is no bound.
@@ -78,6 +79,35 @@ class FourthMoment:
     sums: np.ndarray
     iterate: np.ndarray
     distance: float = 0.0
+
+
+@dataclass(frozen=True)
+class MeasuredStep:
+    """How far the rows move along a step from the reference, by half a pass.
+
+    Distances along a sum of two steps are at most the sums of the distances along each
+    of them: those of a row, the largest one, and the fourth root of the sum of their
+    fourth powers. Steps to near the end of this one are therefore known nearly as well.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_systems, q)
+        The step.
+    largest : float
+        At least the largest distance R of a row along it.
+    fourth_power : float
+        At least ``sum_i l_i''[a_i, a_i] R_i^2`` at `hessian_iterate`: see
+        `certificate`, (3).
+    """
+
+    vectors: np.ndarray
+    largest: float
+    fourth_power: float
+
+    @classmethod
+    def of(cls, vectors, along, curvatures):
+        """Return it, given distances and second derivatives of the rows along it."""
+        return cls(vectors, float(along.max(initial=0.0)), float(curvatures @ along**2))
 
 
 @dataclass(frozen=True)
@@ -174,10 +204,10 @@ class Curvature(RoundingOfCurvature):
     has_leverages : bool
         Whether the leverage is that of the rows, or else only an upper bound of it from
         the sizes of their entries.
-    measured : ndarray of shape (n_systems, q) or None
-        A step from the reference along which all rows were measured. The distance of a
-        row along a sum of two steps is at most the sum of those along each of them, so
-        that this serves later steps, too.
+    measured : MeasuredStep or None
+        From the reference. None where it was enough to read some rows.
+    fraction_read : float
+        Rows that were read since then, as a fraction of all: see `measured_along`.
     """
 
     hessian: Hessian
@@ -195,7 +225,8 @@ class Curvature(RoundingOfCurvature):
     avoidable_passes: float = 0.0
     entry_error: float = ERROR_OF_NEW_HESSIAN
     has_leverages: bool = True
-    measured: np.ndarray | None = None
+    measured: MeasuredStep | None = None
+    fraction_read: float = 0.0
 
     @property
     def nbytes(self):
@@ -359,7 +390,7 @@ class Curvature(RoundingOfCurvature):
             _keep(table, DISTANCE, problem.indices, measured.distances)
         return replace(
             self, since_hessian=measured.largest_change, uncertainty=0.0, measured=None,
-            passes_since_hessian=self.passes_since_hessian + 1,
+            passes_since_hessian=self.passes_since_hessian + 1, fraction_read=0.0,
         )  # fmt: skip
 
     def _leverages(self, objective, hessian=None):
@@ -469,7 +500,7 @@ class Curvature(RoundingOfCurvature):
         hessian = self.hessian.changed(
             sums, after, joining, leaving, remaining, problem.penalty
         )
-        of_added = np.zeros(0)
+        of_added, measured = np.zeros(0), self.measured
         leverage, distance = self.leverage / np.sqrt(remaining), self.since_hessian
         if len(added):
             leverages = self._leverages(objective, hessian)
@@ -480,10 +511,17 @@ class Curvature(RoundingOfCurvature):
                 moved = objective.distances_along(reference - iterate, added)
                 _set_column(table, DISTANCE, added, moved)
                 distance = max(distance, moved.max())
-            if self.measured is not None:
-                change = problem.by_output(self.measured)
-                along = objective.distances_along(change, added)
+            if measured is not None:
+                along, curvatures = self._along(problem, measured.vectors, added)
                 _set_column(table, ALONG, added, along)
+                of_rows = MeasuredStep.of(measured.vectors, along, curvatures)
+                measured = replace(
+                    measured, largest=max(measured.largest, of_rows.largest),
+                    fourth_power=measured.fourth_power + of_rows.fourth_power,
+                )  # fmt: skip
+        if measured is not None:
+            grown = max(1.0, np.max(ratio)) * measured.fourth_power
+            measured = replace(measured, fourth_power=float(grown))
         return replace(
             self, hessian=hessian, leverage=float(leverage),
             growth=float(self.growth / remaining), spread_error=problem.spread_error,
@@ -494,6 +532,7 @@ class Curvature(RoundingOfCurvature):
             entry_error=self.entry_error_after(hessian),
             log_hessian_error=self._log_error_after(fraction, ratio),
             fourth_moment=self._moment_after(objective, table, edit, of_added),
+            measured=measured,
         )  # fmt: skip
 
     def _removed(self, objective, removed):
@@ -649,7 +688,7 @@ class Curvature(RoundingOfCurvature):
         """
         distance = 0.0
         if not self.is_quadratic:
-            distance = self._log_mismatch + self._largest_along(step)
+            distance = self._log_mismatch + self._constants_along(step)[0]
         bound, no_bound = self._bound_of(self._gradient_after(step), distance)
         return replace(step, bound=bound, no_bound=no_bound)
 
@@ -660,26 +699,39 @@ class Curvature(RoundingOfCurvature):
             rounding = self.rounding_after_step(step)
         if self.is_quadratic or step.length == 0.0:
             return rounding
-        of_rows = np.inf if step.rows is None else step.rows.gradient
-        moment = None
-        if self.fourth_moment is not None:
-            moment = self._moment_along(step.vectors)
-        return rounding + min(of_rows, certificate.gradient_after_step(
-            step.length, self._largest_along(step) / step.length, self._log_mismatch,
-            moment,
-        ))  # fmt: skip
+        largest, moment = self._constants_along(step)
+        left = certificate.gradient_after_step(
+            step.length, largest / step.length, self._log_mismatch, moment
+        )
+        if step.rows is not None:
+            left = min(left, step.rows.gradient)
+        return rounding + left
 
-    def _largest_along(self, step):
-        """Return rho of (3) in `certificate` for a step."""
-        largest = self.leverage * step.length
-        return largest if step.rows is None else min(largest, step.rows.largest)
+    def _constants_along(self, step):
+        """Return rho and q of (3) in `certificate` for a step from the reference."""
+        length, known = step.length, self.measured
+        largest = self.leverage * length
+        fourth_power = self._fourth_power(step.vectors, length)
+        if known is not None:
+            rest = step.vectors - known.vectors
+            of_rest = self.hessian.norm(rest)
+            largest = min(largest, known.largest + self.leverage * of_rest)
+            root = self._fourth_power(rest, of_rest) ** 0.25
+            root += known.fourth_power**0.25
+            fourth_power = min(fourth_power, root**4)
+        if step.rows is not None:
+            largest = min(largest, step.rows.largest)
+        return largest, np.sqrt(fourth_power) / length if length else 0.0
 
-    def _moment_along(self, vectors):
-        """Return q of (3) in `certificate` by the fourth moment, for a step."""
+    def _fourth_power(self, vectors, length):
+        """Return `MeasuredStep.fourth_power` of a step by the leverages."""
+        length = np.float64(length)  # it may overflow, and is then of no use
+        if self.fourth_moment is None:
+            return self.leverage**2 * length**4
         Q = over_groups(self.fourth_moment.sums, self.hessian.group_weight)
         growth = self.growth * np.exp(self.fourth_moment.distance)
         squared = max(0.0, float(np.sum(vectors * (vectors @ Q))))
-        return np.sqrt(growth * squared)
+        return growth * squared * length**2
 
     @property
     def origin(self):
@@ -731,9 +783,13 @@ class Curvature(RoundingOfCurvature):
             return self, step, 0.0
         light = _LIGHT * allowed / step.length
         rows = self._heavy(table, removed, step, light)
-        reads_all = rows is None or len(rows) > _MANY * table.n_live
+        reads_all, fraction = rows is None, 0.0
+        if not reads_all:
+            fraction = len(rows) / max(1, table.n_live)
+            in_all = fraction + self.fraction_read
+            reads_all = fraction > _MANY or in_all > _MANY_IN_ALL
         if reads_all:
-            rows = problem.indices
+            rows, light = problem.indices, 0.0  # none is left
         cost = PASSES_FOR_LARGEST * len(rows) / max(1, len(problem.indices))
         attempts = [(rows, cost, 1)]
         if reads_all:
@@ -741,7 +797,7 @@ class Curvature(RoundingOfCurvature):
             interval = _SAMPLING_INTERVAL
             attempts.insert(0, (rows[::interval], 0.0, interval))
         for indices, n_passes, interval in attempts:
-            along, curvatures = self._along(problem, step, indices)
+            along, curvatures = self._along(problem, step.vectors, indices)
             curvatures *= interval
             found = self._bounded_by_rows(
                 table, step, light, indices, along, curvatures
@@ -749,9 +805,10 @@ class Curvature(RoundingOfCurvature):
             if found.bound is None or found.bound.distance > allowed:
                 return self, step, n_passes
         if not reads_all:
-            return self, found, n_passes
+            return replace(self, fraction_read=in_all), found, n_passes
         _keep(table, ALONG, rows, along)
-        return replace(self, measured=step.vectors), found, n_passes
+        measured = MeasuredStep.of(step.vectors, along, curvatures)
+        return replace(self, measured=measured, fraction_read=0.0), found, n_passes
 
     def _heavy(self, table, removed, step, light):
         """Return the rows of which `certificate.log_growth` may be above a limit.
@@ -763,7 +820,7 @@ class Curvature(RoundingOfCurvature):
             return None
         length, known = step.length, None
         if self.measured is not None:
-            of_rest = self.hessian.norm(step.vectors - self.measured)
+            of_rest = self.hessian.norm(step.vectors - self.measured.vectors)
             if of_rest < length:
                 length, known = of_rest, table.column(ALONG)
         reach, heavy = np.sqrt(self.growth) * length, []
@@ -774,16 +831,17 @@ class Curvature(RoundingOfCurvature):
             since = self.since_hessian if distances is None else distances[block]
             found = np.flatnonzero(certificate.log_growth(since, along) > light)
             heavy.append(found + block.start)
-        return np.setdiff1d(np.concatenate(heavy), removed, assume_unique=True)
+        found = np.concatenate(heavy)
+        return found[~np.isin(found, removed)]
 
-    def _along(self, problem, step, indices):
+    def _along(self, problem, vectors, indices):
         """Return distances and second derivatives of rows along a step.
 
         The latter contain the factors of the groups.
         """
         objective = problem.objective
         along, curvatures = objective.curvatures_along(
-            self.hessian_iterate, problem.by_output(step.vectors), indices
+            self.hessian_iterate, problem.by_output(vectors), indices
         )
         factor = problem.group_weight
         if objective.n_groups > 1:

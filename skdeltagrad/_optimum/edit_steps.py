@@ -11,10 +11,11 @@ With a Hessian that is kept, an edit (`follow`) consists of
 Without such a Hessian the steps are those of conjugate gradients: see `product_steps`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from .._utils.frozen import replace
 from .curvature import Curvature, Step
 from .report import OptimumReport
 from .rounding import Gradient, Noise
@@ -153,7 +154,9 @@ class _Trial:
         step = curvature.bounded(curvature.step(start.gradient))
         end = start.reference + problem.by_output(step.vectors)
         end = problem.without_common_part(end)
-        moved = norm(problem.vectors(end - engine.reference))
+        moved = step.length
+        if start.reference is not engine.reference:
+            moved = norm(problem.vectors(end - engine.reference))
         since_pass = engine.distance_since_pass + moved
         floor = _FLOOR * norm(problem.vectors(end))
         least = curvature.noise_of_predictions(start.gradient.reference)

@@ -18,7 +18,7 @@ in every edit, so that nothing of the old optimum is kept. The gradient that a s
 leaves is kept, so that its errors do not add up, and its rounding is counted.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import wraps
 from time import perf_counter
 
@@ -29,6 +29,7 @@ from .._data.group_weights import RowCounts
 from .._engine import AbstractEngine, Model
 from .._utils import memory, threads
 from .._utils.few_digits import power_of_ten, power_of_thousand
+from .._utils.frozen import replace
 from .coefficient_norm import CoefficientNorm
 from .conjugate_gradient import PRECONDITIONERS, Recycled
 from .cost import (

@@ -77,11 +77,16 @@ def polish(problem, curvature, iterate, before):
     polished : Polished or None
         None if the steps do not converge.
     """
-    hessian = curvature.hessian
+    hessian, origin, since = curvature.hessian, curvature.origin, 0.0
     factor, length = KeptFactor(hessian), None
     for _ in range(_MOST_PASSES):
-        # 1) a pass
-        measured = problem.measure(iterate, curvature.origin)
+        # 1) a pass; and how far the rows are from the Hessian, which later steps change
+        # by so little that the leverages tell it
+        measured = problem.measure(iterate, origin)
+        since += measured.largest_change
+        if length is not None and not curvature.is_quadratic:
+            since += curvature.leverage * length
+        origin = None
         gradient = problem.gradient(measured.gradient_sums, iterate)
         if before is not None:
             moved = problem.vectors(iterate - before[0])
@@ -89,7 +94,7 @@ def polish(problem, curvature, iterate, before):
         # 2) a step, and the error that it leaves, which shrinks as the steps do
         direction, _ = factor.direction(gradient)
         last, length = length, hessian.norm(direction)
-        left = curvature.prediction_error(length, measured.largest_change)
+        left = curvature.prediction_error(length, since)
         remainder = left if not last else min(left, length / last * length)
         size = hessian.norm(problem.vectors(iterate))
         has_stalled = last is not None and length > _SLOWEST * last
@@ -102,7 +107,7 @@ def polish(problem, curvature, iterate, before):
             )
             # The norms are those of the kept Hessian. At the end they differ by at most
             # e to the power of the distance.
-            error = (len(sums) * left + error) * np.exp(measured.largest_change)
+            error = (len(sums) * left + error) * np.exp(since)
             certain = _CERTAIN_QUADRATIC if curvature.is_quadratic else _CERTAIN
             if error <= certain * size:
                 return Polished(end, sums, problem.noise(measured), certain)

@@ -1,8 +1,9 @@
 """What an engine reports about its last fit or edit."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .._utils.few_digits import power_of_thousand
+from .._utils.frozen import replace
 
 # Why there is no bound, why something is left after a purge, and why a model was fitted
 # again.

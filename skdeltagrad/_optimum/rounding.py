@@ -49,10 +49,11 @@ The number of units u is small and not the number of terms: sums are computed in
 and the errors of many edits are steps of a random walk.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from .._utils.frozen import replace
 from .hessian import over_groups
 
 _EPS = np.finfo(float).eps  # rounding: its unit

@@ -542,10 +542,18 @@ def _check_columns(model, root):
     column = table.column("distance")
     allowed = np.zeros(len(live)) if column is None else column[live]
     assert (distances <= allowed * (1.0 + 1e-9) + 1e-9).all()
-    if curvature.measured is not None:
-        coordinates = curvature.measured.reshape(-1, term.n_dof)
-        along = term.distances_along(loss.to_outputs(coordinates), live)
+    if (measured := curvature.measured) is not None:
+        change = loss.to_outputs(measured.vectors.reshape(-1, term.n_dof))
+        along, curvatures = term.curvatures_along(
+            curvature.hessian_iterate, change, live
+        )
         assert (along <= table.column("along")[live] * (1.0 + 1e-9) + 1e-9).all()
+        assert along.max() <= measured.largest * (1.0 + 1e-9) + 1e-9
+        factor = curvature.hessian.group_weight[
+            0 if term.group is None else term.group[live]
+        ]
+        powers = np.sum(factor * curvatures * along**2)
+        assert powers <= measured.fourth_power * (1.0 + 1e-9) + 1e-30
 
 
 def _norm(model, by_output):
