@@ -294,6 +294,6 @@ def _some(rows, chosen):
 
 
 def _is_positive(age):
-    if isinstance(age, Real) and not isinstance(age, bool):
-        return 0 < age < np.inf
-    return isinstance(age, timedelta | np.timedelta64) and np.timedelta64(age) > 0
+    if isinstance(age, timedelta | np.timedelta64):  # the latter is a Real, too
+        return np.timedelta64(age) > np.timedelta64(0)
+    return isinstance(age, Real) and 0 < age < np.inf and not isinstance(age, bool)

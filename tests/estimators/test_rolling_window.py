@@ -42,14 +42,14 @@ def test_a_number_of_rows(form):
     assert_model_of(window, part(200, 400), y[200:400])
 
 
-@pytest.mark.parametrize("kind", ["numbers", "dates"])
+@pytest.mark.parametrize("kind", ["numbers", "dates", "NumPy dates"])
 def test_an_age(kind):
     rng = np.random.default_rng(0)
     time, age = np.arange(442) + rng.uniform(-20, 20, 442), 100.0
     given = time
-    if kind == "dates":
+    if kind != "numbers":
         given = np.datetime64("2026-01-01") + (time * 3600).astype("timedelta64[s]")
-        age = timedelta(hours=100)
+        age = timedelta(hours=100) if kind == "dates" else np.timedelta64(100, "h")
     window = RollingWindow(DeltaGradRidge(**EXACT), max_age=age)
     for first in range(0, 442, 60):
         new = slice(first, first + 60)
