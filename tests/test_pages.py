@@ -8,7 +8,11 @@ import pytest
 import skdeltagrad
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "doc").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "doc").glob("*.md")),
+    *sorted((ROOT / "doc" / "how_to").glob("*.md")),
+]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+\.(?:md|svg|py|cff))(?:#[^)]*)?\)|\[\w+\]\((LICENSE)\)")
