@@ -26,8 +26,11 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
     "myst_parser",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates", "sg_execution_times.rst"]
@@ -38,11 +41,17 @@ templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+# Copy buttons leave out prompts and output.
+
+copybutton_exclude = ".linenos, .gp, .go"
+
 # API reference.
 
 default_role = "py:obj"  # a link where there is something to link to
 autosummary_generate = True
 autodoc_typehints = "none"
+# Lists of contents name a method `fit()`, not `DeltaGradRidge.fit()`.
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {
     "PR01",  # parameters that are not documented
@@ -94,20 +103,15 @@ html_title = "skdeltagrad"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-PAGES_WITHOUT_SIDEBAR = (
-    "index",
-    "benchmarks",
-    "contributing",
-    "development",
-    "testing",
-    "changelog",
-)
+PAGES_WITHOUT_SIDEBAR = ("index", "theory", "changelog")
 html_sidebars = {page: [] for page in PAGES_WITHOUT_SIDEBAR}
 html_theme_options = {
     "logo": {"text": "skdeltagrad"},
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 7,
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
