@@ -18,6 +18,7 @@ from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
+from _palette import THEMES, picture
 from scipy.optimize import isotonic_regression
 
 ROOT = Path(__file__).parents[1]
@@ -30,25 +31,6 @@ WIDTH, MARGIN, TOP = 1000, 12, 44
 BOX, BEND, SPACE = 216, 6, 14  # widths of boxes and bends, and the space between them
 LINE, PAD, GAP = 15, 10, 46  # a line of text, a box's border, and between two floors
 LETTERS = 38  # in a line of a box
-
-THEMES = {
-    "light": {
-        "page": "#ffffff",
-        "ink": "#1f2d3d",
-        "border": "#7d93ab",
-        "arrow": "#6b7f95",
-        True: "#dbe9f6",
-        False: "#e6f2e1",
-    },
-    "dark": {
-        "page": "#14181e",
-        "ink": "#e3e9f0",
-        "border": "#7188a1",
-        "arrow": "#93a7bc",
-        True: "#22405c",
-        False: "#2b4a2c",
-    },
-}
 
 
 class Drawing:
@@ -165,7 +147,7 @@ def svg(layout, theme):
     layout : dict
         Names of ``tests/test_architecture.py``.
     theme : dict
-        See `THEMES`.
+        One of `THEMES`.
     """
     sources, ours = layout["SOURCES"], layout["ours"]
     imports = {(file[0], other[0]) for file in sources for other in ours(file)}
@@ -191,7 +173,7 @@ def svg(layout, theme):
     for top, floor in zip(tops, floors, strict=True):
         for name in floor:
             title = "skdeltagrad" if name == "__init__" else name
-            fill = theme[name not in layout["WITHOUT_SKLEARN"]]
+            fill = theme["green" if name in layout["WITHOUT_SKLEARN"] else "blue"]
             parts += box(
                 drawing.x[name], top, heights[name], fill, title, lines[name], theme
             )
@@ -202,24 +184,16 @@ def svg(layout, theme):
     )
     key = (
         f'<rect x="{MARGIN}" y="10" width="16" height="16" rx="3" '
-        f'fill="{theme[True]}" stroke="{theme["border"]}"/>'
+        f'fill="{theme["blue"]}" stroke="{theme["border"]}"/>'
         f'<text x="{MARGIN + 22}" y="23">may import scikit-learn</text>'
-        f'<rect x="190" y="10" width="16" height="16" rx="3" fill="{theme[False]}" '
+        f'<rect x="190" y="10" width="16" height="16" rx="3" fill="{theme["green"]}" '
         f'stroke="{theme["border"]}"/>'
         '<text x="212" y="23">may not</text>'
         f'<text x="{WIDTH - MARGIN}" y="23" text-anchor="end">An arrow is an import. '
         f"All but {escape(without)} import _utils, without an arrow.</text>"
     )
     height = y - GAP + MARGIN
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" font-family="sans-serif" font-size="12" '
-        f'fill="{theme["ink"]}"><defs><marker id="head" viewBox="0 0 6 6" refX="1" '
-        'refY="3" markerWidth="6" markerHeight="6" orient="auto">'
-        f'<path d="M0 0L6 3L0 6z" fill="{theme["arrow"]}"/></marker></defs>'
-        f'<rect width="{WIDTH}" height="{height}" fill="{theme["page"]}"/>'
-        f"{key}{''.join(parts)}</svg>\n"
-    )
+    return picture(WIDTH, height, theme, f"{key}{''.join(parts)}", font_size=12)
 
 
 def described(sources, name):

@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import _architecture  # noqa: E402
+import _choosing  # noqa: E402
 import _inventories  # noqa: E402
 
 project = "skdeltagrad"
@@ -126,3 +127,4 @@ def setup(app):
     """What is drawn anew by every build, and signatures."""
     app.connect("builder-inited", _architecture.draw)
     app.connect("autodoc-process-signature", without_signature)
+    app.connect("builder-inited", _choosing.draw)
