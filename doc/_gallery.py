@@ -1,22 +1,22 @@
-"""In which order the examples are shown."""
+"""In which order the examples of a group are shown."""
 
 ORDER = [
     # First steps.
     "plot_quickstart.py",
-    "plot_pipelines.py",
     "plot_speed_and_accuracy.py",
-    # The paper's applications.
+    # Forget, add, correct.
     "plot_erasure_requests.py",
-    "plot_robust_cleaning.py",
-    "plot_jackknife_bias.py",
-    "plot_prediction_intervals.py",
-    "plot_data_values.py",
     "plot_sliding_window.py",
+    "plot_pipelines.py",
     "plot_rows_in_files.py",
-    # What remembers.
     "plot_publication.py",
     "plot_hyperparameters.py",
     "plot_early_stopping.py",
+    # What rows mean to a model.
+    "plot_robust_cleaning.py",
+    "plot_data_values.py",
+    "plot_prediction_intervals.py",
+    "plot_jackknife_bias.py",
 ]
 
 

@@ -86,6 +86,11 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"[/\\]plot_",
     "ignore_pattern": r"(^|[/\\])quickstart\.py$",
+    "subsection_order": [
+        "../examples/first_steps",
+        "../examples/editing",
+        "../examples/inspecting",
+    ],
     "within_subsection_order": "_gallery.ExampleOrder",
     "abort_on_example_error": True,
     "doc_module": "skdeltagrad",
@@ -104,13 +109,14 @@ html_title = "skdeltagrad"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-PAGES_WITHOUT_SIDEBAR = ("index", "theory", "changelog")
+PAGES_WITHOUT_SIDEBAR = ("index", "changelog")
 html_sidebars = {page: [] for page in PAGES_WITHOUT_SIDEBAR}
 html_theme_options = {
     "logo": {"text": "skdeltagrad"},
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
+    "navbar_persistent": ["search-button"],  # the field does not fit beside the links
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
     "footer_start": ["copyright"],

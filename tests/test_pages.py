@@ -52,7 +52,8 @@ def test_citation_has_the_version():
 
 def test_every_example_has_its_place():
     order = (ROOT / "doc" / "_gallery.py").read_text()
-    examples = sorted(path.name for path in (ROOT / "examples").glob("plot_*.py"))
+    paths = (ROOT / "examples").glob("*/plot_*.py")
+    examples = sorted(path.name for path in paths if path.parent.name != "benchmarks")
     assert sorted(re.findall(r"\"(plot_\w+\.py)\"", order)) == examples
 
 
