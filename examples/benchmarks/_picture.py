@@ -6,8 +6,10 @@ from pathlib import Path
 import matplotlib as mpl
 from _command import Results
 
-# Okabe and Ito's colours, which people with colour blindness can tell apart.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
+# Those of the examples: matplotlib's "petroff10" (Petroff 2021, arXiv 2107.02270),
+# which people with colour blindness can tell apart. TEXT is a blue for text, darker.
+BLUE, ORANGE, PURPLE, GREY = "#3F90DA", "#FFA90E", "#832DB6", "#94A4A2"
+TEXT = "#1F6FB2"
 
 
 def options(doc, script):

@@ -5,11 +5,11 @@ python examples/benchmarks/plot_crossover.py crossover-results doc/images/crosso
 
 from itertools import groupby
 
-from _picture import BLUE, GREEN, GREY, ORANGE, options, save
+from _picture import BLUE, GREY, ORANGE, PURPLE, options, save
 from matplotlib.figure import Figure
 
 EDITS = {"first": "the first edit after a fit", "later": "later edits"}
-COLOURS = {5: BLUE, 50: ORANGE, 300: GREEN}
+COLOURS = {5: BLUE, 50: ORANGE, 300: PURPLE}
 STYLES = {2: "-", 10: "--"}
 
 

@@ -4,7 +4,7 @@ python examples/benchmarks/plot_replay.py replay-results doc/images/replay.svg
 """
 
 import numpy as np
-from _picture import BLUE, ORANGE, options, save
+from _picture import BLUE, ORANGE, TEXT, options, save
 from _replay_tables import median
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -61,7 +61,7 @@ def draw_tradeoff(panel, result):
     if ours:
         _, speed_ups, errors = zip(*ours, strict=True)
         panel.plot(speed_ups, errors, "D", color=OURS, markersize=6)
-        label(panel, ours[::-1], (0, -15), color=OURS, ha="center")
+        label(panel, ours[::-1], (0, -15), color=TEXT, ha="center")
     known = [(1.0, 1e-2), *((x, y) for _, x, y in periods + ours)]
     xs, ys = zip(*known, strict=True)
     panel.set_xscale("log")

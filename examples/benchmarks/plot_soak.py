@@ -3,10 +3,10 @@
 python examples/benchmarks/plot_soak.py soak-results doc/images/soak.svg
 """
 
-from _picture import BLUE, GREEN, GREY, ORANGE, options, save
+from _picture import BLUE, GREY, ORANGE, PURPLE, options, save
 from matplotlib.figure import Figure
 
-ERROR, BOUND, HELD, RESIDENT = BLUE, ORANGE, GREEN, GREY
+ERROR, BOUND, HELD, RESIDENT = BLUE, ORANGE, PURPLE, GREY
 
 
 def draw(results):
