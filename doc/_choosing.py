@@ -37,7 +37,10 @@ QUESTIONS = [
         "a longer fit, and faster edits",
     ),
 ]
-OTHERWISE = ("the default solver, \u201cnewton\u201d", "10 to 30 passes for an edit; bounded")
+OTHERWISE = (
+    "the default solver, \u201cnewton\u201d",
+    "10 to 30 passes for an edit; bounded",
+)
 
 # Sizes in pixels.
 BOX, HEIGHT, GAP = 286, 62, 34

@@ -8,6 +8,8 @@ from dataclasses import is_dataclass
 from datetime import date
 from pathlib import Path
 
+from docutils import nodes
+
 import skdeltagrad
 
 HERE = Path(__file__).parent
@@ -129,8 +131,17 @@ def without_signature(app, what, name, obj, *_):
     return ("", None) if what == "class" and is_dataclass(obj) else None
 
 
+def without_last_lines(app, doctree):
+    """Remove the empty line that ends a doctest from the code that readers see."""
+    for block in doctree.findall(nodes.literal_block):
+        text = block.astext().rstrip("\n")
+        block.rawsource = text
+        block[:] = [nodes.Text(text)]
+
+
 def setup(app):
-    """What is drawn anew by every build, and signatures."""
+    """Hooks: pictures that every build draws again, signatures, and code."""
     app.connect("builder-inited", _architecture.draw)
-    app.connect("autodoc-process-signature", without_signature)
     app.connect("builder-inited", _choosing.draw)
+    app.connect("autodoc-process-signature", without_signature)
+    app.connect("doctree-read", without_last_lines)
