@@ -7,6 +7,7 @@ leads to the question below. The last "no" leads to the last answer.
 from html import escape
 from itertools import pairwise
 from pathlib import Path
+from textwrap import wrap
 
 from _palette import THEMES, picture
 
@@ -19,45 +20,48 @@ QUESTIONS = [
         "fit again without the rows",
     ),
     (
-        "Is the model the end of a run?",
+        "Is it the end of a run?",
         "stopped early, or after few epochs",
         'solver="gd" or "sgd"',
-        "an edit replays the run; error estimated",
+        "an edit replays the run; its error is estimated",
     ),
     (
         "At most 3,000 coefficients?",
         "columns times classes",
-        "the default solver, \u201cnewton\u201d",
-        "most edits are one step; error bounded",
+        'solver="newton"',
+        "most edits are a single step; its error is bounded",
     ),
     (
-        "Many edits of a dense model?",
+        "Many edits, dense rows?",
         "at most 10,000 coefficients",
-        '"newton", curvature="subset"',
-        "a longer fit, and faster edits",
+        'curvature="subset"',
+        "of \u201cnewton\u201d: a longer fit, and faster edits",
     ),
 ]
-OTHERWISE = (
-    "the default solver, \u201cnewton\u201d",
-    "10 to 30 passes for an edit; bounded",
-)
+OTHERWISE = ('solver="newton"', "10 to 30 passes for an edit; its error is bounded")
 
 # Sizes in pixels.
-BOX, HEIGHT, GAP = 286, 62, 34
-BETWEEN, MARGIN = 64, 8  # the columns, and the border of the picture
+BOX, HEIGHT, GAP = 226, 78, 30
+BETWEEN, MARGIN = 56, 8  # the columns, and the border of the picture
+LETTERS = 30  # in a line of an explanation
 WIDTH = 2 * BOX + BETWEEN + 2 * MARGIN
 LEFT, RIGHT = MARGIN, MARGIN + BOX + BETWEEN
 
 
 def box(x, y, fill, border, title, text):
-    """A box with two lines, as SVG."""
-    middle = x + BOX / 2
+    """A box with a title and an explanation of one or two lines, as SVG."""
+    middle, lines = x + BOX / 2, wrap(text, LETTERS)
+    top = y + (28 if len(lines) == 2 else 36)  # the baseline of the title
+    below = "".join(
+        f'<text x="{middle}" y="{top + 19 + 17 * i}" text-anchor="middle">'
+        f"{escape(line)}</text>"
+        for i, line in enumerate(lines)
+    )
     return (
         f'<rect x="{x}" y="{y}" width="{BOX}" height="{HEIGHT}" rx="8" '
         f'fill="{fill}" stroke="{border}"/>'
-        f'<text x="{middle}" y="{y + 26}" text-anchor="middle" font-size="16" '
-        f'font-weight="bold">{escape(title)}</text>'
-        f'<text x="{middle}" y="{y + 47}" text-anchor="middle">{escape(text)}</text>'
+        f'<text x="{middle}" y="{top}" text-anchor="middle" font-size="15" '
+        f'font-weight="bold">{escape(title)}</text>{below}'
     )
 
 

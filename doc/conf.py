@@ -102,6 +102,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "matplotlib_animations": False,
     "image_srcset": ["2x"],
+    "thumbnail_size": (640, 440),
 }
 
 # Looks.
