@@ -70,7 +70,7 @@ class WithContents:
 
     @property
     def positions_(self) -> np.ndarray:
-        """Positions of the current training rows, ascending, shape (n_samples_,).
+        """Positions of the current training rows, ascending, shape (`n_samples_`,).
 
         Rows given to `fit` have the positions 0, 1, ...; rows that were added later
         have those after them. Removed rows leave gaps.

@@ -46,7 +46,7 @@ class RollingWindow(MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator_ : estimator
         The fitted one. It can be edited, for example to erase or correct rows.
-    times_ : ndarray of shape (n_samples_,) or None
+    times_ : ndarray of shape (`n_samples_`,) or None
         Times of the rows in the window, in the order of `estimator_.positions_`; None
         where none were given.
 

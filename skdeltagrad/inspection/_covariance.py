@@ -294,10 +294,12 @@ def summary(
 
     Parameters
     ----------
-    estimator, kind, groups, tol, verbose
+    estimator, kind, groups
         See `covariance`.
     level : float, default=0.95
         Nominal coverage of the intervals.
+    tol, verbose
+        See `covariance`.
 
     Returns
     -------

@@ -112,14 +112,16 @@ def semivalues(
     estimator : DeltaGradLogisticRegression, DeltaGradPoissonRegressor or \
 DeltaGradRidge
         Fitted, with ``store_data=True``. It is not changed; the rows are copied.
-    X, y, scoring, sample_weight
-        Validation rows, and their score: see `data_values`.
+    X, y
+        Validation rows: see `data_values`.
     kind : {"shapley", "banzhaf", "beta"}, default="shapley"
         "shapley" weighs all sizes of subsets alike, by truncated Monte Carlo [1]_;
         "banzhaf" all subsets [2]_; "beta" sizes as in Beta Shapley [3]_.
     beta : tuple of float, default=(16.0, 1.0)
         The parameters (alpha, beta) of "beta". A large alpha stresses small subsets;
         (1, 1) is "shapley".
+    scoring, sample_weight
+        Score of the validation rows, and their weights: see `data_values`.
     groups : default=None
         See `leave_one_out`.
     n_permutations : int, default=None
