@@ -68,8 +68,8 @@ numpydoc_validation_checks = {
     "GL03",
     "GL07",  # sections in the wrong order
 }
-# What is inherited from scikit-learn is validated there. What is returned (a data class,
-# in most cases) has attributes, not parameters. Some methods refer to others.
+# What is inherited from scikit-learn is validated there. What is returned is a data
+# class in most cases, and has attributes, not parameters. Some methods refer to others.
 RESULTS = [
     name
     for module in (skdeltagrad, skdeltagrad.certified, skdeltagrad.inspection)
