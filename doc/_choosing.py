@@ -43,7 +43,7 @@ OTHERWISE = ('solver="newton"', "10 to 30 passes for an edit; its error is bound
 # Sizes in pixels.
 BOX, HEIGHT, GAP = 226, 78, 30
 BETWEEN, MARGIN = 56, 8  # the columns, and the border of the picture
-LETTERS = 30  # in a line of an explanation
+LETTERS = 34  # in a line of an explanation
 WIDTH = 2 * BOX + BETWEEN + 2 * MARGIN
 LEFT, RIGHT = MARGIN, MARGIN + BOX + BETWEEN
 
@@ -97,7 +97,7 @@ def svg(theme):
         box(RIGHT, last, theme["blue"], theme["border"], *OTHERWISE),
     ]
     height = last + HEIGHT + MARGIN
-    return picture(WIDTH, height, theme, "".join(parts), font_size=14)
+    return picture(WIDTH, height, theme, "".join(parts), font_size=13)
 
 
 def draw(*_):
