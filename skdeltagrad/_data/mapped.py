@@ -38,10 +38,14 @@ class MappedTrainingSet(TrainingSet):
         Random id of the store.
     generation : int
         Number of its edits, with its fit.
+    coding : int
+        Number of its edits after which targets have other codes.
     kind : str
         Name of the class of its rows.
     """
 
+    is_stored = True
+    coding = 0
     _opened = _content = None
     moments = spread = None
 
@@ -74,11 +78,12 @@ class MappedTrainingSet(TrainingSet):
     def _folder(self):
         return self._open()[2]
 
-    def _open(self):
+    def _open(self, at_any_generation=False):
         with _opening:
             if self._opened is None:
                 folder = self._found()
                 try:
+                    self._check(folder.contents, at_any_generation)
                     self._opened = *self._restored(folder), folder
                 except BaseException:
                     folder.close()  # a traceback would keep it open
@@ -87,7 +92,6 @@ class MappedTrainingSet(TrainingSet):
 
     def _restored(self, folder):
         """Return the rows and the row table in a folder."""
-        self._check(folder.contents)
         state = _restored(folder.contents["state"], folder)
         rows = _object(_ROWS[self.kind], state["rows"])
         table = _object(RowTable, {"_id_index": None} | state["table"])
@@ -107,7 +111,7 @@ class MappedTrainingSet(TrainingSet):
             )
         return Folder(self.path)
 
-    def _check(self, contents):
+    def _check(self, contents, at_any_generation):
         """Check that a folder contains the rows of this training set."""
         if contents["store"] != self.store:
             raise ValueError(
@@ -115,12 +119,13 @@ class MappedTrainingSet(TrainingSet):
                 f"{contents['store']}, and the estimator's has {self.store}. Call "
                 "set_params(store=...) with the right folder, or fit again."
             )
-        if contents["generation"] != self.generation:
+        if contents["generation"] != self.generation and not at_any_generation:
             raise ValueError(
                 f"The store {self.path!r} has been edited since this dump was written: "
                 f"it is at generation {contents['generation']}, and the dump belongs "
                 f"to generation {self.generation}. Load the dump that was written "
-                "last, or fit again."
+                "last, or call partial_refit() without rows, which fits the model to "
+                "the rows that are there now."
             )
 
     def at(self, given):
@@ -134,6 +139,27 @@ class MappedTrainingSet(TrainingSet):
             self.given, self.path = given, os.path.abspath(given)
         return self
 
+    def catch_up(self, transaction):
+        if self.is_open:
+            return False
+        transaction.undo(self._go_back, dict(vars(self)))
+        _, _, folder = self._open(at_any_generation=True)
+        if folder.contents["state"]["coding"] != self.coding:
+            raise ValueError(
+                f"The classes of the rows in the store {self.path!r} have changed "
+                "since this dump was written, which does not say how. Load the dump "
+                "that was written last, or fit again."
+            )
+        if folder.contents["generation"] == self.generation:
+            return False
+        self._follow_folder()
+        self.summarise(self.moments is not None, self.spread is not None)
+        return True
+
+    def _go_back(self, attributes):
+        self.close()
+        self.__dict__ = attributes
+
     # Edits ----------------------------------------------------------------------------
 
     def changing(self, transaction):
@@ -145,6 +171,14 @@ class MappedTrainingSet(TrainingSet):
         removed = edit.removed
         self._folder.begin([*self.rows.touched(removed), *self.table.touched(removed)])
         return super().stage(transaction, edit)
+
+    def recode(self, transaction, y):
+        transaction.undo(setattr, self, "coding", self.coding)
+        super().recode(transaction, y)
+        self.coding += 1
+
+    def into_memory(self):
+        """Do nothing: the files are the estimator's own, and may not be needed."""
 
     def give_back(self):
         """Overwrite and delete what an edit has left in the folder."""
@@ -181,14 +215,15 @@ class MappedTrainingSet(TrainingSet):
         state = {
             "rows": _plain(vars(rows), arrays),
             "table": _plain(vars(table), arrays),
+            "coding": self.coding,
         }
         return arrays, state
 
     def __getstate__(self):
         return {
             name: getattr(self, name)
-            for name in ("given", "path", "store", "generation", "kind", "moments",
-                         "spread")
+            for name in ("given", "path", "store", "generation", "coding", "kind",
+                         "moments", "spread")
         }  # fmt: skip
 
 

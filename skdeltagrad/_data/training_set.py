@@ -188,6 +188,21 @@ class TrainingSet:
         """Return the training set, which an estimator with ``store=given`` has."""
         return self
 
+    @property
+    def is_stored(self):
+        """Whether the rows are kept, which is known without opening files."""
+        return self.table.is_stored
+
+    def catch_up(self, transaction):
+        """Follow files that were edited since a dump was written.
+
+        Returns
+        -------
+        is_other : bool
+            Whether they were: all that is known of the rows must be computed again.
+        """
+        return False
+
     def changing(self, transaction):
         """Let a transaction know that an edit begins."""
 

@@ -133,6 +133,10 @@ class BaseDeltaGrad(
         """Return what a ``class_weight`` dict multiplies the rows' weights with."""
         return np.ones(len(y))
 
+    def _counted_again(self, table):
+        """Return fitted attributes that count the training rows, as `Targets` has."""
+        return {}
+
     # The score of `inspection.data_values`. None: that of the `score` of `to_sklearn`.
     _default_scoring: str | None = "r2"
 
@@ -416,16 +420,12 @@ class BaseDeltaGrad(
         remove_position, remove_id, on_missing, request_id,
     ):  # fmt: skip
         started = self._begin_edit(on_missing, request_id)
-        table = self._training_set.table
-        if not table.is_stored:
+        if not self._training_set.is_stored:
             raise ValueError(
                 "store_data=False kept no rows: they can be removed, given as X and y "
                 "to unlearn; nothing else. Fit with store_data=True to add, correct "
                 "or retrain."
             )
-        removal = requests.find_rows(
-            table, remove_position, remove_id, on_missing, "remove_"
-        )
         if X is None:
             if replace or any(
                 value is not None for value in (y, position, sample_id, sample_weight)
@@ -437,8 +437,12 @@ class BaseDeltaGrad(
                 )
             if remove_position is None and remove_id is None:
                 return self._retrain(started, request_id)
-            edit = removal
-        else:
+        table = self._training_set.table
+        removal = requests.find_rows(
+            table, remove_position, remove_id, on_missing, "remove_"
+        )
+        edit = removal
+        if X is not None:
             weight = 1.0 if sample_weight is None else sample_weight
             added = requests.with_ids(self._check_rows(X, y, weight), table, sample_id)
             edit = requests.addition(
@@ -600,6 +604,9 @@ class BaseDeltaGrad(
     def _retrain(self, started, request_id):
         training_set = self._training_set
         with self._changing("partial_refit", is_one_run=True) as transaction:
+            counted = {}
+            if training_set.catch_up(transaction):
+                counted = self._counted_again(training_set.table)
             engine = retrained(
                 self._settings(), transaction, training_set, self._engine
             )
@@ -607,7 +614,8 @@ class BaseDeltaGrad(
                 "partial_refit", engine, training_set, started, request_id=request_id,
                 n_samples_before=training_set.table.n_live, purged="no",
             )  # fmt: skip
-            self._take_on(self._state_of(engine, training_set), report)
+            state = self._state_of(engine, training_set) | counted
+            self._take_on(state, report)
         training_set.give_back()
         return self
 

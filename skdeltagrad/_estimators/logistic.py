@@ -354,6 +354,14 @@ class DeltaGradLogisticRegression(
         labels = _narrowed(labels[present])
         return self._targets(codes, factor, labels, counts[present], recode)
 
+    def _counted_again(self, table):
+        indices, n_classes = table.live_indices(), len(self.classes_)
+        counts = sum(
+            np.bincount(table.y[indices[block]], minlength=n_classes)
+            for block in row_blocks(len(indices))
+        )
+        return {"_class_counts": counts}
+
     def _publish(self, coef, intercept):
         return {"coef_": coef, "intercept_": intercept}
 

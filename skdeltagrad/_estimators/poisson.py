@@ -234,6 +234,10 @@ class DeltaGradPoissonRegressor(RegressorMixin, BaseDeltaGrad, LinearModel):
             self._code_targets(new_rows.y), new_rows.weight, n_positive
         )
 
+    def _counted_again(self, table):
+        indices = table.live_indices()
+        return {"_n_positive": _count_positive(table.y[indices], table.weight[indices])}
+
     _default_scoring = None  # D^2, by `score`
 
     def _publish(self, coef, intercept):

@@ -8,7 +8,7 @@ import warnings
 import joblib
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 
@@ -401,3 +401,62 @@ def test_the_undo_record_holds_the_row_until_the_edit_is_made(tmp_path, monkeypa
 def test_a_folder_without_a_store_cannot_be_searched(tmp_path):
     with pytest.raises(FileNotFoundError, match="no store of rows"):
         assert_erased(tmp_path, np.ones((1, 3)))
+
+
+# A process that was killed after an edit and before its dump.
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("option", ["balanced", "standardize", "ridge", "poisson"])
+@pytest.mark.parametrize("solver", ["newton", "sgd"])
+def test_partial_refit_catches_up_with_the_rows(option, solver, form, tmp_path):
+    if solver == "sgd" and option in ("standardize", "poisson"):
+        pytest.skip("not of this solver")
+    kind, parameters = OPTIONS[option]
+    X, y = some_rows(form, "float64")
+    models = in_memory_and_in_files(
+        kind, SOLVERS[solver] | parameters, tmp_path / "store"
+    )
+    for model in models:
+        model.fit(X, y, sample_id=np.arange(N))
+    twin, stored = models
+    stored.save(tmp_path / "old.joblib")
+    for model in models:
+        model.partial_unfit(position=np.arange(40, 90))
+        model.partial_refit(X[:5], y[:5], sample_id=np.arange(900, 905))
+    stored.close()
+    late = joblib.load(tmp_path / "old.joblib")
+    before = late.coef_.copy()
+    with pytest.raises(ValueError, match="call partial_refit\\(\\) without rows"):
+        late.partial_unfit(position=[0])
+    late.callback = raising
+    with pytest.raises(Boom):
+        late.partial_refit()
+    assert_array_equal(late.coef_, before)
+    with pytest.raises(ValueError, match="has been edited since"):
+        late.purge() if late.purged_ == "no" else late.partial_unfit(position=[0])
+    late.callback = None
+    for model in (late, twin):
+        model.partial_refit()
+    assert_allclose(late.coef_, twin.coef_, rtol=1e-9, atol=1e-12)
+    for model in (late, twin):
+        model.partial_unfit(position=[1, 2])
+        model.unlearn(X[10:11], y[10:11])
+    assert_allclose(late.coef_, twin.coef_, rtol=1e-5, atol=1e-8)
+    if option == "balanced":
+        assert late._class_counts.tolist() == twin._class_counts.tolist()
+    if option == "poisson":
+        assert late._n_positive == twin._n_positive
+
+
+def test_other_classes_cannot_be_caught_up_with(tmp_path):
+    X, y = some_rows("dense", "float64")
+    model = DeltaGradLogisticRegression(store=tmp_path / "store").fit(X, y)
+    model.save(tmp_path / "old.joblib")
+    model.partial_unfit(position=np.flatnonzero(y == 0))
+    model.close()
+    late = joblib.load(tmp_path / "old.joblib")
+    with pytest.raises(ValueError, match="classes of the rows .* have changed"):
+        late.partial_refit()
+    model.partial_unfit(position=[int(np.flatnonzero(y)[0])])

@@ -118,9 +118,7 @@ def failing(*batch):
 
 
 BAD = {
-    "missing value": (
-        lambda X, *rest: (X * np.nan, *rest), ValueError, "batch 4 holds nan"
-    ),
+    "missing value": (lambda X, *rest: (X * np.nan, *rest), ValueError, "holds nan"),
     "other width": (lambda X, *rest: (X[:, 1:], *rest), ValueError, "3 features"),
     "no weights": (lambda X, y, *_: (X, y), ValueError, "with the batches before it"),
     "negative": (lambda X, y, w, i: (X, y, -w, i), ValueError, "sample_weight"),
