@@ -79,7 +79,7 @@ RESULTS = [
 numpydoc_validation_exclude = {
     r"\.(densify|sparsify|score|predict\w*|decision_function)$",
     rf"\.({'|'.join(RESULTS)}|Trajectory|History|Utility)\b",
-    r"\.(plan_unfit|RollingWindow\.partial_fit)$",
+    r"\.(plan_unfit|plan_unlearn|RollingWindow\.partial_fit)$",
 }
 
 # Links to other projects.
