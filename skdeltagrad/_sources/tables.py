@@ -272,6 +272,6 @@ def arrow(X):
     except ImportError as error:
         raise ImportError(
             f"X is a {type(X).__name__}, which is read through pyarrow: install it "
-            'with pip install "skdeltagrad[arrow]".'
+            "with pip install pyarrow."
         ) from error
     return pyarrow
