@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from skdeltagrad import DeltaGradLogisticRegression
+from skdeltagrad._data.mapped_array import MappedArray
 from skdeltagrad._data.raw_file import RawFile
 
 N_FEATURES = 20
@@ -68,12 +69,15 @@ def measured(name):
 
 @contextmanager
 def without_flushes():
-    flush = RawFile.flush
-    RawFile.flush = lambda self: None
+    kinds = RawFile, MappedArray
+    flushes = [kind.flush for kind in kinds]
     try:
+        for kind in kinds:
+            kind.flush = lambda self: None
         yield
     finally:
-        RawFile.flush = flush
+        for kind, flush in zip(kinds, flushes, strict=True):
+            kind.flush = flush
 
 
 def seconds_of(function, *arguments):

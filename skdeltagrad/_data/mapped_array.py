@@ -109,8 +109,8 @@ class MappedArray(GrowingArray):
         os.ftruncate(self._file.fileno(), max(1, self._store.nbytes))
 
     def flush(self):
-        """Write to the disk what was changed."""
-        self._file.flush()
+        """Wait until the disk has what was changed."""
+        self._mapping.flush()
 
     def description(self):
         """Return what makes an array of the same file, besides folder and name."""
@@ -131,11 +131,14 @@ class MappedArray(GrowingArray):
         """Map so many entries, for which the file is made long enough."""
         n_bytes = max(1, capacity * self._row_bytes)  # nothing cannot be mapped
         # Without this, a full disk would end the process when the array is written.
-        os.posix_fallocate(self._file.fileno(), 0, n_bytes)
-        mapped = mmap.mmap(self._file.fileno(), n_bytes)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._file.fileno(), 0, n_bytes)
+        elif n_bytes > len(self._file):
+            os.truncate(self._file.fileno(), n_bytes)
+        self._mapping = mmap.mmap(self._file.fileno(), n_bytes)
         # Views of an earlier mapping stay valid: both are the same pages.
         shape = (capacity, *self._row_shape)
-        self._store = np.ndarray(shape, self._dtype, buffer=mapped)
+        self._store = np.ndarray(shape, self._dtype, buffer=self._mapping)
 
     def __getstate__(self):
         # Copies and dumps of a training set name its folder instead.

@@ -56,7 +56,7 @@ class RawFile:
             left = left[os.write(self._descriptor, left) :]
 
     def flush(self):
-        """Wait until the disk has what was written, also by a mapping."""
+        """Wait until the disk has what was written."""
         _flush(self._descriptor)
 
     def erase(self, size=None):

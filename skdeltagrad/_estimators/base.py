@@ -45,7 +45,7 @@ from .._sources.read_ahead import read_ahead
 from .._utils.callbacks import followed
 from .._utils.ids import check_ids
 from .._utils.lock import edit_of, one_at_a_time, starting_over
-from .._utils.progress import each
+from .._utils.progress import begin
 from .._utils.sklearn_compat import CallbackSupportMixin, fit_context
 from .._utils.transaction import Transaction
 from .._utils.typing import Ids, MatrixLike, OnMissing, Positions
@@ -243,12 +243,8 @@ class BaseDeltaGrad(
             )
         source = as_source(X, y, sample_weight, sample_id)
         folder = folder_for(self.store, vars(self).get("_training_set"), transaction)
-        batches = read_ahead(source.batches(_BATCH_ROWS))
-        n_batches = source.n_rows and -(-source.n_rows // _BATCH_ROWS)
-        training_set = written(
-            each("batches of rows", _with_targets(batches), n_batches), folder,
-            self.store, transaction,
-        )  # fmt: skip
+        batches = _followed(read_ahead(source.batches(_BATCH_ROWS)), source.n_rows)
+        training_set = written(batches, folder, self.store, transaction)
         table = training_set.table
         given_weight = table.weight
         targets = self._fit_targets(table.y, given_weight, table.numbers)
@@ -817,12 +813,24 @@ class BaseDeltaGrad(
         return tags
 
 
-def _with_targets(batches):
-    """Yield rows, targets, weights and ids; raise ValueError without targets."""
-    for X, y, weight, ids in batches:
+def _followed(batches, n_rows):
+    """Yield rows, targets, weights and ids, and report the progress.
+
+    Raises
+    ------
+    ValueError
+        If there are no targets.
+    """
+    tell = begin("batches of rows", n_rows and -(-n_rows // _BATCH_ROWS))
+    n_read = 0
+    for number, (X, y, weight, ids) in enumerate(batches, start=1):
         if y is None:
             raise ValueError(
                 "requires y to be passed, but the target y is None: pass y to fit, or "
                 "batches (X, y)."
             )
         yield X, y, np.ones(len(y)) if weight is None else weight, ids
+        n_read += len(y)
+        if tell is not None:
+            is_power_of_two = not number & (number - 1)
+            tell(number, f"{n_read:,} rows" if is_power_of_two else "")

@@ -10,7 +10,7 @@ Threads that an engine starts report no progress.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
@@ -80,12 +80,9 @@ def begin(task: str, total: int | None = None) -> Tell | None:
     return tell
 
 
-def each(task: str, items: Iterable[_T], total: int | None = None) -> Iterable[_T]:
-    """Return items to iterate over, whose progress is reported after each.
-
-    `total` is their number, if they have no length of which it is known.
-    """
-    tell = begin(task, len(items) if isinstance(items, Sized) else total)
+def each(task: str, items: Sequence[_T]) -> Iterable[_T]:
+    """Return items to iterate over, whose progress is reported after each."""
+    tell = begin(task, len(items))
     return items if tell is None else _told(items, tell)
 
 
