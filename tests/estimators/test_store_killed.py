@@ -2,7 +2,8 @@
 
     python tests/estimators/test_store_killed.py 200
 
-kills 200 processes for each edit and form of the rows, and prints what was found.
+kills 200 processes for each edit and form of the rows, interrupts as many edits in a
+process that goes on, and prints what was found.
 """
 
 import os
@@ -83,22 +84,38 @@ def run(folder, edit, n_lines=None):
 
 
 def _edit_in_child(folder, edit, fatal, result):
-    model = loaded(folder)
+    lines = edit_until(
+        loaded(folder), edit, fatal, lambda: os.kill(os.getpid(), signal.SIGKILL)
+    )
+    result.write_text(str(lines))
+
+
+def edit_until(model, edit, last, act):
+    """Edit, and act when a line in the folder of the rows is run as the last-th one.
+
+    Return the number of such lines.
+    """
     lines = count(1)
 
     def trace(frame, event, _):
-        if f"{os.sep}_data{os.sep}" not in frame.f_code.co_filename:
+        code = frame.f_code
+        # Python ignores what is raised when an object is deleted.
+        if f"{os.sep}_data{os.sep}" not in code.co_filename or code.co_name in (
+            "__del__",
+            "close",
+        ):
             return None
-        if event == "line":
-            last = next(lines)
-            if last == fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if event == "line" and next(lines) == last:
+            sys.settrace(None)
+            act()
         return trace
 
     sys.settrace(trace)
-    EDITS[edit](model)
-    sys.settrace(None)
-    result.write_text(str(next(lines)))
+    try:
+        EDITS[edit](model)
+    finally:
+        sys.settrace(None)
+    return next(lines)
 
 
 def contents(folder):
@@ -139,10 +156,7 @@ def kill(folder, form, edit, n_kills, seed):
     n_lines, after = run(folder / "whole", edit), contents(folder / "whole")
     assert same(before, after) == (edit == "purge")
     is_before = []
-    # Half of them near the end, where the edit is committed and the folder cleaned.
-    powers = np.where(np.arange(n_kills) % 2, 8, 1)
-    lines = n_lines - 1 - ((n_lines - 2) * rng.random(n_kills) ** powers).astype(int)
-    for number, line in enumerate(lines):
+    for number, line in enumerate(some_lines(n_lines, n_kills, rng)):
         one = shutil.copytree(original, folder / str(number))
         run(one, edit, line)
         found = contents(one)
@@ -154,6 +168,54 @@ def kill(folder, form, edit, n_kills, seed):
             assert same(contents(one), after)
         shutil.rmtree(one)
     return is_before
+
+
+def some_lines(n_lines, n, rng):
+    """Half of them near the end, where the edit is committed and the folder cleaned."""
+    powers = np.where(np.arange(n) % 2, 8, 1)
+    return n_lines - 1 - ((n_lines - 2) * rng.random(n) ** powers).astype(int)
+
+
+def interrupt(folder, form, edit, n_interrupts, seed):
+    """Return whether an edit was undone, for each interrupt."""
+    rng = np.random.default_rng(seed)
+    original = fitted(folder / "original", form)
+    before = contents(original)
+    whole = shutil.copytree(original, folder / "whole")
+    model = loaded(whole)
+    coef, n_lines = model.coef_, edit_until(model, edit, None, None)
+    edited = model.coef_
+    model.close()
+    after, was_undone = contents(whole), []
+
+    def act():
+        raise KeyboardInterrupt
+
+    for number, line in enumerate(some_lines(n_lines, n_interrupts, rng)):
+        one = shutil.copytree(original, folder / str(number))
+        model = loaded(one)
+        with pytest.raises(KeyboardInterrupt):
+            edit_until(model, edit, line, act)
+        was_undone.append(np.array_equal(model.coef_, coef))
+        assert was_undone[-1] or np.array_equal(model.coef_, edited)
+        if not (was_undone[-1] or edit == "purge"):
+            model._training_set.give_back()  # as the next edit does
+        model.close()
+        found = contents(one)
+        assert same(found, before if was_undone[-1] else after)
+        if was_undone[-1]:
+            EDITS[edit](model)
+            assert_array_equal(model.coef_, edited)
+            model.close()
+            assert same(contents(one), after)
+        shutil.rmtree(one)
+    return was_undone
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_interrupted_edit_was_made_or_was_not(tmp_path, form, edit):
+    assert len(interrupt(tmp_path, form, edit, n_interrupts=4, seed=0)) == 4
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -168,4 +230,7 @@ if __name__ == "__main__":
         for form in ("dense", "csr"):
             with tempfile.TemporaryDirectory() as temporary:
                 found = kill(Path(temporary), form, edit, int(sys.argv[1]), seed=1)
-            print(f"{edit}, {form}: {sum(found)} before, {len(found)} in all")
+            print(f"{edit}, {form}: {sum(found)} before, of {len(found)} kills")
+            with tempfile.TemporaryDirectory() as temporary:
+                found = interrupt(Path(temporary), form, edit, int(sys.argv[1]), seed=1)
+            print(f"{edit}, {form}: {sum(found)} undone, of {len(found)} interrupts")
