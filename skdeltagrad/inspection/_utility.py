@@ -122,6 +122,17 @@ DeltaGradRidge
     def with_dataset(self, data: Any, copy: bool = True) -> Self:
         """Return this utility for a dataset of pyDVL, which must be the training rows.
 
+        Parameters
+        ----------
+        data : object
+            It has a length, and is not read.
+        copy : bool, default=True
+            Whether to return a copy, without a model, and leave this utility as it is.
+
+        Returns
+        -------
+        utility : Utility
+
         Raises
         ------
         ValueError
