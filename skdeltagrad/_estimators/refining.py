@@ -130,7 +130,7 @@ class Refinable:
                 )
 
     @one_at_a_time
-    def _published(self, distance, scale, noisy):
+    def _publish_noisy(self, distance, scale, noisy):
         """Refine, and return what `published_model` does, before others can edit."""
         units = self._refine(distance, scale)
         iterate, model = self._engine.iterate, self._engine.model
@@ -253,7 +253,7 @@ def published_model(estimator, distance, scale, noisy):
     model : linear model
         One of scikit-learn.
     """
-    return estimator._published(distance, scale, noisy)
+    return estimator._publish_noisy(distance, scale, noisy)
 
 
 def lineage_of(estimator):

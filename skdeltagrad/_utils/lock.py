@@ -164,7 +164,7 @@ def _in_turn(method, starts_over):
         turn = _turn_of(self)
         if turn.is_mine:
             raise RuntimeError(
-                f"{method.__name__} was called while fit, an edit, save or inspection "
+                f"{method.__name__.lstrip('_')} was called while fit, an edit, save or inspection "
                 "of the same estimator is under way in this thread, by a callback for "
                 "example. "
                 "Call it afterwards, or for a deepcopy that was made before."
