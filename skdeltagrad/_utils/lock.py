@@ -163,8 +163,9 @@ def _in_turn(method, starts_over):
     def in_turn(self, *args, **kwargs):
         turn = _turn_of(self)
         if turn.is_mine:
+            name = method.__name__.lstrip("_")
             raise RuntimeError(
-                f"{method.__name__.lstrip('_')} was called while fit, an edit, save or inspection "
+                f"{name} was called while fit, an edit, save or inspection "
                 "of the same estimator is under way in this thread, by a callback for "
                 "example. "
                 "Call it afterwards, or for a deepcopy that was made before."
