@@ -30,7 +30,7 @@ class MappedTrainingSet(TrainingSet):
 
     Attributes
     ----------
-    given : str or path-like
+    given : str
         The folder, as it was given to the estimator.
     path : str
         Its absolute path.
@@ -52,7 +52,7 @@ class MappedTrainingSet(TrainingSet):
     def __init__(self, rows, table, folder, given):
         self._opened = rows, table, folder
         self.kind = type(rows).__name__
-        self.given, self.path = given, folder.path
+        self.given, self.path = os.fspath(given), folder.path
         self.store, self.generation = None, 0
 
     # The rows -------------------------------------------------------------------------
@@ -129,8 +129,9 @@ class MappedTrainingSet(TrainingSet):
             )
 
     def at(self, given):
+        given = given if given is None else os.fspath(given)
         if given != self.given:
-            if self.is_open:
+            if self.is_open or given is None:
                 raise ValueError(
                     f"store was {self.given!r} in fit and is {given!r} now, and the "
                     "rows are in use where they are. Set it back with set_params, or "

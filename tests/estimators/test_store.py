@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import shutil
 import warnings
 
 import joblib
@@ -287,6 +288,10 @@ def test_a_store_that_was_moved_is_found_where_set_params_says(stored, tmp_path)
     with pytest.raises(ValueError, match="rows are in use where they are"):
         loaded.set_params(store=tmp_path / "third").partial_unfit(position=[1])
     loaded.set_params(store=tmp_path / "elsewhere").partial_unfit(position=[1])
+    with pytest.raises(ValueError, match="and is None now"):
+        loaded.set_params(store=None).partial_unfit(position=[2])
+    # A string is as good as a path.
+    loaded.set_params(store=str(tmp_path / "elsewhere")).partial_unfit(position=[2])
 
 
 def test_a_store_that_has_changed_is_refused(stored, tmp_path):
@@ -460,3 +465,23 @@ def test_other_classes_cannot_be_caught_up_with(tmp_path):
     with pytest.raises(ValueError, match="classes of the rows .* have changed"):
         late.partial_refit()
     model.partial_unfit(position=[int(np.flatnonzero(y)[0])])
+
+
+def test_what_needs_no_rows_needs_no_folder(stored, tmp_path):
+    stored.save(tmp_path / "model.joblib")
+    stored.close()
+    shutil.rmtree(tmp_path / "store")
+    loaded = joblib.load(tmp_path / "model.joblib")
+    X, y = some_rows("dense", "float64")
+    assert_array_equal(loaded.predict(X), stored.predict(X))
+    loaded.score(X, y)
+    loaded.to_sklearn()
+    clone(loaded)
+    assert repr(loaded)
+    assert loaded._repr_html_()
+    assert loaded.purged_ == "yes"
+    assert loaded.update_report_ and loaded.history_.verify
+    loaded.save(tmp_path / "again.joblib")
+    joblib.load(tmp_path / "again.joblib").predict(X)
+    loaded.fit(X, y)  # makes another folder
+    loaded.partial_unfit(position=[0])
