@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._reports.report import UpdateReport
 from .._utils.ids import check_ids
 
 # Attributes that a display of an estimator in a notebook leaves out: one entry a row.
@@ -61,12 +62,13 @@ class WithContents:
     """A fitted estimator that says which rows it was fitted on."""
 
     _training_set: Any
+    update_report_: UpdateReport
 
     @property
     def n_samples_(self) -> int:
         """Number of current training rows."""
         check_is_fitted(self)
-        return self._training_set.table.n_live
+        return self.update_report_.n_samples
 
     @property
     def positions_(self) -> np.ndarray:
@@ -96,12 +98,14 @@ class WithContents:
     def _stored_table(self, name):
         if "_training_set" not in vars(self):
             raise AttributeError(f"There is no {name} before fit.")
-        table = self._training_set.table
-        if not table.is_stored:
+        if not self._training_set.is_stored:
             raise AttributeError(
                 f"There is no {name} with store_data=False, which keeps no rows."
             )
-        return table
+        try:
+            return self._training_set.table
+        except (OSError, ValueError) as error:  # so that `hasattr` and displays work
+            raise AttributeError(f"There is no {name} now: {error}") from error
 
     def _get_fitted_attr_html(self, doc_link=""):
         # scikit-learn asks for this from version 1.9 on, and lists all attributes.
