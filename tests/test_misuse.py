@@ -322,7 +322,7 @@ MISUSE = {
     "publish after a fit": (fitted_again, "fitted again", "Make a new publisher"),
     "publish other numbers": (changed_from_outside, "coef_ is not", "Call fit again"),
     "delta above 1": (lambda: publisher(delta=2), "got 2", "below 1"),
-    "no noise": (lambda: publisher(noise=0), "noise must be", "above 0"),
+    "no noise": (lambda: publisher(noise=0), "noise must be", "above 1e-150"),
     "little noise": (lambda: publisher(noise=1e-14), "rounding", "Ask for more"),
     "half a publication": (lambda: publisher(n_publications=0.5), "0.5", "integer"),
     "profile before fit": (lambda: privacy_profile(new(), 1.0), "not fitted", "'fit'"),
@@ -346,7 +346,8 @@ MISUSE = {
         "no sample_id", "fit with sample_id",
     ),
     "intervals of labels": (
-        lambda: inspection.jackknife_plus(fit(), X[:3]), "be a regressor", "leave_one"
+        lambda: inspection.jackknife_plus(fit(), X[:3]),
+        "be a regressor", "prediction_sets",
     ),
     "a window of what": (lambda: RollingWindow(new()).fit(X, Y), "n_rows=None", "one"),
 }  # fmt: skip

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 
+from .._utils.callers import level_of_caller
 from .edit import NO_ROWS, Edit, refuse_missing
 from .fingerprints import Fingerprints
 from .row_table import RowTable
@@ -143,7 +144,7 @@ def find_request(training_set, given, codes, factor, key, on_missing):
             f"store_data=False kept no rows, and {reason}. They are taken for training "
             "rows, and the model becomes wrong if they are not. Fit again to have "
             "them checked.",
-            stacklevel=5,  # the caller of partial_unfit or plan_unfit
+            stacklevel=level_of_caller(),
         )
         found, error_rate = np.arange(len(given)), None
         # It is unknown which fingerprints are those of the rows that leave.

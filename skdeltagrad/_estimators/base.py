@@ -43,6 +43,7 @@ from .._reports.report import UpdateReport
 from .._sources.as_source import as_source
 from .._sources.read_ahead import read_ahead
 from .._utils.callbacks import followed
+from .._utils.callers import level_of_caller
 from .._utils.ids import check_ids
 from .._utils.lock import edit_of, one_at_a_time, starting_over
 from .._utils.progress import begin
@@ -704,7 +705,7 @@ class BaseDeltaGrad(
                 "or standardise the columns of X; partial_refit() fits without a "
                 "limit.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=level_of_caller(),
             )
 
     # What can be read from a fitted estimator.

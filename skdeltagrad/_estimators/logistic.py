@@ -20,6 +20,7 @@ from .._data.edit import NO_ROWS
 from .._engine import Model
 from .._objective.losses import BinomialLoss, MultinomialLoss
 from .._reports.report import UpdateReport
+from .._utils.callers import level_of_caller
 from .._utils.row_blocks import row_blocks
 from .._utils.sklearn_compat import (
     Interval,
@@ -334,7 +335,7 @@ class DeltaGradLogisticRegression(
             warnings.warn(
                 f"y contains new labels, {shown(new)}, besides those of fit, "
                 f"{shown(labels)}: the model gets one more class for each.",
-                stacklevel=5,
+                stacklevel=level_of_caller(),
             )
             labels = np.concatenate([labels, new])
             counts = np.concatenate([counts, np.zeros(len(new), np.int64)])
