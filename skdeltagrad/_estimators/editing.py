@@ -141,6 +141,7 @@ def refined(transaction, training_set, engine, distance, scale):
     whole distance is out of reach for the latter, half of it is for the former: whether
     this succeeds does not depend on earlier edits.
     """
+    training_set.changing(transaction)
     training_set.table.keep_columns(transaction)
     near = engine.refined(training_set, 0.5 * distance, scale)
     if near.summary()["coef_bound"] <= 0.5 * distance:

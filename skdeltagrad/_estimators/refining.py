@@ -116,6 +116,7 @@ class Refinable:
                 n_samples_before=training_set.table.n_live, purged=self.purged_,
             )  # fmt: skip
             self._take_on(self._state_of(engine, training_set), report)
+        training_set.give_back()
         return units
 
     def _check_coefficients(self):

@@ -22,6 +22,7 @@ from skdeltagrad import (
 )
 from skdeltagrad._data import folder as folder_module
 from skdeltagrad._data.two_slots import TwoSlots
+from skdeltagrad._optimum.curvature import COLUMNS
 
 N, P = 400, 4
 
@@ -485,3 +486,23 @@ def test_what_needs_no_rows_needs_no_folder(stored, tmp_path):
     joblib.load(tmp_path / "again.joblib").predict(X)
     loaded.fit(X, y)  # makes another folder
     loaded.partial_unfit(position=[0])
+
+
+def test_what_a_refinement_knows_of_single_rows_is_on_the_disk(tmp_path):
+    """A purged model is dumped as it is, and the rows' columns are in the folder."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 3))
+    y = (X[:, 0] > rng.standard_normal(500)).astype(int)
+    est = DeltaGradLogisticRegression(store=tmp_path / "rows").fit(X, y)
+    est.unlearn(position=range(100)).purge().refine(distance=1e-10)
+    assert est.purged_ == "yes"
+    kept = {name: est._training_set.table.column(name) for name in COLUMNS}
+    kept = {n: None if v is None else v.copy() for n, v in kept.items()}
+    est.save(tmp_path / "model.joblib")
+    est.close()
+    table = joblib.load(tmp_path / "model.joblib")._training_set.table
+    for name, values in kept.items():
+        found = table.column(name)
+        assert (found is None) == (values is None)
+        if values is not None:
+            assert_array_equal(found, values)
