@@ -9,6 +9,7 @@ the model leaves the process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -45,6 +46,7 @@ class Count:
     def __init__(self, fit, n_publications, path, n_published=0):
         self.fit, self.n_publications, self.path = fit, n_publications, path
         self.n_published = n_published
+        self._has_file = False
 
     @staticmethod
     def check_is_first(fit, record):
@@ -61,15 +63,30 @@ class Count:
         if record is not None:
             raise ValueError(_second_publisher(*record))
 
-    @classmethod
-    def begin(cls, fit, n_publications, path):
-        """Return a new count, and make its file."""
+    def begin(self):
+        """Count from now on, in a new file."""
         with _lock:
-            cls.check_is_first(fit, None)
-            count = cls(fit, n_publications, path)
-            if path is not None:
-                count._make_file()
-            return _counts.setdefault(fit, count)
+            self.check_is_first(self.fit, None)
+            if self.path is not None:
+                self._make_file()
+            _counts[self.fit] = self
+
+    def give_up(self):
+        """Forget a count that nothing was published with, and its file.
+
+        Returns
+        -------
+        has_begun : bool
+            False if another count of the same fit is known, or none.
+        """
+        with _lock:
+            is_known = _counts.get(self.fit) is self
+            if is_known:
+                del _counts[self.fit]
+            if is_known or self._has_file:
+                with contextlib.suppress(OSError, TypeError):
+                    os.remove(self.path)
+            return is_known
 
     @classmethod
     def of_record(cls, fit, n_publications, path, n_published):
@@ -135,6 +152,7 @@ class Count:
         head = {"fit": self.fit, "n_publications": self.n_publications}
         try:
             with open(self.path, "x", encoding="utf-8") as file:
+                self._has_file = True
                 _write(file, head)
         except FileExistsError as error:
             raise ValueError(_exists_already(self.path)) from error

@@ -127,8 +127,14 @@ class Publisher:
         Count.check_is_first(fit, refining.publications_of(est))
         est.refine(distance=self._cap, scale=scale)
         self.scale = None if scale is None else _read_only(scale)
-        self._count = Count.begin(fit, self.n_publications, path)
-        refining.record_publications(est, self._count.record())
+        self._count = Count(fit, self.n_publications, path)
+        try:
+            self._count.begin()
+            refining.record_publications(est, self._count.record())
+        except BaseException:  # Ctrl-C as well: another publisher may be made then
+            if self._count.give_up():
+                refining.record_publications(est, None)
+            raise
 
     def publish(self) -> Any:
         """Return the present model with fresh noise, as one of scikit-learn.

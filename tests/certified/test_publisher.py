@@ -22,6 +22,7 @@ from skdeltagrad import (
     DeltaGradPoissonRegressor,
     DeltaGradRidge,
 )
+from skdeltagrad._estimators import refining
 from skdeltagrad.certified import Publisher
 from skdeltagrad.certified._accounting import mu_of
 
@@ -600,3 +601,20 @@ def test_publications_of_other_processes_are_in_the_statement(tmp_path):
     subprocess.run([sys.executable, "-c", code], input=dumped, check=True)
     assert publisher.n_published_ == publisher.statement_.n_published == 1
     assert publisher.remaining_ == 2
+
+
+def test_a_publisher_that_was_not_made_leaves_no_trace(monkeypatch, tmp_path):
+    """Ctrl-C between the count and the record in the estimator, for example."""
+    est, record = fitted(), refining.record_publications
+
+    def interrupted(estimator, what):
+        record(estimator, what)
+        if what is not None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(refining, "record_publications", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publisher_of(est, counter=tmp_path / "count")
+    monkeypatch.undo()
+    assert not list(tmp_path.iterdir())
+    assert publisher_of(est, counter=tmp_path / "count").publish() is not None
