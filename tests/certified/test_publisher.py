@@ -149,7 +149,7 @@ def test_rows_changed_and_changed_back_are_a_new_publication():
     publisher = publisher_of(random_state=None)
     first = both(publisher.publish())
     publisher.est.unlearn(position=0).partial_refit(X[:1], y[:1])
-    assert (both(publisher.publish()) != first).all()
+    assert (both(publisher.publish()) != first).any()
     assert publisher.n_published_ == 2
 
 
