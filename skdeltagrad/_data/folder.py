@@ -64,6 +64,9 @@ class Folder:
             A random id.
         ``generation``
             Number of commits.
+        ``stamp``
+            Random, another one for each commit: two copies of a folder that were edited
+            differently have the same generation.
         ``arrays``
             By the name of its file, what an array is made from.
         ``state``
@@ -87,8 +90,8 @@ class Folder:
         if self._is_new:
             os.mkdir(self.path)
         self._check_files()
-        self._lock = self._locked()
         self._owner, self._has_new_names = os.getpid(), True
+        self._lock = self._locked()
         try:
             self._open()
         except BaseException:
@@ -154,9 +157,14 @@ class Folder:
         generation = self.contents["generation"]
         self._undo_bytes = undo_record.write(self._undo, generation, touched)
 
+    @property
+    def is_own(self):
+        """Whether this process has opened the folder, and was not forked since."""
+        return os.getpid() == self._owner
+
     def check_owner(self):
         """Raise an error in a forked process, whose edits the other would not know."""
-        if os.getpid() != self._owner:
+        if not self.is_own:
             raise RuntimeError(
                 f"The store {self.path!r} is open in the process {self._owner}, from "
                 "which this one was forked. Edit the estimator there, or load its dump "
@@ -176,6 +184,7 @@ class Folder:
         store : str or None
             Id of the store that is edited. None for another store.
         """
+        self.check_owner()
         before, generation = self.contents, 0
         if store is not None:
             generation = before["generation"]
@@ -183,12 +192,14 @@ class Folder:
             "format": _FORMAT,
             "store": store or secrets.token_hex(_ID_BYTES),
             "generation": generation,
+            "stamp": None if before is None else before["stamp"],
             "arrays": {array.name: array.description() for array in arrays},
             "state": state,
         }
         if contents == before:
             return
         contents["generation"] = generation + 1
+        contents["stamp"] = secrets.token_hex(_ID_BYTES)
         self._flush(arrays)
         self._slots.write(contents)
 
@@ -225,7 +236,9 @@ class Folder:
                 os.rmdir(self.path)
 
     def close(self):
-        """Let others open the folder."""
+        """Let others open the folder, also while a forked process has it, too."""
+        if self.is_own and self._lock.fileno() >= 0:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._lock.close()
 
     # Files.

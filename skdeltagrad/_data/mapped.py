@@ -8,7 +8,9 @@ do not contain it.
 
 import os
 import threading
+import warnings
 
+from .._utils.callers import level_of_caller
 from .csr_rows import CsrRows
 from .dense_rows import DenseRows
 from .folder import Folder, is_store
@@ -38,6 +40,8 @@ class MappedTrainingSet(TrainingSet):
         Random id of the store.
     generation : int
         Number of its edits, with its fit.
+    stamp : str
+        Random, another one after each of them.
     coding : int
         Number of its edits after which targets have other codes.
     kind : str
@@ -53,7 +57,7 @@ class MappedTrainingSet(TrainingSet):
         self._opened = rows, table, folder
         self.kind = type(rows).__name__
         self.given, self.path = os.fspath(given), folder.path
-        self.store, self.generation = None, 0
+        self.store, self.generation, self.stamp = None, 0, None
 
     # The rows -------------------------------------------------------------------------
 
@@ -119,9 +123,10 @@ class MappedTrainingSet(TrainingSet):
                 f"{contents['store']}, and the estimator's has {self.store}. Call "
                 "set_params(store=...) with the right folder, or fit again."
             )
-        if contents["generation"] != self.generation and not at_any_generation:
+        if contents["stamp"] != self.stamp and not at_any_generation:
             raise ValueError(
-                f"The store {self.path!r} has been edited since this dump was written: "
+                f"The store {self.path!r} has been edited since this dump was written, "
+                "or is a copy that was edited otherwise: "
                 f"it is at generation {contents['generation']}, and the dump belongs "
                 f"to generation {self.generation}. Load the dump that was written "
                 "last, or call partial_refit() without rows, which fits the model to "
@@ -151,7 +156,7 @@ class MappedTrainingSet(TrainingSet):
                 "since this dump was written, which does not say how. Load the dump "
                 "that was written last, or fit again."
             )
-        if folder.contents["generation"] == self.generation:
+        if folder.contents["stamp"] == self.stamp:
             return False
         self._follow_folder()
         self.summarise(self.moments is not None, self.spread is not None)
@@ -182,14 +187,31 @@ class MappedTrainingSet(TrainingSet):
         """Do nothing: the files are the estimator's own, and may not be needed."""
 
     def give_back(self):
-        """Overwrite and delete what an edit has left in the folder."""
-        self._folder.clean()
+        """Overwrite and delete what an edit has left in the folder.
+
+        The edit has been made, so that an error of the disk is told and not raised.
+        """
+        try:
+            self._folder.clean()
+        except OSError as error:
+            warnings.warn(
+                f"The edit is made, but what it removed could not be overwritten in "
+                f"the store {self.path!r} ({error}). The next edit and close() try it "
+                "again: see to the disk, and call close().",
+                stacklevel=level_of_caller(),
+            )
 
     def files(self):
-        return sorted(os.path.join(self.path, name) for name in os.listdir(self.path))
+        return sorted(
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self.path)
+            for name in names
+        )
 
     def close(self):
         if self.is_open:
+            if self._folder.is_own:
+                self._folder.clean()  # an edit may have been interrupted while it did
             self._folder.close()
             self._opened = self._content = None
 
@@ -208,6 +230,7 @@ class MappedTrainingSet(TrainingSet):
     def _follow_folder(self):
         contents = self._folder.contents
         self.store, self.generation = contents["store"], contents["generation"]
+        self.stamp = contents["stamp"]
 
     def _described(self):
         """Return all arrays, and what `_restored` must know besides."""
@@ -223,8 +246,8 @@ class MappedTrainingSet(TrainingSet):
     def __getstate__(self):
         return {
             name: getattr(self, name)
-            for name in ("given", "path", "store", "generation", "coding", "kind",
-                         "moments", "spread")
+            for name in ("given", "path", "store", "generation", "stamp", "coding",
+                         "kind", "moments", "spread")
         }  # fmt: skip
 
 
@@ -248,6 +271,7 @@ def folder_for(given, before, transaction):
     own = isinstance(before, MappedTrainingSet) and before.path == path
     if own and before.is_open:
         folder = before._folder
+        folder.check_owner()
         transaction.undo(folder.discard)
         return folder
     folder = Folder(path)

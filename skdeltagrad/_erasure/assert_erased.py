@@ -181,7 +181,11 @@ class _Store:
 def _files(path, exemptions):
     """Return the files of which the bytes are searched."""
     if path is not None and os.path.isdir(path):
-        return sorted(os.path.join(path, name) for name in os.listdir(path))
+        return sorted(
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(path)
+            for name in names
+        )
     dump = [] if path is None else [path]
     return dump + [file for _, obj in exemptions.fitted for file in obj._row_files()]
 

@@ -106,7 +106,7 @@ class RollingWindow(MetaEstimatorMixin, BaseEstimator):
         self._check_window()
         times = self._checked_time(time, _length(y))
         stays = self._is_inside(times, _length(y))
-        estimator = clone(self.estimator)
+        estimator = self._to_be_fitted()
         given = {"sample_weight": sample_weight, "sample_id": sample_id}
         given = {name: _some(value, stays) for name, value in given.items()}
         estimator.fit(_some(X, stays), _some(y, stays), **given)
@@ -166,6 +166,13 @@ class RollingWindow(MetaEstimatorMixin, BaseEstimator):
         if self._times is None:
             return None
         return self._times_at(self.estimator_.positions_)
+
+    def _to_be_fitted(self):
+        """Return a clone; but a store can be replaced by its own estimator only."""
+        known = getattr(self, "estimator_", None)
+        if self.estimator.store is not None and type(known) is type(self.estimator):
+            return known.set_params(**self.estimator.get_params())
+        return clone(self.estimator)
 
     def _times_at(self, positions):
         """Times of rows that are still there, whoever has removed others."""

@@ -11,6 +11,7 @@ newton, standardize=True     an edit for every unit: the columns' scales change 
 gd, sgd                      an edit for every unit: a replay of the path
 """
 
+import os
 import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -422,3 +423,13 @@ class Driver:
                     print(f"left out {n_done:,} of {n_units:,}, {seconds}")
 
         return report
+
+
+def refuse_store(estimator, name):
+    """Raise ValueError if a function edits copies, which rows in files do not have."""
+    if estimator.store is not None:
+        raise ValueError(
+            f"{name} edits copies of the estimator, and rows in a store "
+            f"({os.fspath(estimator.store)!r}) belong to one estimator. Fit one with "
+            "store=None, on a sample of the rows if they do not fit into memory."
+        )

@@ -15,7 +15,7 @@ from .._estimators.base import BaseDeltaGrad
 from .._utils.text import shown
 from .._utils.typing import Groups, MatrixLike
 from ._base import AbstractResult, data_frame
-from ._driver import Driver
+from ._driver import Driver, refuse_store
 
 # Accuracy: `edit_tol` of the edits of the copy, at most. More is not needed, because a
 # fit from zero decides whether the conclusion has flipped.
@@ -153,6 +153,7 @@ DeltaGradRidge
     """
     if max_units < 1:
         raise ValueError(f"max_units must be 1 or more, got {max_units!r}.")
+    refuse_store(estimator, "influential_set")
     edited = deepcopy(estimator)  # from here on others may edit the estimator
     driver = Driver(edited, groups, np.inf, 0)
     question = _question(driver, coef, X, threshold)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .._estimators.base import BaseDeltaGrad
 from .._utils.lock import one_at_a_time
 from .._utils.typing import Groups, MatrixLike
-from ._driver import Driver
+from ._driver import Driver, refuse_store
 from ._scores import score_of
 
 # Cost: a model of m rows is fitted, and not edited, from changes of this many times m
@@ -190,6 +190,7 @@ DeltaGradRidge
 def _copied(estimator, groups):
     """A driver, and copies of the training rows, which others may edit afterwards."""
     driver = Driver(estimator, groups, np.inf, 0)
+    refuse_store(estimator, "A utility of subsets")
     return driver, driver.training_rows()
 
 

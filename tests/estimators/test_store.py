@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -17,6 +18,7 @@ from skdeltagrad import (
     DeltaGradLogisticRegression,
     DeltaGradPoissonRegressor,
     DeltaGradRidge,
+    RollingWindow,
     assert_erased,
     inspection,
 )
@@ -506,3 +508,71 @@ def test_what_a_refinement_knows_of_single_rows_is_on_the_disk(tmp_path):
         assert (found is None) == (values is None)
         if values is not None:
             assert_array_equal(found, values)
+
+
+def test_a_forked_process_cannot_fit_over_the_store_of_its_parent(stored):
+    X, y = some_rows("dense", "float64")
+    est = stored
+    before = est.coef_.copy()
+    child = os.fork()
+    if child == 0:
+        try:
+            est.fit(X[:50], y[:50])
+        except RuntimeError:
+            os._exit(0)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    est.partial_refit()
+    assert_allclose(est.coef_, before, rtol=1e-6)
+
+
+def test_a_copy_of_the_folder_that_was_edited_otherwise_is_refused(tmp_path):
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    est = DeltaGradRidge(store=tmp_path / "rows").fit(X, X[:, 0])
+    est.save(tmp_path / "first")
+    est.close()
+    shutil.copytree(tmp_path / "rows", tmp_path / "backup")
+    one = joblib.load(tmp_path / "first").unlearn(position=[5])
+    one.save(tmp_path / "second")
+    one.close()
+    shutil.rmtree(tmp_path / "rows")
+    shutil.copytree(tmp_path / "backup", tmp_path / "rows")
+    other = joblib.load(tmp_path / "first").unlearn(position=[6])
+    other.close()
+    with pytest.raises(ValueError, match="edited otherwise"):
+        joblib.load(tmp_path / "second").unlearn(position=[7])
+
+
+def test_a_rolling_window_is_fitted_again(tmp_path):
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    window = RollingWindow(DeltaGradRidge(store=tmp_path / "rows"), n_rows=20)
+    window.fit(X, X[:, 0]).fit(X[:40], X[:40, 1])
+    again = DeltaGradRidge().fit(X[20:40], X[20:40, 1])
+    assert_allclose(window.estimator_.coef_, again.coef_)
+
+
+@pytest.mark.parametrize("function", ["influential_set", "semivalues"])
+def test_what_edits_copies_says_that_a_store_has_none(function, stored):
+    X, y = some_rows("dense", "float64")
+    given = {"influential_set": {"coef": 0}, "semivalues": {"X": X[:5], "y": y[:5]}}
+    given = given[function]
+    with pytest.raises(ValueError, match="Fit one with store=None"):
+        getattr(inspection, function)(stored, **given)
+
+
+def test_an_error_of_the_disk_after_the_edit_is_told(stored, monkeypatch):
+    folder = stored._training_set._folder
+    clean = folder.clean
+
+    def failing():
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(folder, "clean", failing)
+    with pytest.warns(UserWarning, match="The edit is made") as caught:
+        stored.unlearn(position=[3])
+    assert caught[0].filename == __file__
+    assert stored.n_samples_ == N - 1
+    monkeypatch.setattr(folder, "clean", clean)
+    stored.close()
+    assert not (Path(stored.store) / "undo").read_bytes().strip(b"\0")

@@ -122,7 +122,8 @@ def contents(folder):
     """What is in a store when it is opened: rows and columns, by position."""
     model = loaded(folder)
     written = TwoSlots(folder / "store").document
-    vars(model)["_training_set"].generation = written["generation"]
+    known = vars(model)["_training_set"]
+    known.generation, known.stamp = written["generation"], written["stamp"]
     training_set = model._training_set
     rows, table = training_set.rows, training_set.table
     live = table.live_indices()
