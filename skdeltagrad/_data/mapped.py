@@ -1,7 +1,7 @@
 """Training sets of which the rows are in files: ``store="folder"``.
 
 The files are mapped into memory, so that all that reads or edits rows works as it does
-on rows in memory. What is different is what is told here: an edit is also made on the
+on rows in memory. This module describes the differences: an edit is also made on the
 disk, completely or not at all (see `folder`), and copies and dumps name the folder and
 do not contain it.
 """
@@ -189,7 +189,7 @@ class MappedTrainingSet(TrainingSet):
     def give_back(self):
         """Overwrite and delete what an edit has left in the folder.
 
-        The edit has been made, so that an error of the disk is told and not raised.
+        By then the edit has been made, so that an error of the disk is a warning.
         """
         try:
             self._folder.clean()

@@ -25,7 +25,7 @@ _FLOOR = 100.0 * np.finfo(float).eps
 # Accuracy: a distance R since the Hessian (a change of raw predictions) that calls for
 # a new one at once. Steps then leave about half of the error, by e^R - 1; at ten times
 # the value they diverge.
-_MAX_DISTANCE = 0.7
+MAX_DISTANCE = 0.7
 # Accuracy: below this fraction of `edit_tol` the distance limits no bound.
 _SMALL_DISTANCE = 0.1
 # Accuracy: steps that do not become shorter by this factor do not converge.
@@ -113,7 +113,7 @@ class Start:
         if curvature.is_quadratic:
             is_far, would_gain = curvature.is_worn, curvature.gains_digits
         else:
-            is_far = curvature.since_hessian > _MAX_DISTANCE
+            is_far = curvature.since_hessian > MAX_DISTANCE
             would_gain = curvature.since_hessian > _SMALL_DISTANCE * edit_tol
         # Passes that an old Hessian makes necessary have cost as much as a new one.
         has_cost = curvature.passes_since_hessian > problem.hessian_cost

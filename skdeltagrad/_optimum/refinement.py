@@ -16,6 +16,7 @@ import numpy as np
 from .certificate import Bound
 from .coefficient_norm import CoefficientNorm
 from .curvature import COLUMNS, Curvature
+from .edit_steps import MAX_DISTANCE
 from .newton import KeptFactor
 from .penalty_bound import PenaltyBound
 from .rounding import Gradient, Noise
@@ -23,9 +24,6 @@ from .rounding import Gradient, Noise
 # Cost: passes of one refinement, with one Hessian. Three are usual; those that are
 # judged by products cost several passes each.
 _MOST_PASSES = 12
-# Accuracy: a distance R since the Hessian at which another one is computed, as in
-# `edit_steps`, where steps leave about half of the error.
-_MAX_DISTANCE = 0.7
 # Accuracy: a step that leaves more than this fraction of the bound gains too little: a
 # new Hessian is computed, or rounding has been reached.
 _SLOWEST = 0.5
@@ -121,7 +119,7 @@ def refined_by_hessian(problem, table, goal, iterate, curvature):
             return best
         gains = before is None or found.coef_bound < _SLOWEST * before[0].coef_bound
         # 1) another step
-        if gains and found.curvature.since_hessian <= _MAX_DISTANCE:
+        if gains and found.curvature.since_hessian <= MAX_DISTANCE:
             if before is not None:
                 moved = problem.vectors(iterate - before[0].iterate)
                 factor.add_pair(moved, gradient - before[1])
@@ -157,12 +155,8 @@ def _measured(problem, table, goal, iterate, curvature, is_tight=False):
     vectors, sums = problem.vectors(iterate), measured.gradient_sums
     noise = Noise(problem.noise(measured), curvature.noise_of_predictions(vectors))
     gradient = Gradient(problem.gradient(sums, iterate), noise, vectors)
-    # The rounding of the factors of groups is in no `Noise`: it counts as an error of
-    # each group's part of the gradient.
-    if len(sums) > 1:
-        of_groups = problem.group_weight[:, np.newaxis, np.newaxis] * sums
-        norms = [curvature.hessian.dual_norm(problem.vectors(g)) for g in of_groups]
-        curvature = replace(curvature, uncertainty=_ERROR_OF_TOTALS * sum(norms))
+    error = _error_of_totals(problem, sums, curvature.hessian.dual_norm)
+    curvature = replace(curvature, uncertainty=error)
     bound, no_bound = curvature.bound(gradient)
     stretch = np.inf
     if bound is not None:
@@ -187,7 +181,7 @@ def refined_by_products(problem, goal, iterate):
         gradient = problem.gradient(sums, iterate)
         bound, stretch = None, np.inf
         if lower is not None:
-            error = _error_of_groups(problem, lower, sums)
+            error = _error_of_totals(problem, sums, lower.dual_norm)
             bound, no_bound = lower.bound(gradient, measured, iterate, error)
             stretch = goal.norm.stretch_by_penalty(lower)
         coef_bound = goal.bound_of(bound, stretch, iterate, problem)
@@ -197,30 +191,35 @@ def refined_by_products(problem, goal, iterate):
         best = _nearer(found, best)
         if best.coef_bound <= goal.distance or lower is None or not gains:
             return best
-        iterate = _after_system(problem, goal, hessian, lower, iterate, gradient, found)
+        fraction = _FRACTION_FOR_SYSTEM * goal.distance
+
+        def is_enough(residual, norm, _, lower=lower, allowed=fraction / stretch):
+            return lower.expected_dual_norm(residual, norm) <= allowed
+
+        tolerance = min(_FRACTION_FOR_SYSTEM, fraction / found.coef_bound)
+        tolerance = max(tolerance, _LEAST_RESIDUAL)
+        step, _, _ = hessian.solve(-gradient, tolerance, is_enough)
+        iterate = problem.without_common_part(iterate + problem.by_output(step))
     return best
 
 
-def _after_system(problem, goal, hessian, lower, iterate, gradient, found):
-    """Return the end of a step whose system is solved as exactly as the goal needs."""
-    fraction = _FRACTION_FOR_SYSTEM * goal.distance
-    stretch = goal.norm.stretch_by_penalty(lower)
+def _error_of_totals(problem, sums, dual_norm):
+    """Return at least the error of a gradient by rounding of the factors of groups.
 
-    def is_enough(residual, norm, _):
-        return stretch * lower.expected_dual_norm(residual, norm) <= fraction
+    It is in no `Noise`, and counts as an error of each group's part of the gradient.
 
-    tolerance = min(_FRACTION_FOR_SYSTEM, fraction / found.coef_bound)
-    step, _, _ = hessian.solve(-gradient, max(tolerance, _LEAST_RESIDUAL), is_enough)
-    return problem.without_common_part(iterate + problem.by_output(step))
-
-
-def _error_of_groups(problem, lower, sums):
-    """Return at least the error of a gradient by the rounding of groups' factors."""
+    Parameters
+    ----------
+    problem : Problem
+    sums : ndarray of shape (n_groups, n_outputs, n_dof)
+        Of the gradient.
+    dual_norm : callable
+        At least the norm of H^-1.
+    """
     if len(sums) == 1:
         return 0.0
     of_groups = problem.group_weight[:, np.newaxis, np.newaxis] * sums
-    norms = [lower.dual_norm(problem.vectors(of_group)) for of_group in of_groups]
-    return _ERROR_OF_TOTALS * sum(norms)
+    return _ERROR_OF_TOTALS * sum(dual_norm(problem.vectors(g)) for g in of_groups)
 
 
 def _nearer(one, other):

@@ -1,4 +1,4 @@
-"""What a reader of training rows sees of them, and rows that are there in full."""
+"""What a reader of training rows sees of them, and rows that are given all at once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

@@ -214,7 +214,7 @@ def _decoded(encoded):
 
 
 def table_of(X, place):
-    """Return rows that are there in full as the `AbstractTable` of their form.
+    """Return rows that are given all at once as the `AbstractTable` of their form.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
     p = w + s z,     z ~ N(0, I),     s = noise * scale,     on a grid of s / 2^10
 
-z is drawn anew for every publication, from the operating system's entropy, and is kept
+Every publication draws another z, from the operating system's entropy, which is kept
 nowhere. It must be neither used twice nor known to anyone: the difference of two
 publications would show what changed, without noise. The grid hides the last bits of
 floating-point numbers, which depend on w: see Mironov 2012, "On significance of the

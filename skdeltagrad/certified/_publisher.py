@@ -29,8 +29,8 @@ class Publisher:
     coefficients within a public distance of the exact optimum, which is proven, and
     adds fresh noise that hides what is left. All publications together are then
     (epsilon, delta)-close to those of a machine that fits from scratch, each time, on
-    the rows that are there. The budget is one of publications: edits between them cost
-    nothing.
+    the current training rows. The budget is one of publications: edits between them
+    cost nothing.
 
     It is not differential privacy, and whoever sees a model from before a removal and
     one from after it can compare them. `statement_` says what is promised and what is
